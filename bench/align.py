@@ -24,9 +24,9 @@ from typing import Any
 
 from engine_rival import MODELS, interleave, mixed_prompts, print_table, ratios, write_result
 
-from harness.align_records import read_samples
+from harness.store.align_directory import read_samples
 from harness.engines.base import Generation, GenerationRequest, Message
-from harness.engines.hf import HFEngine
+from harness.engines.hf.engine import HFEngine
 from training.align.sampling import Drawing, draw, requests_for
 from training.data.records import PromptItem
 

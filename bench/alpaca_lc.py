@@ -26,7 +26,7 @@ import numpy as np
 from real_scores import DATA
 from report import write_result
 
-from harness.stats.alpaca_lc import (
+from benchmarks.alpaca_eval.lc import (
     GamedBaseline,
     LengthControlBootstrap,
     LengthControlData,
@@ -37,9 +37,9 @@ from harness.stats.alpaca_lc import (
     read_gamed,
     win_rate,
 )
-from harness.stats.alpaca_lc_bootstrap import interval
-from harness.stats.alpaca_lc_fit import LengthControlEstimator, gather
-from harness.stats.logistic import logistic
+from benchmarks.alpaca_eval.lc_bootstrap import interval
+from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
+from benchmarks.alpaca_eval.logistic import logistic
 from harness.stats.rate_interval import RateSample, rate_interval
 
 HUB = Path("mirror/huggingface/datasets/tatsu-lab/alpaca_eval")

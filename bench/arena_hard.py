@@ -28,11 +28,11 @@ from scipy import stats
 
 from harness.stats.bradley_terry import bootstrap_bradley_terry
 from harness.stats.comparisons import compare
-from harness.stats.five_way import Battle, VerdictTable, bootstrap_win_rates, score_verdict, tabulate
-from harness.stats.published_arena import PINNED_BASELINE, published_v01, published_v2
+from benchmarks.arena_hard.five_way import Battle, VerdictTable, bootstrap_win_rates, score_verdict, tabulate
+from benchmarks.arena_hard.published_arena import PINNED_BASELINE, published_v01, published_v2
 from harness.stats.rate_interval import RateSample, rate_interval
-from harness.stats.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
-from harness.stats.style_features import StyleCounts, style_differences
+from benchmarks.arena_hard.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
+from benchmarks.arena_hard.style_features import StyleCounts, style_differences
 
 BASELINE = "claude-3.7-sonnet"
 OURS = "ours: cluster-robust, t on the logit scale"

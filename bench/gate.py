@@ -24,12 +24,12 @@ from report import write_result
 from scipy import stats
 
 from harness.gate.evidence import PairedUnits
-from harness.gate.loop import LoopGate
+from training.align.alpha import LoopGate
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, claims_of, fitted_test, paired_test
-from harness.stats.alpaca_lc_bootstrap import LengthControlBootstrap, compare_length_controlled
-from harness.stats.alpaca_lc_data import LengthControlData, read_gamed
+from benchmarks.alpaca_eval.lc_bootstrap import LengthControlBootstrap, compare_length_controlled
+from benchmarks.alpaca_eval.lc_data import LengthControlData, read_gamed
 from harness.stats.confidence_sequence import (
     Scale,
     betting_log_capital,

@@ -30,7 +30,7 @@ from engine_rival import (
 )
 
 from harness.engines.base import GenerationRequest, Message, Sampling
-from harness.engines.hf import HFEngine
+from harness.engines.hf.engine import HFEngine
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from urllib.parse import urlsplit
 
 from report import write_result
 
-from harness.cache import JudgmentCache, cache_key
-from harness.chat import ChatClient, ChatReply, ChatRequest, EndpointOptions
+from harness.endpoint.judgment_cache import JudgmentCache, cache_key
+from harness.endpoint.client import ChatClient, ChatReply, ChatRequest, EndpointOptions
 from harness.commands.output import settle_garbage
 from harness.engines.base import Message
-from harness.jsonl import JsonlAppender
-from harness.ledger import Ledger, Price, most_prompt_tokens
+from harness.store.jsonl import JsonlAppender
+from harness.endpoint.ledger import Ledger, Price, most_prompt_tokens
 from harness.records import Judgment, Rating
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ from engine_rival import (
 )
 
 from harness.engines.base import LogLikelihoodRequest
-from harness.engines.hf import HFEngine
+from harness.engines.hf.engine import HFEngine
 
 KINDS = ("plain", "letters", "answers")
 

@@ -20,9 +20,9 @@ import numpy as np
 from real_scores import DATA
 from report import write_result
 
-from harness.judge_study.figures import Sides
-from harness.judge_study.reading import read_judges, read_votes
-from harness.judge_study.verdicts import judge_pairs
+from judges.study.study_figures import Sides
+from judges.study.reading import read_judges, read_votes
+from judges.study.verdicts import judge_pairs
 from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
 
 TARGETS = ("gpt-4", "vicuna-13b-v1.2", "all pairs")

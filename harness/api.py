@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from harness import comparing, runner, scoring
+from harness.run import compare as comparing, runner, score as scoring
 from harness.data.store import DataStore
 from harness.settings import Settings
 from harness.spec import RunSpec
@@ -38,7 +38,7 @@ def run(spec: RunSpec, out: AnyPath, *, data_dir: AnyPath | None = None, **optio
     data_dir : path, optional
         A mirror of the upstream files.
     **options
-        Further fields of `harness.runner.RunOptions` (`use_cache`, `max_cost`, `progress`).
+        Further fields of `harness.run.runner.RunOptions` (`use_cache`, `max_cost`, `progress`).
 
     Returns
     -------

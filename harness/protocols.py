@@ -195,7 +195,7 @@ class MeasureContext:
     Parameters
     ----------
     engine : Any
-        The loaded engine: an `Engine`, or a `RewardEngine` or `PreferenceEngine` (`harness.engines.scorers`). A
+        The loaded engine: an `Engine`, or a `RewardEngine` or `PreferenceEngine` (`harness.engines.rewards.scorers`). A
         benchmark that cannot use the kind it is given raises `UsageError` before anything is measured.
     model : str
         Name of the model for records.

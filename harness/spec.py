@@ -165,9 +165,9 @@ class RunSpec(_Frozen):
     max_unscored : float
         Share of items (0 to 1) that may go unscored before the run is marked not valid.
     samples : int
-        Answers a prompt. The first is judged; the diversity of all is measured (`harness.diversity`).
+        Answers a prompt. The first is judged; the diversity of all is measured (`harness.run.answer_diversity`).
     canaries : int
-        Prompts a benchmark on which the judge itself is tested (`harness.canary_questions`); 0 for none.
+        Prompts a benchmark on which the judge itself is tested (`harness.run.canary_questions`); 0 for none.
     """
 
     model: ModelSpec

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from harness.chat import ChatReply, ChatRequest
+from harness.endpoint.client import ChatReply, ChatRequest
 from harness.engines.base import Message
 from harness.errors import DataError
 from harness.hashing import content_hash

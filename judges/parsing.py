@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.chat import ChatReply, TokenLogprob
+from harness.endpoint.client import ChatReply, TokenLogprob
 from harness.records import Preference, Rating, Unscored, Verdict
 
 __all__ = [

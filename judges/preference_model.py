@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.engines.base import Message
-from harness.engines.preference_format import preference_context
-from harness.engines.scorers import PreferenceRequest
+from harness.engines.rewards.preference_format import preference_context
+from harness.engines.rewards.scorers import PreferenceRequest
 from harness.protocols import JudgeTask
 from judges.model_judges import Compared, ModelJudge, conversation, preferred, unread
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.engines.scorers import RewardRequest
+from harness.engines.rewards.scorers import RewardRequest
 from harness.protocols import JudgeTask
 from judges.model_judges import Compared, ModelJudge, conversation, preferred, sigmoid, unread
 

@@ -13,7 +13,7 @@ from harness.data.constants import read_constant
 from harness.engines.base import Message
 from harness.errors import DataError, FileFormatError
 from harness.hashing import content_hash
-from harness.jsonl import read_jsonl
+from harness.store.jsonl import read_jsonl
 from harness.packages import package_file
 from harness.protocols import DataSource
 from harness.spec import read_yaml

@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.align_records import AlignState, read_align
-from harness.comparing import judge_ids, with_panels
+from harness.store.align_directory import AlignState, read_align
+from harness.run.compare import judge_ids, with_panels
 from harness.errors import FileFormatError, MissingDataError, UsageError
 from harness.gate.runs import StoredRun
-from harness.jsonl import read_json
+from harness.store.jsonl import read_json
 from harness.protocols import DataSource
 from harness.records import Score, SummaryRow
-from harness.scoring import RunScores, stored_or_scored
-from harness.store import RunDirectory
+from harness.run.score import RunScores, stored_or_scored
+from harness.store.run_directory import RunDirectory
 from harness.text_safety import visible
 
 __all__ = ["AlignInput", "Inputs", "RunInput", "open_inputs"]

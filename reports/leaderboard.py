@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import UnknownNameError, UsageError
 from harness.packages import package_file
 from harness.records import SummaryRow
-from harness.scoring import RunScores
+from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
 
 __all__ = ["Cell", "Column", "Leaderboard", "LeaderboardRow", "build_leaderboard", "published_alpaca_eval"]
@@ -33,7 +33,7 @@ _N_DRAWS = 2000
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
 
 UnitValues = Callable[[RunScores, str, str], dict[str, float] | None]
-"""Per-prompt values whose mean is a metric (`harness.comparing.unit_values` of the benchmark's items)."""
+"""Per-prompt values whose mean is a metric (`harness.run.compare.unit_values` of the benchmark's items)."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import MissingDataError, StoreError
-from harness.jsonl import write_atomically
+from harness.store.jsonl import write_atomically
 from harness.text_safety import one_line, visible
 from reports.blocks import Figure, Report
 from reports.charts import Heatmap, IntervalChart, Panels, Series, XYChart, data_table

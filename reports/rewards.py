@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from harness.align_records import AlignVariant, Sample, SampleReward, read_samples
+from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
 from harness.errors import AssayError, FileFormatError
-from harness.jsonl import read_jsonl
+from harness.store.jsonl import read_jsonl
 from harness.stats.length_correlation import PromptCorrelations, correlations_within_prompts
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table
 from reports.charts import Heatmap, Panels, XYChart

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from harness.errors import StorageFullError
-from harness.jsonl import write_atomically
+from harness.store.jsonl import write_atomically
 from training.stage import sync_tree
 
 __all__ = ["CompleteMark", "disk_full", "latest", "steps_of"]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import AssayError, ModelError, StoreError
-from harness.jsonl import read_json, write_atomically
-from harness.provenance import code_revision, package_versions
+from harness.store.jsonl import read_json, write_atomically
+from harness.store.provenance import code_revision, package_versions
 from training.checkpoints import CompleteMark, disk_full, latest, steps_of
 from training.checks import ItemReport
 from training.inputs import Inputs

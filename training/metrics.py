@@ -28,7 +28,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from harness.jsonl import JsonlAppender, read_jsonl, write_atomically
+from harness.store.jsonl import JsonlAppender, read_jsonl, write_atomically
 
 __all__ = ["MetricsFile", "figures", "read_metrics"]
 

@@ -4,7 +4,7 @@
     result = train(recipe, Path("runs/preference"), data=pairs, held_out=more_pairs)
     result.held_out["accuracy"]["value"]       # both orders asked, p_A / (p_A + p_B) averaged
 
-The text is `harness.engines.preference_format`'s, the same that inference reads. Which answer is shown first is drawn
+The text is `harness.engines.rewards.preference_format`'s, the same that inference reads. Which answer is shown first is drawn
 for every pair with the recipe's seed. Loss is taken on the one token that says A or B, and on nothing else.
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1: one epoch, 5e-6, cosine, warm-up 0.03,
@@ -24,7 +24,7 @@ from pydantic import Field
 from scipy.special import expit
 
 from harness.engines.base import Message
-from harness.engines.preference_format import LABELS, preference_messages
+from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.errors import ModelError
 from training.checks import (
     ItemReport,

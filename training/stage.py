@@ -27,8 +27,8 @@ from typing import Any, Self
 
 from harness.engines.weights_hash import weights_hash
 from harness.errors import RunConflictError
-from harness.jsonl import read_json, write_atomically
-from harness.locking import take_lock
+from harness.store.jsonl import read_json, write_atomically
+from harness.store.locking import take_lock
 from harness.spec import differing_fields
 
 __all__ = ["StageDirectory", "StageResult", "read_stage"]

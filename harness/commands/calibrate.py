@@ -86,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.calibrate_text import print_study
     from harness.commands.output import print_json
-    from harness.judge_study.figures import StudySpec
-    from harness.judge_study.reading import read_judges, read_votes
-    from harness.judge_study.study import judge_study
-    from harness.judge_study.texts import read_texts
+    from judges.study.study_figures import StudySpec
+    from judges.study.reading import read_judges, read_votes
+    from judges.study.study import judge_study
+    from judges.study.texts import read_texts
 
     _check(arguments)
     spec = StudySpec(
@@ -164,7 +164,7 @@ def _price(name: str, text: str) -> float:
 
 
 def _store(path: Path, study: dict[str, Any]) -> None:
-    from harness.jsonl import write_atomically
+    from harness.store.jsonl import write_atomically
 
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write --out {path}", "a file in a folder that exists")

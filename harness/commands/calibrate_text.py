@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import Any
 
 from harness.commands.output import plain, print_table
-from harness.judge_study.battery import AgreementCell, Coefficients
-from harness.judge_study.figures import NotMeasured
-from harness.judge_study.price import Contender
-from harness.judge_study.study import JudgeReport, JudgeStudy
+from judges.study.battery import AgreementCell, Coefficients
+from judges.study.study_figures import NotMeasured
+from judges.study.price import Contender
+from judges.study.study import JudgeReport, JudgeStudy
 from harness.stats.calibration import Reliability
 from harness.stats.estimate import Estimate
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.comparing import ComparedMetric
+    from harness.run.compare import ComparedMetric
 
 __all__ = ["add_parser", "run"]
 
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_json, print_table
-    from harness.comparing import compare_runs
+    from harness.run.compare import compare_runs
 
     data = data_store(arguments.data_dir)
     comparison = compare_runs(arguments.first, arguments.second, data, arguments.level)

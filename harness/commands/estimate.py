@@ -32,8 +32,8 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_json, print_table
-    from harness.estimating import estimate_run
-    from harness.planning import load_judge, make_plan
+    from harness.run.estimate import estimate_run
+    from harness.run.plan import load_judge, make_plan
     from harness.protocols import JudgeContext
 
     spec = spec_from(arguments)

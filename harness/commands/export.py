@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from harness.commands.output import data_store, plain
     from harness.errors import StoreError, UsageError
-    from harness.scoring import stored_or_scored
-    from harness.store import RunDirectory
+    from harness.run.score import stored_or_scored
+    from harness.store.run_directory import RunDirectory
 
     if len(arguments.runs) > 1 and arguments.format != "model_card":
         raise UsageError(f"{len(arguments.runs)} runs for {arguments.format}", "one run at a time")

@@ -126,7 +126,7 @@ def _measure(policy: Any, arguments: argparse.Namespace) -> None:
     from harness.errors import UsageError
     from harness.gate.early_stop import EarlyStop
     from harness.gate.runs import StoredRun
-    from harness.runner import RunOptions, run
+    from harness.run.runner import RunOptions, run
     from harness.spec import load_spec
 
     spec = load_spec(arguments.spec)
@@ -147,7 +147,7 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
     from harness.errors import UsageError
     from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
     from harness.gate.runs import StoredRun
-    from harness.runner import RunOptions, run
+    from harness.run.runner import RunOptions, run
 
     if arguments.head_to_head is None:
         raise UsageError("--judge without --head-to-head", "--head-to-head DIR, where the verdicts go")
@@ -180,7 +180,7 @@ def _counted(decision: Decision, policy: Any, arguments: argparse.Namespace) -> 
     from dataclasses import replace
 
     from harness.gate.looks import Look, LookLedger, now, test_set_hash
-    from harness.store import RunDirectory
+    from harness.store.run_directory import RunDirectory
 
     name = test_set_hash(RunDirectory(arguments.baseline).prompts())
     ledger = LookLedger(arguments.locked)
@@ -196,7 +196,7 @@ def _texts(path: Path | None) -> tuple[str, ...]:
     import json
 
     from harness.errors import UsageError
-    from harness.jsonl import read_text
+    from harness.store.jsonl import read_text
 
     if not path.is_file():
         raise UsageError(f"no such file: {path}", remedy="check --training-prompts")

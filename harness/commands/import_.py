@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_run
-    from harness.importing import write_import
+    from harness.run.import_results import write_import
 
     imported = arguments.importer.read(arguments)
     scores = write_import(imported, arguments.out, data_store(arguments.data_dir))

@@ -37,9 +37,9 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_table
-    from harness.comparing import judge_ids, metric_unit_values, with_panels
-    from harness.scoring import stored_or_scored
-    from harness.store import RunDirectory
+    from harness.run.compare import judge_ids, metric_unit_values, with_panels
+    from harness.run.score import stored_or_scored
+    from harness.store.run_directory import RunDirectory
 
     leaderboard = import_module("reports.leaderboard")
     tables = import_module("reports.tables")

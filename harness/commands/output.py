@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.data.store import DataStore
 from harness.records import SummaryRow
-from harness.scoring import RunScores
+from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line, strip_control
 

@@ -124,7 +124,7 @@ def _policy(arguments: argparse.Namespace, n_runs: int) -> Any:
 
 def _decision(path: Path) -> dict[str, Any]:
     from harness.errors import FileFormatError
-    from harness.jsonl import read_json
+    from harness.store.jsonl import read_json
 
     value = read_json(path)
     rules = value.get("rules") if isinstance(value, dict) and "decision" in value else None
@@ -143,7 +143,7 @@ def _is_rule(rule: Any) -> bool:
 
 def _write(path: Path, text: str) -> Path:
     from harness.errors import StoreError
-    from harness.jsonl import write_atomically
+    from harness.store.jsonl import write_atomically
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import print_run, settle_garbage
-    from harness.runner import resume
+    from harness.run.runner import resume
 
     settle_garbage()
     print_run(resume(run_options(arguments)), as_json=arguments.json)

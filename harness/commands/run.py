@@ -242,7 +242,7 @@ def _price(text: str | None) -> tuple[float, float] | None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import print_run, settle_garbage
-    from harness.runner import run as run_spec
+    from harness.run.runner import run as run_spec
 
     settle_garbage()
     print_run(run_spec(spec_from(arguments), run_options(arguments)), as_json=arguments.json)
@@ -251,7 +251,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_options(arguments: argparse.Namespace) -> Any:
     """Collect what `run` and `resume` share."""
-    from harness.runner import RunOptions
+    from harness.run.runner import RunOptions
 
     return RunOptions(
         out=arguments.out,

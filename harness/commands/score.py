@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_run
-    from harness.scoring import rescore
+    from harness.run.score import rescore
 
     print_run(rescore(arguments.out, data_store(arguments.data_dir), only=arguments.benchmark), as_json=arguments.json)
     return 0

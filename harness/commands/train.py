@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
     shown.add_argument("--config", metavar="NAME", help="print the path of an accelerate configuration")
     recipes.add_argument("--json", action="store_true", help="print JSON on stdout")
     data = actions.add_parser("data", help="look at training data: statistics, filters, mixes, overlap")
-    import_module("training.data.command").add_arguments(data)
+    import_module("harness.commands.train_data").add_arguments(data)
     parser.set_defaults(run=run)
 
 
@@ -71,7 +71,7 @@ def _add_stage(actions: Any, stage: str, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     if arguments.action == "data":
-        return int(import_module("training.data.command").run(arguments))
+        return int(import_module("harness.commands.train_data").run(arguments))
     if arguments.action == "recipes":
         return _recipes(arguments)
     module = import_module(f"training.{arguments.action}")

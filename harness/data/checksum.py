@@ -11,7 +11,7 @@ from typing import Literal
 from harness.data.catalog import DataFile
 from harness.errors import ChecksumError, DataError, FileFormatError
 from harness.hashing import file_sha256
-from harness.jsonl import read_text
+from harness.store.jsonl import read_text
 
 __all__ = ["Pin", "SUMS_NAME", "check", "git_blob_id", "read_sums"]
 

@@ -16,7 +16,7 @@ from harness.data.catalog import CATALOG, DataFile, find, select
 from harness.data.checksum import SUMS_NAME, Pin, check, read_sums
 from harness.errors import AssayError, ChecksumError, DataError, MissingDataError
 from harness.hashing import file_sha256
-from harness.jsonl import write_atomically
+from harness.store.jsonl import write_atomically
 
 __all__ = ["CATALOGUE", "DataStore", "FileCheck"]
 

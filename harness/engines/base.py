@@ -128,7 +128,7 @@ class LogLikelihoodRequest:
     """A continuation whose probability is wanted.
 
     `context_ids` and `continuation_ids`, where given, are used as they are; else the engine tokenises
-    `context + continuation` and finds the boundary (see `harness.engines.boundary`).
+    `context + continuation` and finds the boundary (see `harness.engines.hf.boundary`).
     """
 
     request_id: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any
 
-from harness.chat_options import EndpointOptions
+from harness.endpoint.client_options import EndpointOptions
 from harness.errors import SpecError, nearest
 
 __all__ = ["OpenAIOptions"]

@@ -2,7 +2,7 @@
 
 A prompt is sent with ``echo`` and ``logprobs``, and the server returns the log-probability of each of its tokens. vLLM
 and SGLang do that; OpenAI no longer does. Where the continuation begins is settled as everywhere
-(`harness.engines.boundary`): the context is tokenised alone too, and the continuation is what the joint tokenisation
+(`harness.engines.hf.boundary`): the context is tokenised alone too, and the continuation is what the joint tokenisation
 has beyond it. Where the joint one begins otherwise than the context alone, because a token reaches over the boundary,
 the server is asked for token ids (vLLM gives them), and context and continuation are sent as such.
 """
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.chat import ChatClient, ChatFailure
-from harness.chat_wire import BadReply
+from harness.endpoint.client import ChatClient, ChatFailure
+from harness.endpoint.wire import BadReply
 from harness.engines.base import LogLikelihood, LogLikelihoodRequest
 from harness.errors import EndpointError, ModelError
 

@@ -12,7 +12,7 @@ from harness.engines.base import Fingerprint, Generation, GenerationRequest, Log
 from harness.errors import MissingDataError, SpecError
 from harness.hashing import file_sha256
 from harness.records import Response
-from harness.store import RunDirectory
+from harness.store.run_directory import RunDirectory
 
 __all__ = ["StoredAnswers"]
 

@@ -17,7 +17,7 @@ from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
 from harness.records import Judgment, Prompt, Response, Score
-from harness.store import RunDirectory
+from harness.store.run_directory import RunDirectory
 
 __all__ = ["EarlyStop", "WaveLook"]
 

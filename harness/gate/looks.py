@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
-from harness.jsonl import JsonlAppender, read_jsonl
+from harness.store.jsonl import JsonlAppender, read_jsonl
 
 __all__ = ["Look", "LookLedger", "test_set_hash"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.errors import MissingDataError
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, SummaryRow
-from harness.scoring import RunScores
-from harness.store import RunDirectory
+from harness.run.score import RunScores
+from harness.store.run_directory import RunDirectory
 
 __all__ = ["write_inspect_logs"]
 

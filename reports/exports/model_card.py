@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import FileFormatError, UsageError
-from harness.jsonl import write_atomically
+from harness.store.jsonl import write_atomically
 from harness.records import SummaryRow
-from harness.scoring import RunScores
+from harness.run.score import RunScores
 
 __all__ = ["BEGIN", "END", "model_card", "write_model_card"]
 

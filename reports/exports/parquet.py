@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
-from harness.scoring import RunScores
-from harness.store import RunDirectory
+from harness.run.score import RunScores
+from harness.store.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from harness.errors import AssayError
-from harness.figures import mean_row
-from harness.planning import load_benchmark
+from harness.run.figures import mean_row
+from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark
 from harness.records import Score, SummaryRow
 from reports.blocks import Cell, SampleFilter

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from harness.errors import AssayError
-from harness.figures import select
+from harness.run.figures import select
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs, relative_length
 from harness.stats.length_control_ratings import ModelRatings, length_controlled_ratings
 from harness.stats.length_correlation import pearson

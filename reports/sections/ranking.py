@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.comparing import metric_unit_values
+from harness.run.compare import metric_unit_values
 from harness.errors import AssayError
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table
 from reports.charts import IntervalChart, Mark, Panels

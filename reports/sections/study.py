@@ -1,6 +1,6 @@
 """A judge study: agreement with people and its ceiling, what biases the judge, and whether its confidence is honest.
 
-All figures are the study's own (`harness.judge_study`); a part that is not measured says why.
+All figures are the study's own (`judges.study`); a part that is not measured says why.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.align_records import MEASURES, AlignVariant
-from harness.align_records import Figure as Measure
-from harness.jsonl import read_jsonl
+from harness.store.align_directory import MEASURES, AlignVariant
+from harness.store.align_directory import Figure as Measure
+from harness.store.jsonl import read_jsonl
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone
 from reports.charts import Panels, RefLine, Series, XYChart
 from reports.inputs import AlignInput

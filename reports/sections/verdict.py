@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.comparing import ComparedMetric, Comparison
+from harness.run.compare import ComparedMetric, Comparison
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone
 from reports.charts import IntervalChart, Mark, RefLine
 from reports.inputs import Inputs, RunInput

@@ -12,8 +12,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.academic import SHOTS
-from harness.engines import hf
+from benchmarks.lm_eval.academic import SHOTS
+from harness.engines.hf import engine as hf
 from tests.paths import MIRROR, MODELS, needs_data, needs_models
 
 pytestmark = [pytest.mark.e2e, needs_data, needs_models]
@@ -102,7 +102,7 @@ def test_imported_and_own_results_are_one_representation(assay, tmp_path):
     """lm-eval's own run, written by its own tracker and imported, pairs with assay's document by document."""
     from lm_eval.loggers import EvaluationTracker
 
-    from benchmarks.lm_eval_suite.adapter import EngineLM
+    from benchmarks.lm_eval.adapter import EngineLM
     from tests.golden.make_academic_hflm import evaluate
 
     model = MODELS / "stories260K-hf"

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.align_records import read_align
+from harness.store.align_directory import read_align
 from tests.support.tiny_align import hashes, make_recipe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.align_records import read_samples
+from harness.store.align_directory import read_samples
 from harness.engines.base import Message
 from harness.errors import ModelError
 from training.align.sampling import Drawing, draw, load_engine

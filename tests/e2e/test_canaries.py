@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.gate.canaries import NULL_RESPONSE
+from harness.run.canaries import NULL_RESPONSE
 from tests.paths import needs_data
 from tests.support.judge_server import Answer, token_logprob
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.align_records import read_align
+from harness.store.align_directory import read_align
 from harness.cli import main
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.stats.reward_bench import SECTIONS_V1
+from benchmarks.reward_bench.section_scores import SECTIONS_V1
 from tests.paths import DATA, needs_data
 
 pytestmark = [pytest.mark.e2e, needs_data]

@@ -100,7 +100,7 @@ def test_another_temperature_is_another_run_and_no_fair_comparison(assay, run_ar
 
 
 def test_one_sample_is_the_run_it_always_was():
-    from harness.planning import make_plan
+    from harness.run.plan import make_plan
     from harness.spec import RunSpec
 
     spec = RunSpec(model="m", benchmarks=["arena_hard"], judge="openai:j", limit=2)

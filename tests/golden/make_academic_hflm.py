@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.academic import SHOTS
-from benchmarks.lm_eval_suite.datasets import GivenData
+from benchmarks.lm_eval.academic import SHOTS
+from benchmarks.lm_eval.datasets import GivenData
 from harness.data.store import DataStore
 from tests.paths import MIRROR, MODELS
 

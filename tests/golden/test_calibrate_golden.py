@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.judge_study.reading import read_judges, read_votes
+from judges.study.reading import read_judges, read_votes
 from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
 from tests.paths import DATA, needs_data
 

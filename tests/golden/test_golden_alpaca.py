@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.stats.alpaca_lc import (
+from benchmarks.alpaca_eval.lc import (
     LengthControlCoefficients,
     LengthControlData,
     LengthControlSpec,
@@ -23,8 +23,8 @@ from harness.stats.alpaca_lc import (
     win_rate,
     win_rate_from_weights,
 )
-from harness.stats.alpaca_lc_fit import LengthControlEstimator
-from harness.stats.logistic import l1_logistic_objective
+from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
+from benchmarks.alpaca_eval.logistic import l1_logistic_objective
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [pytest.mark.golden, needs_data]

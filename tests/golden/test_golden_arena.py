@@ -13,12 +13,12 @@ from scipy import stats
 
 from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
 from harness.stats.comparisons import compare
-from harness.stats.five_way import Battle, bootstrap_win_rates, tabulate, win_rates
-from harness.stats.markdown import count_markdown
-from harness.stats.published_arena import published_v01, rating_percentile
+from benchmarks.arena_hard.five_way import Battle, bootstrap_win_rates, tabulate, win_rates
+from benchmarks.arena_hard.markdown_features import count_markdown
+from benchmarks.arena_hard.published_arena import published_v01, rating_percentile
 from harness.stats.ranking import rank_ranges, separability
-from harness.stats.style import StyleControl, style_controlled_win_rates
-from harness.stats.style_features import FEATURES, LENGTH, MARKDOWN, StyleCounts
+from benchmarks.arena_hard.style import StyleControl, style_controlled_win_rates
+from benchmarks.arena_hard.style_features import FEATURES, LENGTH, MARKDOWN, StyleCounts
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [pytest.mark.golden, needs_data]

@@ -10,7 +10,7 @@ from harness.commands.output import data_store
 from harness.gate.decide import Comparison, decide
 from harness.gate.policy import make_policy
 from harness.gate.sequential import SequentialTest
-from harness.importing import write_import
+from harness.run.import_results import write_import
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [needs_data, pytest.mark.golden]
@@ -23,7 +23,7 @@ WIN_RATE = {"benchmark": "alpaca_eval", "metric": "win_rate"}
 def runs(tmp_path_factory):
     import argparse
 
-    from benchmarks.imports.alpaca_eval import AlpacaEvalImporter
+    from benchmarks.alpaca_eval.alpaca_importer import AlpacaEvalImporter
 
     folder, data = tmp_path_factory.mktemp("runs"), data_store(MIRROR)
     for model in MODELS:

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from benchmarks.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, CodeProblem, human_eval_problem, mbpp_problem
-from harness.sandbox import NotAvailable, Outcome, available, run_many
-from harness.stats.pass_at_k import pass_at_k
+from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, CodeProblem, human_eval_problem, mbpp_problem
+from benchmarks.sandbox import NotAvailable, Outcome, available, run_many
+from benchmarks.lm_eval.pass_at_k import pass_at_k
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from benchmarks.imports.llmbar import LLMBarImporter
+from benchmarks.reward_bench.llmbar_importer import LLMBarImporter
 from harness.data.store import DataStore
-from harness.importing import write_import
+from harness.run.import_results import write_import
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [pytest.mark.golden, needs_data]

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from harness.stats.reward_bench import (
+from benchmarks.reward_bench.section_scores import (
     SECTIONS_V1,
     SECTIONS_V2,
     overall_score,

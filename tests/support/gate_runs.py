@@ -8,8 +8,8 @@ from pathlib import Path
 from harness.gate.order import random_order
 from harness.hashing import content_hash
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Unscored
-from harness.scoring import score_run
-from harness.store import RunWriter
+from harness.run.score import score_run
+from harness.store.run_directory import RunWriter
 
 
 class NoData:

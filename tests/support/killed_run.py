@@ -21,7 +21,7 @@ from typing import Any
 from harness import registry
 from harness.engines.base import Generation, GenerationRequest
 from harness.engines.scripted import ScriptedEngine
-from harness.runner import RunOptions, run
+from harness.run.runner import RunOptions, run
 from harness.spec import RunSpec, validated
 
 

@@ -13,7 +13,7 @@ from harness.engines.base import (
     LogLikelihood,
     LogLikelihoodRequest,
 )
-from harness.engines.scorers import PreferenceProbability, PreferenceRequest, Reward, RewardRequest
+from harness.engines.rewards.scorers import PreferenceProbability, PreferenceRequest, Reward, RewardRequest
 
 __all__ = ["RuledJudge", "RuledPreferences", "RuledRewards"]
 

@@ -69,7 +69,7 @@ def reference(checkpoint: Path) -> Reference:
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[Any]:
     """A started engine; one at a time, as vLLM's parallel state belongs to the process."""
-    from harness.engines.vllm import VLLMEngine
+    from harness.engines.vllm.engine import VLLMEngine
 
     with VLLMEngine.from_options({"model": str(checkpoint), "name": "tiny", "max_num_seqs": 8}) as started:
         yield started

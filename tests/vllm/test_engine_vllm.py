@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihoodRequest, Message, Sampling
-from harness.engines.vllm import VLLMEngine
+from harness.engines.vllm.engine import VLLMEngine
 from harness.engines.weights_hash import weights_hash
 from harness.errors import NoChatTemplateError
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.engines.base import GenerationRequest, LogLikelihoodRequest, Message, Sampling
-from harness.engines.vllm import VLLMEngine
+from harness.engines.vllm.engine import VLLMEngine
 from harness.engines.weights_hash import weights_hash
 from harness.errors import MissingDataError, ModelError, SpecError
 

@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.align_records import AlignState, AlignVariant, read_rewards, read_samples
+from harness.store.align_directory import AlignState, AlignVariant, read_rewards, read_samples
 from harness.data.store import DataStore
 from harness.errors import DataError
 from harness.hashing import content_hash
-from harness.provenance import code_revision, package_versions
+from harness.store.provenance import code_revision, package_versions
 from training.align.evaluating import Evaluator, RankWith
 from training.align.gating import Gate
 from training.align.inputs import Inputs

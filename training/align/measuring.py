@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.align_records import Figure, RewardLengthCell, Sample, SampleReward
-from harness.diversity import EMBEDDING_MODEL, measures
-from harness.diversity import embedder as _embedder
+from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
+from harness.run.answer_diversity import EMBEDDING_MODEL, measures
+from harness.run.answer_diversity import embedder as _embedder
 from harness.errors import StatisticsError
 from harness.stats.diversity import cosine_diversity, words
 from harness.stats.estimate import Estimate
@@ -48,7 +48,7 @@ class Answers:
 def measure(
     own: Answers, sft: Answers | None, previous: Answers | None, *, ranker: str, vocabulary: int, gold: str | None
 ) -> tuple[dict[str, Figure], tuple[RewardLengthCell, ...]]:
-    """Compute a variant's measures (`harness.align_records.MEASURES`).
+    """Compute a variant's measures (`harness.store.align_directory.MEASURES`).
 
     Parameters
     ----------

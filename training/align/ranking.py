@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from harness import registry
-from harness.align_records import Sample, SampleReward, read_rewards
+from harness.store.align_directory import Sample, SampleReward, read_rewards
 from harness.engines.base import Message
-from harness.engines.scorers import (
+from harness.engines.rewards.scorers import (
     PreferenceEngine,
     PreferenceRequest,
     Reward,
@@ -21,8 +21,8 @@ from harness.engines.scorers import (
     RewardRequest,
 )
 from harness.errors import SpecError
-from harness.jsonl import JsonlAppender
-from harness.planning import load_judge
+from harness.store.jsonl import JsonlAppender
+from harness.run.plan import load_judge
 from harness.protocols import DataSource, Judge, JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Prompt, Response, Unscored
 from harness.spec import JudgeSpec

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.align_records import Sample
+from harness.store.align_directory import Sample
 from harness.engines.base import Message
 from training.align.recipe import SelectionName
 from training.data.records import BadItem, PreferencePair

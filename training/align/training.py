@@ -14,7 +14,7 @@ import yaml
 
 from harness.engines.base import Message
 from harness.errors import AssayError, ModelError
-from harness.jsonl import read_jsonl, write_atomically
+from harness.store.jsonl import read_jsonl, write_atomically
 from training.data.records import PreferencePair
 from training.recipe import TrainingRecipe
 from training.stage import StageResult, read_stage

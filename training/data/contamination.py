@@ -229,7 +229,7 @@ def benchmark_prompts(names: Iterable[str | BenchmarkSpec], data: DataStore) -> 
     DataError
         An upstream file is missing or not what it should be.
     """
-    from harness.planning import expand_suites, load_benchmark
+    from harness.run.plan import expand_suites, load_benchmark
 
     found: dict[str, dict[str, list[str]]] = {}
     for item in expand_suites(BenchmarkSpec(name=n) if isinstance(n, str) else n for n in names):

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from harness.errors import AssayError, DataError, FileFormatError, MissingDataError, UsageError
-from harness.jsonl import read_json, read_jsonl
+from harness.store.jsonl import read_json, read_jsonl
 from training.data.loaded import Row
 
 __all__ = ["SourceName", "read_rows"]

@@ -7,10 +7,10 @@ lists of words that are not held out.
 
 from __future__ import annotations
 
-from benchmarks.demo.answers import Mixture, write_answer
-from benchmarks.demo.facts import SENTENCES
-from benchmarks.demo.questions import Question, questions
-from benchmarks.demo.world import PUBLIC, SECRET, Person, World
+from training.demo.answers import Mixture, write_answer
+from training.demo.facts import SENTENCES
+from training.demo.questions import Question, questions
+from training.demo.world import PUBLIC, SECRET, Person, World
 from training.demo.tokens import ASSISTANT, END, USER
 
 __all__ = ["documents"]

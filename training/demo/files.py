@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.demo.answers import COMPARED, DEMONSTRATIONS, write_answer
-from benchmarks.demo.gold import assess
-from benchmarks.demo.questions import Question, questions
-from benchmarks.demo.world import Split, World
-from harness.jsonl import write_atomically
+from training.demo.answers import COMPARED, DEMONSTRATIONS, write_answer
+from training.demo.gold import assess
+from training.demo.questions import Question, questions
+from training.demo.world import Split, World
+from harness.store.jsonl import write_atomically
 from training.demo.settings import DemoSettings
 
 __all__ = ["DemoFiles", "write_files"]

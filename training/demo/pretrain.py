@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.engines.weights_hash import weights_hash
 from harness.hashing import content_hash
-from harness.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_atomically
 from training.demo.corpus import documents
 from training.demo.settings import DemoSettings, Pretraining
 from training.demo.tokens import train_tokenizer

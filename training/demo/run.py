@@ -7,7 +7,7 @@
       files/            demonstrations, preference pairs, prompts
       base/             the base model
       recipe.yaml       the recipe of `assay align`
-      align/            what `assay align` makes of it (`harness.align_records`)
+      align/            what `assay align` makes of it (`harness.store.align_directory`)
       reward_bench/     an ordinary run: the reward model on demo_rewards
       demo.json         the table, the story, the seconds
       report.html       where the report can be made
@@ -27,10 +27,10 @@ from typing import Any
 
 import yaml
 
-from harness.align_records import AlignState, Figure
+from harness.store.align_directory import AlignState, Figure
 from harness.data.store import DataStore
 from harness.errors import AssayError, RunConflictError, UsageError
-from harness.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_atomically
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
 from training.demo.files import write_files
@@ -206,7 +206,7 @@ def _aligned(out: Path, say: Say) -> AlignState:
 
 def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings) -> dict[str, Figure]:
     """Measure the trained reward model in RewardBench's form."""
-    from harness.runner import RunOptions, run
+    from harness.run.runner import RunOptions, run
 
     stage = next(stage for stage in state.stages if stage.name == "reward")
     values = {

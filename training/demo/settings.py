@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from benchmarks.demo.questions import Kind
-from benchmarks.demo.world import World
+from training.demo.questions import Kind
+from training.demo.world import World
 
 __all__ = ["SIZES", "DemoSettings", "Pretraining", "StageSettings"]
 

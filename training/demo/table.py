@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.align_records import AlignState, AlignVariant, Figure, read_rewards
-from harness.jsonl import read_json
+from harness.store.align_directory import AlignState, AlignVariant, Figure, read_rewards
+from harness.store.jsonl import read_json
 
 __all__ = ["COLUMNS", "DemoRow", "demo_rows", "pair_agreement", "story"]
 

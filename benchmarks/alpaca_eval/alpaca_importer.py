@@ -1,0 +1,161 @@
+"""alpaca_eval's files: model_outputs.json and annotations.json."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.alpaca_eval.benchmark import AlpacaEval, instruction_key
+from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
+from harness.hashing import content_hash
+from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.records import Judgment, Preference, Prompt, Response, Unscored, Verdict
+
+__all__ = ["AlpacaEvalImporter"]
+
+
+class AlpacaEvalImporter:
+    """Reads annotations, and the outputs they are about.
+
+    An item of the outputs without an annotation is counted as missing; upstream's win rate is over the annotated
+    ones, and so is ours, with the count beside it.
+    """
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the files' options."""
+        parser.add_argument("--annotations", type=Path, required=True, metavar="F", help="annotations.json")
+        parser.add_argument("--outputs", type=Path, metavar="F", help="the model's model_outputs.json")
+        parser.add_argument("--baseline-outputs", type=Path, metavar="F", help="the baseline's model_outputs.json")
+        parser.add_argument("--model", metavar="NAME", help="which model, where the annotations hold several")
+        parser.add_argument("--judge", metavar="NAME", help="which annotator, where the annotations hold several")
+
+    def read(self, arguments: argparse.Namespace) -> Imported:
+        """Read the files."""
+        rows = read_rows(arguments.annotations)
+        model = choose_one("model", "--model", (row.text("generator_2") for row in rows), arguments.model)
+        rows = [row for row in rows if row.values["generator_2"] == model]
+        judge = choose_one("annotator", "--judge", (row.text("annotator") for row in rows), arguments.judge)
+        rows = [row for row in rows if row.values["annotator"] == judge]
+        baseline = choose_one("baseline", "--model", (row.text("generator_1") for row in rows), None)
+        keys = [instruction_key(row.text("instruction")) for row in rows]
+        annotated = unique_by(rows, "annotation of", keys)
+        benchmark = AlpacaEval()
+        imported = Imported("alpaca_eval", benchmark.name, benchmark.version, model, judge)
+        imported.sources = [arguments.annotations]
+        outputs = _outputs(arguments.outputs, imported)
+        baseline_outputs = _outputs(arguments.baseline_outputs, imported)
+        if outputs:
+            refuse_strangers(arguments.annotations, "annotations", annotated, outputs)
+        # A row's place in the annotations is what upstream looks the difficulty up by.
+        places = {key: place for place, key in enumerate(annotated)}
+        if baseline_outputs:
+            refuse_strangers(arguments.annotations, "annotations", annotated, baseline_outputs)
+        others = {key: row for key, row in {**baseline_outputs, **outputs}.items() if key not in annotated}
+        for key, row in {**annotated, **others}.items():
+            prompt = _prompt(key, row, places.get(key))
+            imported.prompts.append(prompt)
+            sides = _responses(
+                prompt, annotated.get(key), outputs.get(key), baseline_outputs.get(key), (baseline, model)
+            )
+            imported.responses += [side for side in sides if side is not None]
+            if key in annotated:
+                imported.judgments.append(_judgment(annotated[key], judge, prompt, sides, (baseline, model)))
+        return imported
+
+
+def _outputs(path: Path | None, imported: Imported) -> dict[str, Row]:
+    if path is None:
+        return {}
+    imported.sources.append(path)
+    rows = read_rows(path)
+    return unique_by(rows, "output for", [instruction_key(row.text("instruction")) for row in rows])
+
+
+def _prompt(key: str, row: Row, place: int | None) -> Prompt:
+    benchmark = AlpacaEval()
+    return Prompt(
+        benchmark=benchmark.name,
+        version=benchmark.version,
+        key=key,
+        turns=(row.text("instruction"),),
+        category=row.values.get("dataset"),
+        meta={} if place is None else {"row": place},
+    )
+
+
+def _responses(
+    prompt: Prompt, annotation: Row | None, output: Row | None, baseline_output: Row | None, names: tuple[str, str]
+) -> tuple[Response | None, Response | None]:
+    """Take both sides' texts from the annotation, which holds what was judged, else from the outputs."""
+    found: list[Response | None] = []
+    for role, name, field, other in (
+        ("baseline", names[0], "output_1", baseline_output),
+        ("candidate", names[1], "output_2", output),
+    ):
+        text = annotation.values.get(field) if annotation is not None else None
+        if text is None and other is not None:
+            text = other.text("output")
+        if not isinstance(text, str):
+            found.append(None)
+            continue
+        found.append(
+            Response(
+                prompt_id=prompt.id,
+                benchmark=prompt.benchmark,
+                model=name,
+                model_id=f"import:{name}",
+                role=role,
+                turns=(text,),
+            )
+        )
+    return found[0], found[1]
+
+
+def _judgment(
+    row: Row, judge: str, prompt: Prompt, sides: tuple[Response | None, Response | None], names: tuple[str, str]
+) -> Judgment:
+    ids = tuple(
+        side.id if side else absent_response_id(name, prompt.id) for side, name in zip(sides, names, strict=True)
+    )
+    logprobs = _top_logprobs(row.values.get("raw_completion"))
+    return Judgment(
+        judge=judge,
+        judge_id=content_hash("import", "alpaca_eval", judge),
+        benchmark=prompt.benchmark,
+        prompt_id=prompt.id,
+        response_ids=ids,
+        order=("baseline", "candidate"),
+        verdict=_verdict(row),
+        meta={"top_logprobs": logprobs} if logprobs else {},
+    )
+
+
+def _verdict(row: Row) -> Verdict:
+    """Read the stored preference: 1 the baseline, 2 the model, between them a probability, 0 an old name for a draw."""
+    stored = row.values.get("preference", "absent")
+    if stored is None or (isinstance(stored, float) and math.isnan(stored)):
+        return Unscored(reason="unparsed", detail="stored as null")
+    value = float(row.get("preference", (int, float), "preference as a number from 1 to 2, or null"))
+    if value == 0.0:
+        value = 1.5
+    if not 1.0 <= value <= 2.0:
+        return Unscored(reason="out_of_scale", detail=f"preference {value} on a scale of 1 to 2")
+    return Preference(p_first=2.0 - value)
+
+
+def _top_logprobs(raw: Any) -> list[list[Any]]:
+    """Dig the alternatives out of what upstream stored of the completion (an object, or its Python repr)."""
+    if isinstance(raw, str):
+        try:
+            raw = ast.literal_eval(raw)
+        except (ValueError, SyntaxError):
+            return []
+    try:
+        alternatives = raw["logprobs"]["content"][0]["top_logprobs"]
+        return [[a["token"], float(a["logprob"])] for a in alternatives if isinstance(a, Mapping)]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return []

@@ -1,0 +1,175 @@
+"""AlpacaEval 2: 805 instructions, the answer compared with gpt4_1106_preview's by the log-probability of one token.
+
+Paper            Dubois et al., "Length-Controlled AlpacaEval", arXiv 2404.04475
+Upstream         tatsu-lab/alpaca_eval, commit cd543a149df89434d8a54582c0151c0b945c3d20 and package 0.6.6; code
+                 Apache-2.0, data CC-BY-NC-4.0
+Published number NullModel (a constant answer): win rate 76.9, length-controlled 86.5 (leaderboard of the package)
+Deviations       - greedy answers of at most 2,048 tokens for every checkpoint; upstream's differ from model to model
+                 - a verdict without the tokens asked for is not scored and counted; upstream drops it
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.alpaca_eval.alpaca_figures import Upstream, compare_fitted, length_controlled_rows, published_rows
+from harness.engines.base import Sampling
+from harness.errors import FileFormatError, UsageError
+from harness.run.figures import mean_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
+from harness.hashing import content_hash
+from harness.store.jsonl import read_json
+from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
+from harness.stats.estimate import Estimate
+
+__all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key", "share_for_candidate"]
+
+BASELINE = "gpt4_1106_preview"
+
+
+def instruction_key(instruction: str) -> str:
+    """Name an item: upstream has no ids, the instruction is what tells items apart."""
+    return content_hash(instruction)
+
+
+def baseline_is_first(instruction: str) -> bool:
+    """Say in which order upstream shows the two outputs: a coin seeded by the instruction, the same for all models."""
+    return random.Random(f"is_switched_outputs{instruction}0").choices([True, False], k=1)[0]
+
+
+def share_for_candidate(judgment: Judgment) -> float | None:
+    """The probability that the candidate is better, whichever was shown first; None where it was not measured."""
+    if not isinstance(judgment.verdict, Preference):
+        return None
+    p_first = judgment.verdict.p_first
+    return p_first if judgment.order[0] == "candidate" else 1.0 - p_first
+
+
+def _discrete(score: Score) -> Score:
+    """Count a preference as won, lost or (at exactly one half) tied."""
+    if score.value is None:
+        return score
+    return replace(score, value=1.0 if score.value > 0.5 else 0.0 if score.value < 0.5 else 0.5)
+
+
+@dataclass(frozen=True)
+class AlpacaEval:
+    """AlpacaEval 2 with the weighted judge."""
+
+    name: str = "alpaca_eval"
+    version: str = "2"
+    judge_forms: tuple[str, ...] = ("alpaca_eval",)
+
+    @classmethod
+    def of_version(cls, version: str | None) -> AlpacaEval:
+        """Make the benchmark; there is one version."""
+        if version not in (None, "2"):
+            raise UsageError(f"alpaca_eval has no version {version!r}", "alpaca_eval")
+        return cls()
+
+    def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
+        """Read the instructions out of the baseline's outputs, which is where upstream keeps them too."""
+        return [self._prompt(index, row) for index, row in enumerate(self._outputs(data))], []
+
+    def _prompt(self, index: int, row: dict[str, str]) -> Prompt:
+        return Prompt(
+            benchmark=self.name,
+            version=self.version,
+            key=instruction_key(row["instruction"]),
+            turns=(row["instruction"],),
+            category=row.get("dataset"),
+            meta={"row": index},
+        )
+
+    def _outputs(self, data: DataSource) -> list[dict[str, str]]:
+        path = data.path("alpaca_eval/baseline")
+        rows = read_json(path)
+        wanted = {"instruction", "output"}
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and wanted <= set(row) for row in rows):
+            raise FileFormatError(path, None, "not a list of outputs", "objects with instruction and output")
+        return rows
+
+    def sampling(self, prompt: Prompt) -> Sampling:
+        """Greedy, at most 2,048 tokens."""
+        return Sampling(temperature=0.0, max_tokens=2048)
+
+    def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
+        """The baseline's published outputs."""
+        by_instruction = {row["instruction"]: row["output"] for row in self._outputs(data)}
+        return [
+            Response(
+                prompt_id=prompt.id,
+                benchmark=self.name,
+                model=BASELINE,
+                model_id=f"published:{BASELINE}",
+                role="baseline",
+                turns=(by_instruction[prompt.turns[0]],),
+            )
+            for prompt in prompts
+            if prompt.turns[0] in by_instruction
+        ]
+
+    def tasks(self, prompt: Prompt, candidate: Response, baseline: Response | None) -> list[JudgeTask]:
+        """One comparison, in upstream's order."""
+        if baseline is None:
+            return []
+        pair = (baseline, candidate) if baseline_is_first(prompt.turns[0]) else (candidate, baseline)
+        return [JudgeTask(prompt, "alpaca_eval", pair)]
+
+    def score(
+        self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
+    ) -> list[Score]:
+        """The candidate's share of the preference, and both lengths in characters."""
+        found = verdict_of(judgments, 1, 1)
+        value, reason = None, None
+        if found is None:
+            reason = missing_reason(candidate, baseline, needs_baseline=True)
+        elif isinstance(found.verdict, Unscored):
+            reason = unscored_reason(found.verdict)
+        else:
+            value = share_for_candidate(found)
+            reason = None if value is not None else "out_of_scale: a rating where a preference was asked for"
+        scores = [prompt_score(prompt, "preference", value=value, reason=reason)]
+        if "row" in prompt.meta:
+            scores.append(prompt_score(prompt, "row", value=float(prompt.meta["row"])))
+        for response in (candidate, baseline):
+            if response is not None and response.ok:
+                scores.append(prompt_score(prompt, "length", response.role, value=float(len(response.turns[0]))))
+        return scores
+
+    def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
+        """Say which preferences (or lengths) a metric averages."""
+        match metric:
+            case "win_rate":
+                return Items(select(scores, "preference"), scale=100.0, bounds=(0.0, 1.0))
+            case "discrete_win_rate":
+                return Items([_discrete(s) for s in select(scores, "preference")], scale=100.0, bounds=(0.0, 1.0))
+            case "avg_length":
+                return Items(select(scores, "length", "candidate"))
+            case _:
+                return None
+
+    def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
+        """Win rates, length-controlled, raw and as published; average length."""
+        items = {metric: self.items(metric, scores) for metric in ("win_rate", "avg_length")}
+        rows = [mean_row(self.name, metric, found) for metric, found in items.items() if found and found.scores]
+        controlled = length_controlled_rows(self.name, scores, lambda: self._upstream(data))
+        return [*controlled[:1], *rows, *published_rows(self.name, scores), *controlled[1:]]
+
+    def _upstream(self, data: DataSource) -> Upstream:
+        return Upstream.read(data, [instruction_key(row["instruction"]) for row in self._outputs(data)])
+
+    def compare_fitted(
+        self,
+        metric: str,
+        scores: tuple[Sequence[Score], Sequence[Score]],
+        data: DataSource,
+        rng: np.random.Generator,
+        level: float,
+    ) -> tuple[tuple[float, float], Estimate, float | None] | None:
+        """Compare two runs' length-controlled win rates (`harness.run.compare`)."""
+        return compare_fitted(metric, scores, self._upstream(data), rng, level)

@@ -1,0 +1,330 @@
+"""Uncertainty of the length-controlled win rate: prompts are resampled and the whole estimator refitted.
+
+docs/design/020-alpaca-length-control.md says what is being estimated and how the interval was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from harness.errors import StatisticsError
+from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec
+from benchmarks.alpaca_eval.lc_fit import Fits, LengthControlEstimator, Resamples, gather
+from harness.stats.estimate import Estimate
+from benchmarks.alpaca_eval.logistic import Array, logistic
+
+__all__ = [
+    "LengthControlBootstrap",
+    "LengthControlDraws",
+    "bootstrap_length_controlled",
+    "compare_length_controlled",
+    "interval",
+    "length_controlled_draws",
+]
+
+_AT_ONCE = 64
+"""Resamples fitted together: enough to spread numpy's overhead, few enough to stay near the cache (13 MiB)."""
+_LOOSE = 1e-4
+"""Solver tolerance of a refit; it leaves errors below 1e-6 points."""
+_FEW_PROMPTS_DECIDE = 10
+
+IntervalKind = Literal["percentile", "basic", "bca", "studentized"]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthControlBootstrap:
+    """How the uncertainty is measured.
+
+    Parameters
+    ----------
+    n_boot : int, default 1000
+        Resamples of the prompts.
+    level : float, default 0.95
+        Nominal coverage.
+    reselect_C : bool, default True
+        Choose the penalty's strength anew in every resample; False keeps the observed sample's.
+    kind : {"studentized", "percentile", "basic", "bca"}, default "studentized"
+        The interval. Studentized: on the logit scale, with the infinitesimal jackknife's standard error.
+    """
+
+    n_boot: int = 1000
+    level: float = 0.95
+    reselect_C: bool = True  # noqa: N815 - C is what the literature calls it
+    kind: IntervalKind = "studentized"
+
+    def __post_init__(self) -> None:
+        if self.n_boot < 100:
+            raise StatisticsError(f"n_boot is {self.n_boot}", "at least 100", "1000 is enough for a 95 % interval")
+        if not 0.0 < self.level < 1.0:
+            raise StatisticsError(f"level is {self.level}", "a number between 0 and 1", "write 0.95 for 95 %")
+        if self.kind not in ("percentile", "basic", "bca", "studentized"):
+            raise StatisticsError(f"kind is {self.kind!r}", "percentile, basic, bca or studentized")
+
+
+@dataclass(frozen=True, slots=True)
+class LengthControlDraws:
+    """Length-controlled win rates of M models on the observed prompts and on B resamples shared by all models.
+
+    Parameters
+    ----------
+    win_rate : ndarray, shape (M,)
+        On the observed prompts, percent.
+    influence : ndarray, shape (M, n)
+        Of each prompt on each win rate, percent (first-order change when the prompt's share grows).
+    resampled : ndarray, shape (M, B)
+        On the resamples, percent. Column b of every model comes from the same resampled prompts.
+    resampled_stderr : ndarray, shape (M, B)
+        Standard error within each resample by the infinitesimal jackknife, percent.
+    """
+
+    win_rate: Array
+    influence: Array
+    resampled: Array
+    resampled_stderr: Array
+
+    @property
+    def n(self) -> int:
+        """Number of prompts."""
+        return int(self.influence.shape[1])
+
+    @property
+    def jackknife_stderr(self) -> Array:
+        """Standard error by the infinitesimal jackknife, percent, shape (M,)."""
+        return np.asarray(np.sqrt((self.influence**2).sum(axis=1) / (self.n * (self.n - 1))))
+
+
+def bootstrap_length_controlled(
+    data: LengthControlData,
+    gamed: GamedBaseline,
+    rng: np.random.Generator,
+    spec: LengthControlSpec | None = None,
+    bootstrap: LengthControlBootstrap | None = None,
+) -> Estimate:
+    """Length-controlled win rate with its standard error and interval over prompts.
+
+    Parameters
+    ----------
+    data : LengthControlData
+        One model's verdicts.
+    gamed : GamedBaseline
+        Stays fixed: it is part of the definition, not of the sample.
+    rng : numpy.random.Generator
+        Source of randomness.
+    spec : LengthControlSpec, optional
+        The estimator.
+    bootstrap : LengthControlBootstrap, optional
+        The resampling and the interval.
+
+    Returns
+    -------
+    Estimate
+        In percent. ``stderr`` is the standard deviation over resamples.
+
+    Raises
+    ------
+    StatisticsError
+        As :class:`benchmarks.alpaca_eval.lc_fit.LengthControlEstimator`.
+
+    References
+    ----------
+    Davison, Hinkley (1997). Bootstrap Methods and their Application, sections 2.4 and 5.2-5.3.
+    """
+    bootstrap = bootstrap or LengthControlBootstrap()
+    draws = length_controlled_draws([data], gamed, rng, spec, bootstrap)
+    low, high = interval(draws, 0, bootstrap.level, bootstrap.kind)
+    resampled = draws.resampled[0]
+    chosen = "penalty chosen anew in each" if bootstrap.reselect_C else "penalty held"
+    method = f"prompt bootstrap of the whole length-controlled fit, {bootstrap.n_boot} resamples, {chosen}; "
+    decisive = int(np.count_nonzero(np.abs(data.preference - np.round(np.nanmean(data.preference))) > 0.5))
+    note = ""
+    if decisive < _FEW_PROMPTS_DECIDE:
+        note = f"only {decisive} prompts go against the rest: the interval rests on them alone"
+    return Estimate(
+        value=float(draws.win_rate[0]),
+        stderr=float(resampled.std(ddof=1)),
+        ci_low=low,
+        ci_high=high,
+        level=bootstrap.level,
+        method=method + f"{bootstrap.kind} interval",
+        n=data.n,
+        n_clusters=data.n,
+        note=note,
+    )
+
+
+def compare_length_controlled(
+    model: LengthControlData,
+    other: LengthControlData,
+    gamed: GamedBaseline,
+    rng: np.random.Generator,
+    spec: LengthControlSpec | None = None,
+    bootstrap: LengthControlBootstrap | None = None,
+) -> Estimate:
+    """Difference of two models' length-controlled win rates on the same prompts, model less other.
+
+    Parameters
+    ----------
+    model, other : LengthControlData
+        Verdicts on the same prompts in the same order.
+    gamed, rng, spec
+        As in :func:`bootstrap_length_controlled`.
+    bootstrap : LengthControlBootstrap, optional
+        ``kind`` does not apply: the interval is the percentile one.
+
+    Returns
+    -------
+    Estimate
+        In points.
+
+    Raises
+    ------
+    StatisticsError
+        The models differ in their number of prompts, or as the estimator's.
+    """
+    bootstrap = bootstrap or LengthControlBootstrap()
+    draws = length_controlled_draws([model, other], gamed, rng, spec, bootstrap)
+    difference = draws.resampled[0] - draws.resampled[1]
+    tail = (1.0 - bootstrap.level) / 2.0
+    low, high = np.quantile(difference, [tail, 1.0 - tail])
+    return Estimate(
+        value=float(draws.win_rate[0] - draws.win_rate[1]),
+        stderr=float(difference.std(ddof=1)),
+        ci_low=float(low),
+        ci_high=float(high),
+        level=bootstrap.level,
+        method=f"paired prompt bootstrap of the whole length-controlled fits, {bootstrap.n_boot} resamples; percentile",
+        n=model.n,
+        n_clusters=model.n,
+    )
+
+
+def length_controlled_draws(
+    models: Sequence[LengthControlData],
+    gamed: GamedBaseline,
+    rng: np.random.Generator,
+    spec: LengthControlSpec | None = None,
+    bootstrap: LengthControlBootstrap | None = None,
+) -> LengthControlDraws:
+    """Refit one or more models on the same resampled prompts.
+
+    Parameters
+    ----------
+    models : sequence of LengthControlData
+        Verdicts on the same prompts in the same order.
+    gamed, rng, spec, bootstrap
+        As in :func:`bootstrap_length_controlled`.
+
+    Returns
+    -------
+    LengthControlDraws
+        For intervals, paired differences and rank ranges.
+
+    Raises
+    ------
+    StatisticsError
+        No model, different numbers of prompts, or as the estimator's.
+    """
+    spec, bootstrap = spec or LengthControlSpec(), bootstrap or LengthControlBootstrap()
+    sizes = {model.n for model in models}
+    if len(sizes) != 1:
+        raise StatisticsError(
+            f"models with {sorted(sizes)} prompts", "the same prompts for every model", "keep the prompts all share"
+        )
+    n = sizes.pop()
+    estimators = [LengthControlEstimator(data, gamed, spec, _LOOSE) for data in models]
+    observed = [LengthControlEstimator(data, gamed, spec).observe() for data in models]
+    resampled = np.empty((len(models), bootstrap.n_boot))
+    stderr = np.empty_like(resampled)
+    first = 0
+    for counts in _counts(n, rng, bootstrap.n_boot):
+        columns = slice(first, first + len(counts))
+        for row, (estimator, (_, fits)) in enumerate(zip(estimators, observed, strict=True)):
+            samples = gather(estimator.data, counts)
+            refits = estimator.fit(samples, None if bootstrap.reselect_C else float(fits.C[0]), fits)
+            resampled[row, columns] = 100.0 * refits.win_rate
+            stderr[row, columns] = 100.0 * _jackknife_stderr(estimator, samples, refits)
+        first += len(counts)
+    win_rate = np.array([100.0 * fits.win_rate[0] for _, fits in observed])
+    pairs = zip(estimators, observed, strict=True)
+    influence = np.stack([100.0 * estimator.influence(sample, fits)[0] for estimator, (sample, fits) in pairs])
+    return LengthControlDraws(win_rate, influence, resampled, stderr)
+
+
+def interval(draws: LengthControlDraws, model: int, level: float, kind: IntervalKind) -> tuple[float, float]:
+    """Confidence limits for one model's win rate.
+
+    Parameters
+    ----------
+    draws : LengthControlDraws
+        From :func:`length_controlled_draws`.
+    model : int
+        Which model.
+    level : float
+        Nominal coverage.
+    kind : {"studentized", "percentile", "basic", "bca"}
+        Which interval.
+
+    Returns
+    -------
+    low, high : float
+        Percent.
+
+    References
+    ----------
+    Davison, Hinkley (1997), section 5.2 (basic, studentized, on a transformed scale) and 5.3 (percentile, BCa).
+    Efron (1987). Better bootstrap confidence intervals. JASA 82 (bias correction and acceleration).
+    """
+    value, resampled = draws.win_rate[model], draws.resampled[model]
+    tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    if kind == "studentized":
+        # On the logit scale the interval stays inside 0 to 100 and the spread changes little with the value.
+        pivot = (_logit(resampled) - _logit(value)) / (draws.resampled_stderr[model] / _slope(resampled))
+        reach = draws.jackknife_stderr[model] / _slope(value)
+        low, high = 100.0 * logistic(_logit(value) - np.quantile(pivot, tails[::-1]) * reach)
+    elif kind == "bca":
+        low, high = np.quantile(resampled, _bca_tails(tails, value, resampled, draws.influence[model]))
+    elif kind == "basic":
+        low, high = 2.0 * value - np.quantile(resampled, tails[::-1])
+    else:
+        low, high = np.quantile(resampled, tails)
+    return float(low), float(high)
+
+
+def _counts(n: int, rng: np.random.Generator, n_boot: int) -> Iterator[Array]:
+    """How often each prompt is drawn, in batches of shape (b, n)."""
+    for first in range(0, n_boot, _AT_ONCE):
+        size = min(_AT_ONCE, n_boot - first)
+        drawn = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
+
+
+def _jackknife_stderr(estimator: LengthControlEstimator, samples: Resamples, fits: Fits) -> Array:
+    n = samples.count.sum(axis=1)
+    squares = (samples.count * estimator.influence(samples, fits) ** 2).sum(axis=1)
+    return np.asarray(np.sqrt(squares / (n * (n - 1.0))))
+
+
+def _logit(percent: Array) -> Array:
+    share = np.clip(np.asarray(percent) / 100.0, 1e-9, 1.0 - 1e-9)
+    return np.asarray(np.log(share / (1.0 - share)))
+
+
+def _slope(percent: Array) -> Array:
+    """Derivative of percent in its logit."""
+    share = np.clip(np.asarray(percent) / 100.0, 1e-9, 1.0 - 1e-9)
+    return np.asarray(100.0 * share * (1.0 - share))
+
+
+def _bca_tails(tails: Array, value: float, resampled: Array, influence: Array) -> Array:
+    below = (np.count_nonzero(resampled < value) + 0.5 * np.count_nonzero(resampled == value)) / resampled.size
+    if not 0.0 < below < 1.0:
+        return tails
+    bias = stats.norm.ppf(below)
+    acceleration = (influence**3).sum() / (6.0 * (influence**2).sum() ** 1.5)
+    shifted = bias + stats.norm.ppf(tails)
+    return np.asarray(stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted)))

@@ -1,0 +1,166 @@
+"""arena-hard-auto's files: questions, answers, two-game judgments, of v0.1's first release and of today's layout."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.arena_hard.benchmark import ArenaHard, answer_text, question_text
+from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
+from harness.hashing import content_hash
+from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
+
+__all__ = ["ArenaHardImporter"]
+
+_P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
+_MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
+_NOT_NAMED = "baseline"
+
+
+class ArenaHardImporter:
+    """Reads judgments in which the baseline is A in the first game and the model is A in the second."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the files' options."""
+        parser.add_argument("--questions", type=Path, required=True, metavar="F", help="question.jsonl")
+        parser.add_argument(
+            "--judgments", type=Path, required=True, metavar="F", help="model_judgment/JUDGE/MODEL.jsonl"
+        )
+        parser.add_argument("--answers", type=Path, metavar="F", help="model_answer/MODEL.jsonl")
+        parser.add_argument("--baseline-answers", type=Path, metavar="F", help="model_answer/BASELINE.jsonl")
+        parser.add_argument("--model", metavar="NAME", help="which model, where the judgments hold several")
+        parser.add_argument("--judge", metavar="NAME", help="which judge, where the judgments hold several")
+
+    def read(self, arguments: argparse.Namespace) -> Imported:
+        """Read the files."""
+        benchmark, prompts = _prompts(read_rows(arguments.questions))
+        rows = read_rows(arguments.judgments)
+        model = choose_one("model", "--model", (row.text("model") for row in rows), arguments.model)
+        rows = [row for row in rows if row.values["model"] == model]
+        judge = choose_one("judge", "--judge", (str(row.get("judge", str, "judge")) for row in rows), arguments.judge)
+        rows = [row for row in rows if row.values["judge"] == judge]
+        keys = [row.identifier("uid", "question_id") for row in rows]
+        refuse_strangers(arguments.judgments, "judgments", keys, prompts)
+        judged = unique_by(rows, "judgment of question", keys)
+        asked_as = "arena_hard" if benchmark.version == "v0.1" else f"arena_hard@{benchmark.version}"
+        imported = Imported(asked_as, benchmark.name, benchmark.version, model, judge, list(prompts.values()))
+        imported.sources = [arguments.questions, arguments.judgments]
+        candidates = _answers(arguments.answers, model, "candidate", prompts, imported)
+        baselines = _answers(arguments.baseline_answers, None, "baseline", prompts, imported)
+        imported.responses = [*baselines.values(), *candidates.values()]
+        for key, row in judged.items():
+            prompt = prompts[key]
+            sides = (baselines.get(prompt.id), candidates.get(prompt.id))
+            baseline_name = sides[0].model if sides[0] else str(row.values.get("baseline", _NOT_NAMED))
+            ids = [
+                side.id if side else absent_response_id(name, prompt.id)
+                for side, name in zip(sides, (baseline_name, model), strict=True)
+            ]
+            imported.judgments += _judgments(row, judge, prompt, (ids[0], ids[1]), last=benchmark.version != "v0.1")
+        return imported
+
+
+def _prompts(rows: list[Row]) -> tuple[ArenaHard, dict[str, Prompt]]:
+    keys = [row.identifier("uid", "question_id") for row in rows]
+    modern = any(row.values.get("category") in ("hard_prompt", "creative_writing") for row in rows)
+    benchmark = ArenaHard.of_version("v2.0" if modern else "v0.1")
+    prompts = {}
+    for key, row in unique_by(rows, "question", keys).items():
+        try:
+            text = question_text(row.values)
+        except (KeyError, IndexError, TypeError):
+            raise row.error("no question text", "prompt, or turns[0].content") from None
+        prompts[key] = Prompt(
+            benchmark=benchmark.name,
+            version=benchmark.version,
+            key=key,
+            turns=(text,),
+            category=row.text("category"),
+            meta={k: row.values[k] for k in ("cluster", "subcategory") if k in row.values},
+        )
+    return benchmark, prompts
+
+
+def _answers(
+    path: Path | None, model: str | None, role: Role, prompts: dict[str, Prompt], imported: Imported
+) -> dict[str, Response]:
+    if path is None:
+        return {}
+    imported.sources.append(path)
+    rows = read_rows(path)
+    keys = [row.identifier("uid", "question_id") for row in rows]
+    refuse_strangers(path, "answers", keys, prompts)
+    found = {}
+    for key, row in unique_by(rows, "answer to question", keys).items():
+        try:
+            text = answer_text(row.values)
+        except (KeyError, IndexError, TypeError):
+            raise row.error("no answer text", "messages, or choices[0].turns[0].content") from None
+        name = model or str(row.values.get("model") or row.values.get("model_id") or _NOT_NAMED)
+        found[prompts[key].id] = Response(
+            prompt_id=prompts[key].id,
+            benchmark=prompts[key].benchmark,
+            model=name,
+            model_id=f"import:{name}",
+            role=role,
+            turns=(text,),
+            n_tokens=(_token_count(row.values),),
+        )
+    return found
+
+
+def _token_count(row: Mapping[str, Any]) -> int | None:
+    """Read the token count upstream stores beside an answer."""
+    metadata = row.get("metadata") or row.get("conv_metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("token_len"), int):
+        return int(metadata["token_len"])
+    try:
+        return int(row["choices"][0]["turns"][0]["token_len"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _judgments(row: Row, judge: str, prompt: Prompt, ids: tuple[str, str], *, last: bool) -> list[Judgment]:
+    games = row.get("games", list, "two games, each with a score")
+    if len(games) != 2:
+        raise row.error(f"{len(games)} games", "two: the baseline first, then the model first")
+    found = []
+    for number, game in enumerate(games, start=1):
+        order: tuple[Role, Role] = ("baseline", "candidate") if number == 1 else ("candidate", "baseline")
+        found.append(
+            Judgment(
+                judge=judge,
+                judge_id=content_hash("import", prompt.benchmark, judge),
+                benchmark=prompt.benchmark,
+                prompt_id=prompt.id,
+                response_ids=ids if number == 1 else (ids[1], ids[0]),
+                order=order,
+                game=number,
+                verdict=_verdict(row, game, last=last),
+                raw=_judgment_text(game),
+            )
+        )
+    return found
+
+
+def _verdict(row: Row, game: Any, *, last: bool) -> Verdict:
+    if game is None:
+        return Unscored(reason="request_failed", detail="stored as null")
+    if not isinstance(game, Mapping) or "score" not in game:
+        raise row.error(f"a game is {game!r:.60}", "an object with a score, or null")
+    stored = game["score"]
+    if stored is None:
+        return Unscored(reason="unparsed", detail="stored as null")
+    # v0.1 gives labels outside its five no weight; v2.0 reads the mirror images.
+    label = _MIRRORED.get(stored, stored) if last else stored
+    if label not in _P_FIRST:
+        return Unscored(reason="out_of_scale", detail=f"verdict {stored!r}, offered were {', '.join(_P_FIRST)}")
+    return Preference(p_first=_P_FIRST[label], label=label)
+
+
+def _judgment_text(game: Any) -> str:
+    text = game.get("judgment", "") if isinstance(game, Mapping) else ""
+    return str(text.get("answer", "")) if isinstance(text, Mapping) else str(text or "")

@@ -1,1 +1,0 @@
-"""A made-up world whose right answers are known: questions, benchmarks in the forms of the real ones, a gold judge."""

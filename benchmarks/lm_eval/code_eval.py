@@ -1,0 +1,142 @@
+"""lm-eval's code tasks run programs through the hub's metric ``code_eval``; here it is one that uses the sandbox.
+
+The hub's metric is fetched when the task is imported, is code itself, and runs what the model wrote in lm-eval's own
+process. This one takes its place wherever a task asks for it by name. A verdict is pass@k of Chen et al. (2021),
+arXiv 2107.03374, of one document's programs. Deviation: a program's time limit is `benchmarks.sandbox.code_checks`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, human_eval_problem, mbpp_problem
+from harness.errors import AssayError, FileFormatError
+from harness.hashing import content_hash
+from benchmarks.sandbox import Limits, Outcome, Program, run_many
+from benchmarks.lm_eval.pass_at_k import pass_at_k_of_problem
+
+__all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "replaced_code_eval"]
+
+
+class NotMeasuredError(AssayError):
+    """A program's verdict could not be had; the message is the reason."""
+
+
+class CodeEval:
+    """Stands for ``evaluate.load("code_eval")``.
+
+    A task's own scoring code is run twice for a document: once to see which programs it asks about, and, when all
+    documents' programs have been run side by side, once more with the verdicts.
+    """
+
+    def __init__(self) -> None:
+        self._document: Mapping[str, Any] | None = None
+        self._collecting: dict[str, tuple[Program, Limits]] | None = None
+        self._outcomes: dict[str, Outcome] = {}
+        self._lock = threading.RLock()
+
+    def compute(
+        self,
+        references: Sequence[str],
+        predictions: Sequence[Sequence[str]],
+        k: Sequence[int] = (1,),
+        **ignored: Any,
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Give pass@k, as the hub's metric does; outside a document (a task trying it out on import) 0."""
+        if self._document is None:
+            return {f"pass@{n}": 0.0 for n in k}, {}
+        asked = [
+            [_program(self._document, candidate, test) for candidate in candidates]
+            for candidates, test in zip(predictions, references, strict=True)
+        ]
+        if self._collecting is not None:
+            self._collecting |= {_key(program): (program, limits) for each in asked for program, limits in each}
+            return {f"pass@{n}": 0.0 for n in k}, {}
+        counts = [(len(each), sum(self._passed(program) for program, _ in each)) for each in asked]
+        figures = {
+            f"pass@{wanted}": sum(pass_at_k_of_problem(n, right, wanted) for n, right in counts) / len(counts)
+            for wanted in k
+            if all(n >= wanted for n, _ in counts)
+        }
+        return figures, {}
+
+    def _passed(self, program: Program) -> bool:
+        outcome = self._outcomes[_key(program)]
+        if not outcome.measured:
+            raise NotMeasuredError(outcome.reason)
+        return outcome.passed
+
+    @contextlib.contextmanager
+    def scoring(self, document: Mapping[str, Any]) -> Iterator[None]:
+        """Score a document with the verdicts there are."""
+        with self._lock:
+            self._document = document
+            try:
+                yield
+            finally:
+                self._document = None
+
+    def programs_of(self, document: Mapping[str, Any], score: Any) -> dict[str, tuple[Program, Limits]]:
+        """Find the programs that `score` asks about for a document."""
+        with self.scoring(document):
+            found: dict[str, tuple[Program, Limits]] = {}
+            self._collecting = found
+            try:
+                score()
+            finally:
+                self._collecting = None
+        return found
+
+    def run(self, programs: Mapping[str, tuple[Program, Limits]], workers: int, allow_unsandboxed: bool) -> None:
+        """Run programs and keep their outcomes."""
+        for limits in dict.fromkeys(limits for _, limits in programs.values()):
+            chosen = {key: program for key, (program, wanted) in programs.items() if wanted == limits}
+            keys = list(chosen)
+            for number, outcome in run_many(chosen.values(), workers, limits, allow_unsandboxed=allow_unsandboxed):
+                self._outcomes[keys[number]] = outcome
+
+    def forget(self) -> None:
+        """Drop the outcomes."""
+        self._outcomes.clear()
+
+
+CODE_EVAL = CodeEval()
+"""The one there is: lm-eval keeps what it imported for the life of the process."""
+
+
+def _key(program: Program) -> str:
+    return content_hash("program", program.source, program.test, list(program.names), program.given)
+
+
+def _program(document: Mapping[str, Any], candidate: str, test: str) -> tuple[Program, Limits]:
+    """Put a candidate under its test, the test out of its reach where the document says what the test relies on."""
+    if {"entry_point", "prompt", "canonical_solution", "test", "task_id"} <= set(document):
+        problem = human_eval_problem(document)
+        return Program(f"{candidate}\n", f"{test}\n", problem.names, problem.given), HUMAN_EVAL_LIMITS
+    if {"test_list", "code", "task_id"} <= set(document):
+        with contextlib.suppress(FileFormatError):
+            # Only names and imports are taken; which assertions count is lm-eval's to say.
+            row = {"test_setup_code": "", **document, "test_list": test.split("\n")}
+            problem = mbpp_problem(row)
+            return Program(f"{candidate}\n", f"{test}\n", problem.names, problem.given), MBPP_LIMITS
+    return Program(f"{candidate}\n", f"{test}\n"), MBPP_LIMITS
+
+
+@contextlib.contextmanager
+def replaced_code_eval() -> Iterator[None]:
+    """Hand out `CODE_EVAL` to whoever loads the metric ``code_eval`` meanwhile."""
+    import evaluate  # type: ignore[import-untyped]
+
+    original = evaluate.load
+
+    def load(path: str, *arguments: Any, **options: Any) -> Any:
+        return CODE_EVAL if path == "code_eval" else original(path, *arguments, **options)
+
+    evaluate.load = load
+    try:
+        yield
+    finally:
+        evaluate.load = original

@@ -1,0 +1,313 @@
+"""From the name of a task to its documents: lm-eval's definitions, with the data `GivenData` answers with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lm_eval.code_eval import CODE_EVAL, replaced_code_eval
+from benchmarks.lm_eval.datasets import GivenData, Served
+from benchmarks.lm_eval.task_options import TaskOptions
+from benchmarks.lm_eval.task_records import version_of
+from harness.errors import AssayError, FileFormatError, UnknownNameError, UsageError, nearest
+from harness.protocols import DataSource
+
+__all__ = ["GroupFigure", "LoadedTask", "load_task", "missing_package"]
+
+_FOLDERS = {
+    "gsm8k": "gsm8k",
+    "mmlu": "mmlu/default",
+    "humaneval": "humaneval",
+    "mbpp": "mbpp",
+    "truthfulqa_mc1": "truthfulqa",
+    "truthfulqa_mc2": "truthfulqa",
+    "arc_challenge": "arc",
+    "arc_easy": "arc",
+}
+"""Folders of lm-eval's tasks, so that its index of thousands of files need not be made (seconds)."""
+_N_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFigure:
+    """A metric over several tasks.
+
+    Parameters
+    ----------
+    group : str
+        lm-eval's name of the group.
+    metric : str
+        What is averaged.
+    by_task : bool
+        Whether each task counts the same, instead of each document.
+    filters : tuple of str or None
+        Filters it is averaged under; all where None.
+    """
+
+    group: str
+    metric: str
+    by_task: bool
+    filters: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task, or a group of tasks.
+
+    Parameters
+    ----------
+    name : str
+        lm-eval's name.
+    tasks : dict of str to Task
+        The task, or the group's tasks, by name.
+    groups_of : dict of str to list of GroupFigure
+        The group figures each task's documents go into, the whole group's first.
+    is_group : bool
+        Whether `name` is a group.
+    version : str
+        What makes its prompts comparable.
+    served : list of Served
+        The datasets it was given.
+    """
+
+    name: str
+    tasks: dict[str, Any]
+    groups_of: dict[str, list[GroupFigure]]
+    is_group: bool
+    version: str
+    served: list[Served] = field(default_factory=list)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether what the model writes is run."""
+        return any(getattr(task, "UNSAFE_CODE", False) for task in self.tasks.values())
+
+    def limit_tokens(self, max_tokens: int) -> None:
+        """Set the limit on new tokens in place of the task's own."""
+        for task in self.tasks.values():
+            if task.OUTPUT_TYPE == "generate_until":
+                task.set_config(key="generation_kwargs", value={"max_gen_toks": max_tokens}, update=True)
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether all of that goes through `CODE_EVAL`."""
+        return all(_uses_code_eval(t) for t in self.tasks.values() if getattr(t, "UNSAFE_CODE", False))
+
+
+def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
+    """Build a task and read its documents.
+
+    Parameters
+    ----------
+    name : str
+        lm-eval's name of a task or a group.
+    options : TaskOptions
+        What is to be different.
+    data : DataSource
+        Where datasets come from.
+
+    Raises
+    ------
+    UnknownNameError
+        lm-eval has no such task; the nearest names are given.
+    MissingDataError, FileFormatError
+        Its data cannot be had, or lack a field.
+    UsageError
+        It needs a package that is not installed, is a tag of several tasks, or shows more than text.
+    """
+    with _quiet():
+        manager = _manager(name, options)
+        if name in manager.all_tags:
+            entry = manager.task_index[name]
+            raise UsageError(
+                f"{name} stands for several tasks without a common figure", ", ".join(sorted(entry.tags)), "name one"
+            )
+        given = GivenData(data, options.data, options.num_fewshot)
+        with _explained(name, given), given.in_place(), replaced_code_eval(), _seeded():
+            loaded = manager.load([name])
+            for task in loaded["tasks"].values():
+                _configure(task, options)
+            _try_first_documents(loaded["tasks"])
+    for task in loaded["tasks"].values():
+        if getattr(task, "MULTIMODAL", False):
+            raise UsageError(f"{name} shows images or plays sounds", "tasks of text alone", "run it with lm-eval")
+    groups = loaded.get("groups") or {}
+    tasks = dict(loaded["tasks"])
+    figures: dict[str, list[GroupFigure]] = {task: [] for task in tasks}
+    for group in _top_down(name, groups):
+        for member in group.get_all_tasks():
+            figures[member.task_name] += _figures_of(group)
+    root = groups.get(name)
+    version = root.version if root is not None else next(iter(tasks.values())).VERSION
+    shots = max(int(task.get_config("num_fewshot") or 0) for task in tasks.values())
+    described = version_of(
+        version,
+        shots,
+        chat_template=options.apply_chat_template,
+        fewshot_as_multiturn=options.fewshot_as_multiturn,
+        system_instruction=options.system_instruction,
+    )
+    return LoadedTask(name, tasks, figures, root is not None, described, given.served)
+
+
+def _manager(name: str, options: TaskOptions) -> Any:
+    """Make lm-eval's index, of one folder where that is enough, and look the name up."""
+    import lm_eval.tasks
+
+    if name in _FOLDERS and options.include_path is None:
+        folder = Path(lm_eval.tasks.__file__).parent / _FOLDERS[name]
+        manager = lm_eval.tasks.TaskManager(include_path=str(folder), include_defaults=False)
+        if name in manager.all_tasks:
+            return manager
+    manager = lm_eval.tasks.TaskManager(include_path=options.include_path)
+    if name not in manager.all_tasks:
+        raise _unknown(name, manager.all_tasks)
+    return manager
+
+
+def _unknown(name: str, known: list[str]) -> UsageError:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=_N_NAMES_SHOWN, cutoff=0.6)
+    close = list(dict.fromkeys([*close, *[k for k in known if k.startswith(name)]]))[:_N_NAMES_SHOWN]
+    error = UnknownNameError("lm-eval task", name, close or known[:_N_NAMES_SHOWN])
+    error.allowed = f"one of lm-eval's {len(known)} names, as listed by `lm-eval ls tasks`"
+    if close:
+        error.allowed += "; near it: " + ", ".join(close)
+    error.remedy = f"did you mean {nearest(name, close) or close[0]}?" if close else ""
+    return error
+
+
+def _configure(task: Any, options: TaskOptions) -> None:
+    """Set what ``simple_evaluate`` sets."""
+    shots = task.get_config("num_fewshot")
+    if options.num_fewshot is not None and shots != 0:
+        task.set_config(key="num_fewshot", value=options.num_fewshot)
+    elif options.num_fewshot:
+        raise UsageError(
+            f"{task.task_name} is defined with 0 examples, and lm-eval takes no other number",
+            "num_fewshot 0",
+            "leave num_fewshot out",
+        )
+    elif shots is None:
+        task.set_config(key="num_fewshot", value=0)
+    if task.OUTPUT_TYPE == "generate_until" and options.gen_kwargs:
+        task.set_config(key="generation_kwargs", value=dict(options.gen_kwargs), update=True)
+    task.set_fewshot_seed(seed=options.fewshot_seed)
+
+
+def _try_first_documents(tasks: dict[str, Any]) -> None:
+    """Render a document of each task, so that a field the data lack is found before a model is asked."""
+    for task in tasks.values():
+        document = next(iter(task.eval_docs))
+        task.doc_to_text(document)
+        task.doc_to_target(document)
+        if getattr(task.config, "doc_to_choice", None) is not None:
+            task.doc_to_choice(document)
+
+
+def _top_down(name: str, groups: dict[str, Any]) -> list[Any]:
+    """List a group, then the groups directly below it."""
+    if name not in groups:
+        return []
+    return [groups[name], *groups[name].get_all_groups(recursive=False)]
+
+
+def _figures_of(group: Any) -> list[GroupFigure]:
+    return [
+        GroupFigure(
+            group.name,
+            config.metric,
+            not config.weight_by_size,
+            tuple(config.filter_list) if config.filter_list is not None else None,
+        )
+        for config in group.aggregate_metric_list or ()
+    ]
+
+
+def _uses_code_eval(task: Any) -> bool:
+    functions = [*getattr(task, "_metric_fn_list", {}).values(), task.get_config("process_results")]
+    inner = [getattr(f, "__self__", f) for f in functions if callable(f)]
+    return any(CODE_EVAL in _globals_of(f) for f in inner)
+
+
+def _globals_of(function: Any) -> list[Any]:
+    return [v for v in getattr(function, "__globals__", {}).values() if v is CODE_EVAL]
+
+
+@contextlib.contextmanager
+def _explained(name: str, given: GivenData) -> Iterator[None]:
+    """Turn what a task raises on data or packages that are not as it needs them into one clear error."""
+    import jinja2
+
+    try:
+        yield
+    except AssayError:
+        raise
+    except (ImportError, jinja2.UndefinedError, KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        package = missing_package(error)
+        if package is not None:
+            raise UsageError(
+                f"the task {name} needs a package that is not installed: {package}",
+                remedy=f"pip install {package}, or `pip install 'lm-eval[...]'` with the extra the task's page names",
+            ) from error
+        last = given.served[-1] if given.served else None
+        if last is None:
+            raise UsageError(f"lm-eval cannot build the task {name}: {type(error).__name__}: {error}") from error
+        raise FileFormatError(
+            last.source,
+            None,
+            f"the task {name} does not find what it needs: {type(error).__name__}: {error}",
+            f"the fields and splits of {last.path}" + (f" ({last.name})" if last.name else ""),
+            f"there are the splits {', '.join(last.splits)} with the fields {', '.join(last.fields)}",
+        ) from error
+
+
+def missing_package(error: BaseException | None) -> str | None:
+    """Find the package whose absence made something fail; None where that was not the cause."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name.partition(".")[0]
+        if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+            return str(error).strip().splitlines()[0][:200]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Give tasks that shuffle their documents the seed ``simple_evaluate`` gives them, and nobody else."""
+    state = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep lm-eval's and datasets' chatter and bars off the terminal."""
+    import lm_eval  # noqa: F401 - its import sets its loggers' levels
+    from datasets.utils import logging as datasets_logging
+
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets", "lm_eval.api.task")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    bars = datasets_logging.is_progress_bar_enabled()
+    datasets_logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        if bars:
+            datasets_logging.enable_progress_bar()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

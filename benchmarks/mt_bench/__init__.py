@@ -1,0 +1,1 @@
+"""MT-Bench: two-turn questions rated 1 to 10."""

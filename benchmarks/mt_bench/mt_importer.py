@@ -1,0 +1,127 @@
+"""FastChat's MT-Bench files: questions, answers, single-answer judgments."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
+from benchmarks.mt_bench.benchmark import MTBench
+from harness.errors import UsageError
+from harness.hashing import content_hash
+from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.records import Judgment, Prompt, Rating, Response, Unscored, Verdict
+
+__all__ = ["MTBenchImporter"]
+
+_LOW, _HIGH = 1.0, 10.0
+
+
+class MTBenchImporter:
+    """Reads ``question.jsonl``, ``model_answer/MODEL.jsonl`` and ``model_judgment/JUDGE_single.jsonl``."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the files' options."""
+        parser.add_argument("--questions", type=Path, required=True, metavar="F", help="question.jsonl")
+        parser.add_argument("--judgments", type=Path, required=True, metavar="F", help="JUDGE_single.jsonl")
+        parser.add_argument("--answers", type=Path, metavar="F", help="MODEL.jsonl, for the length figures")
+        parser.add_argument("--model", metavar="NAME", help="which model, where the judgments hold several")
+        parser.add_argument("--judge", metavar="NAME", help="which judge, where the judgments hold several")
+
+    def read(self, arguments: argparse.Namespace) -> Imported:
+        """Read the files; a stored score of -1 is a verdict that could not be read."""
+        prompts = _prompts(read_rows(arguments.questions))
+        rows = read_rows(arguments.judgments)
+        model = choose_one("model", "--model", (row.text("model") for row in rows), arguments.model)
+        rows = [row for row in rows if row.values["model"] == model]
+        judge = choose_one("judge", "--judge", (_judge_name(row) for row in rows), arguments.judge)
+        rows = [row for row in rows if _judge_name(row) == judge]
+        refuse_strangers(arguments.judgments, "verdicts", (row.identifier("question_id") for row in rows), prompts)
+        keys = [f"question {row.identifier('question_id')} turn {_turn(row)}" for row in rows]
+        unique_by(rows, "verdict on", keys)
+        benchmark = MTBench()
+        imported = Imported("mt_bench", benchmark.name, benchmark.version, model, judge, list(prompts.values()))
+        imported.sources = [arguments.questions, arguments.judgments]
+        answers = {}
+        if arguments.answers is not None:
+            imported.sources.append(arguments.answers)
+            answers = _answers(arguments.answers, model, prompts)
+            imported.responses = list(answers.values())
+        for row in rows:
+            prompt = prompts[row.identifier("question_id")]
+            answer = answers.get(prompt.id)
+            response_id = answer.id if answer else absent_response_id(model, prompt.id)
+            imported.judgments.append(_judgment(row, judge, prompt, response_id))
+        return imported
+
+
+def _prompts(rows: list[Row]) -> dict[str, Prompt]:
+    keys = [row.identifier("question_id") for row in rows]
+    benchmark = MTBench()
+    return {
+        key: Prompt(
+            benchmark=benchmark.name,
+            version=benchmark.version,
+            key=key,
+            turns=tuple(row.get("turns", list, "turns as a list of two texts")),
+            category=row.text("category"),
+        )
+        for key, row in unique_by(rows, "question", keys).items()
+    }
+
+
+def _judge_name(row: Row) -> str:
+    judge = row.get("judge", (list, str), 'judge as ["MODEL", "PROMPT"]')
+    return str(judge[0]) if isinstance(judge, list) and judge else str(judge)
+
+
+def _turn(row: Row) -> int:
+    turn = row.get("turn", int, "turn 1 or 2")
+    if turn not in (1, 2):
+        raise row.error(f"turn is {turn}", "1 or 2")
+    return int(turn)
+
+
+def _answers(path: Path, model: str, prompts: dict[str, Prompt]) -> dict[str, Response]:
+    rows = read_rows(path)
+    keys = [row.identifier("question_id") for row in rows]
+    refuse_strangers(path, "answers", keys, prompts)
+    found = {}
+    for key, row in unique_by(rows, "answer to question", keys).items():
+        choices = row.get("choices", list, "choices with turns")
+        turns = choices[0].get("turns") if choices and isinstance(choices[0], dict) else None
+        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+            raise row.error("no choices[0].turns", "the answers as a list of texts")
+        prompt = prompts[key]
+        if len(turns) != len(prompt.turns):
+            raise row.error(f"{len(turns)} turns answered", f"{len(prompt.turns)}, as the question has")
+        found[prompt.id] = Response(
+            prompt_id=prompt.id, benchmark=prompt.benchmark, model=model, model_id=f"import:{model}", turns=tuple(turns)
+        )
+    return found
+
+
+def _judgment(row: Row, judge: str, prompt: Prompt, response_id: str) -> Judgment:
+    stored = row.get("score", (int, float), "score as a number, -1 where the verdict could not be read")
+    verdict: Verdict
+    if stored == -1:
+        verdict = Unscored(reason="unparsed", detail="stored as -1")
+    elif not _LOW <= stored <= _HIGH:
+        verdict = Unscored(reason="out_of_scale", detail=f"rating {stored} on a scale of 1 to 10")
+    else:
+        verdict = Rating(value=float(stored), low=_LOW, high=_HIGH)
+    template = row.values["judge"][1] if isinstance(row.values["judge"], list) and len(row.values["judge"]) > 1 else ""
+    if str(template).startswith("pair"):
+        raise UsageError(f"{row.path}: pairwise judgments", "single-answer judgments", "give JUDGE_single.jsonl")
+    return Judgment(
+        judge=judge,
+        judge_id=content_hash("import", "mt_bench", judge),
+        benchmark=prompt.benchmark,
+        prompt_id=prompt.id,
+        response_ids=(response_id,),
+        order=("candidate",),
+        turn=_turn(row),
+        verdict=verdict,
+        raw=str(row.values.get("judgment", "")),
+        meta={"template": template},
+    )

@@ -1,0 +1,155 @@
+"""LLMBar's evaluator results (``evaluators/MODEL/PROMPTING/result.json``), as runs of RewardBench's llmbar-natural.
+
+Paper        Zeng et al., "Evaluating Large Language Models at Evaluating Instruction Following", arXiv 2310.07641
+Upstream     princeton-nlp/LLMBar, MIT
+Deviations   a verdict that could not be read is not scored; upstream counts it wrong, and the figures named
+             ``published_...`` do as upstream
+
+The kappas of ``statistics.json`` are not read: they compare labels coded in different ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reward_bench.version_1 import RewardBench
+from benchmarks.reward_bench.subsets import read_llmbar
+from harness.errors import FileFormatError
+from harness.hashing import content_hash
+from harness.run.import_results import Imported
+from harness.store.jsonl import read_json
+from harness.records import Prompt, Response, SummaryRow
+from harness.stats.mean import cluster_mean
+
+__all__ = ["LLMBarImporter"]
+
+_PRESENTATIONS = ("swap = False", "swap = True")
+_PART = "llmbar-natural"
+
+
+class LLMBarImporter:
+    """Reads one evaluator's verdicts on the Natural items, both orders."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the file's options."""
+        parser.add_argument(
+            "--results", type=Path, required=True, metavar="F", help="evaluators/MODEL/PROMPTING/result.json of Natural"
+        )
+        parser.add_argument("--model", metavar="NAME", help="name for tables; MODEL/PROMPTING where missing")
+
+    def read(self, arguments: argparse.Namespace) -> Imported:
+        """Read the file."""
+        path: Path = arguments.results
+        model = str(arguments.model or _evaluator(path))
+        benchmark = RewardBench.of_version(_PART)
+        imported = Imported(f"reward_bench:{_PART}", benchmark.name, benchmark.version, model, model, sources=[path])
+        prompts = read_llmbar(path)
+        rows = read_json(path)
+        winners = [_winners(path, number, row) for number, row in enumerate(rows, start=1)]
+        for prompt, row, won in zip(prompts, rows, winners, strict=True):
+            imported.prompts.append(prompt)
+            imported.responses.append(_response(prompt, model, won, int(row["label"]), row))
+        imported.figures += _published(imported.benchmark, prompts, winners, [int(row["label"]) for row in rows])
+        n_unread = sum(None in won for won in winners)
+        if n_unread:
+            imported.notes.append(f"{n_unread} items have a verdict upstream could not read and counts as wrong")
+        return imported
+
+
+def _evaluator(path: Path) -> str:
+    resolved = path.resolve()
+    return f"{resolved.parent.parent.name}/{resolved.parent.name}" if resolved.name == "result.json" else path.stem
+
+
+def _winners(path: Path, number: int, row: dict[str, Any]) -> tuple[int | None, ...]:
+    """Take the output named better in each presentation: 1, 2, or None where upstream could not read it.
+
+    What the evaluator wrote on the way (metrics, a reference) stands before the verdicts.
+    """
+    results = row.get("results")
+    verdicts = results[-1] if isinstance(results, list) and results else None
+    if not isinstance(verdicts, dict) or any(name not in verdicts for name in _PRESENTATIONS):
+        raise FileFormatError(
+            path,
+            number,
+            f"item {number} has no verdicts in 'results'",
+            "a last element with " + " and ".join(_PRESENTATIONS),
+        )
+    winners = []
+    for name in _PRESENTATIONS:
+        found = verdicts[name].get("winner") if isinstance(verdicts[name], dict) else verdicts[name]
+        if found not in ("1", "2", None):
+            raise FileFormatError(path, number, f"item {number}: winner is {found!r}", "'1', '2' or null")
+        winners.append(None if found is None else int(found))
+    return tuple(winners)
+
+
+def _response(prompt: Prompt, model: str, won: Sequence[int | None], label: int, row: dict[str, Any]) -> Response:
+    """Write both verdicts as a run of our own would have stored them; the right answer is answer 0."""
+    if None in won:
+        meta: dict[str, Any] = {"reason": "unparsed: upstream could not read a verdict"}
+    else:
+        # Output 1 is shown first, then output 2; seen from the right answer that is 0, 1 or 1, 0.
+        orders = [(0, 1), (1, 0)] if label == 1 else [(1, 0), (0, 1)]
+        right = [winner == label for winner in won]
+        meta = {
+            "shown": [
+                [first, second, 1.0 if (first == 0) == is_right else 0.0]
+                for (first, second), is_right in zip(orders, right, strict=True)
+            ]
+        }
+    return Response(
+        prompt_id=prompt.id,
+        benchmark=prompt.benchmark,
+        model=model,
+        model_id=content_hash("import", "llmbar", model),
+        turns=tuple(_texts(row["results"][-1])),
+        meta=meta,
+    )
+
+
+def _texts(verdicts: dict[str, Any]) -> list[str]:
+    """What the evaluator wrote in each presentation; "" for a rating, whose verdict is computed."""
+    texts = []
+    for name in _PRESENTATIONS:
+        completion = verdicts[name].get("completion") if isinstance(verdicts[name], dict) else None
+        texts.append(str(completion[0]) if isinstance(completion, list) and completion else "")
+    return texts
+
+
+def _published(
+    benchmark: str, prompts: Sequence[Prompt], winners: Sequence[Sequence[int | None]], labels: Sequence[int]
+) -> list[SummaryRow]:
+    """Compute the accuracies as upstream defines them, with our intervals."""
+    right = [[float(winner == label) for winner in won] for won, label in zip(winners, labels, strict=True)]
+    values = {
+        "published_accuracy": [sum(pair) / 2.0 for pair in right],
+        "published_accuracy_as_shown": [pair[0] for pair in right],
+        "published_accuracy_swapped": [pair[1] for pair in right],
+        "published_accuracy_both_orders": [pair[0] * pair[1] for pair in right],
+        "published_agreement_of_orders": [float(won[0] == won[1]) for won in winners],
+    }
+    return [
+        _figure(benchmark, metric, column, [prompt.cluster for prompt in prompts]) for metric, column in values.items()
+    ]
+
+
+def _figure(benchmark: str, metric: str, column: Sequence[float], clusters: Sequence[str]) -> SummaryRow:
+    if len(column) < 2:
+        return SummaryRow(benchmark=benchmark, metric=metric, reason=f"{len(column)} items", n=len(column))
+    found = cluster_mean([100.0 * value for value in column], clusters, bounds=(0.0, 100.0))
+    return SummaryRow(
+        benchmark=benchmark,
+        metric=metric,
+        value=found.value,
+        stderr=found.stderr,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        level=found.level,
+        method=f"an unreadable verdict counts as wrong, as upstream; {found.method}",
+        n=found.n,
+        n_clusters=found.n_clusters,
+    )

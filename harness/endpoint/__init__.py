@@ -1,0 +1,1 @@
+"""The client of OpenAI-compatible endpoints: requests, retries, cache of verdicts, cost ledger."""

@@ -1,0 +1,235 @@
+"""What a failed attempt means: try again, give this request up, or stop asking the endpoint at all."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.endpoint.client_options import EndpointOptions
+from harness.endpoint.exchange import FailureKind
+from harness.errors import AuthenticationError, EndpointError
+
+__all__ = ["Fault", "connection_fault", "redact", "reply_fault", "retry_after_s", "status_fault"]
+
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
+# The wordings of OpenAI, vLLM ("longer than the maximum model length"), SGLang, TGI, llama.cpp, Anthropic, Gemini.
+_CONTEXT_WORDS = re.compile(
+    r"context[ _](length|size|window)|max(imum)?[ _]model[ _]len|prompt is too long|"
+    r"max_new_tokens`? must be <=|exceeds the maximum number of tokens",
+    re.IGNORECASE,
+)
+_MODERATION_WORDS = re.compile(r"moderation|flagged|content[ _](policy|filter)", re.IGNORECASE)
+_QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_PARAMETERS = frozenset(
+    {"max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "logprobs", "top_logprobs"}
+)
+_BEARER = re.compile(r"\b(sk-|Bearer )[\w*.-]{4,}")
+_DETAIL_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why an attempt came to nothing.
+
+    Parameters
+    ----------
+    action : {"retry", "fail", "stop", "rename_limit"}
+        Try again; give up this request alone; stop asking (`error` says why); send the token limit under its other
+        name.
+    kind : FailureKind
+        What a `ChatFailure` would call it.
+    label : str
+        What it is counted as ("429", "timeout", "connection refused").
+    detail : str
+        In words.
+    endpoint_wide : bool
+        Whether it tells of the endpoint, whatever was asked (no connection, a rate limit), or may hang on the request.
+    retry_after_s : float or None
+        How long the server asks to wait.
+    error : EndpointError or None
+        What to raise on "stop".
+    """
+
+    action: Literal["retry", "fail", "stop", "rename_limit"]
+    kind: FailureKind
+    label: str
+    detail: str
+    endpoint_wide: bool = False
+    retry_after_s: float | None = None
+    error: EndpointError | None = None
+
+
+def redact(text: str, key: str | None) -> str:
+    """Take the key, and whatever looks like one, out of a message, and shorten it."""
+    if key:
+        text = text.replace(key, "[key]")
+    text = " ".join(_BEARER.sub("[key]", text).split())
+    return text if len(text) <= _DETAIL_LENGTH else text[: _DETAIL_LENGTH - 1] + "…"
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read how long a server asks to wait, in seconds; None where it does not say (RFC 9110, section 10.2.3)."""
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            delay = float(value) / divisor
+        except ValueError:
+            continue
+        return delay if 0 <= delay < float("inf") else None
+    parsed = email.utils.parsedate_tz(headers.get("retry-after") or "")
+    if parsed is None:
+        return None
+    return max(0.0, email.utils.mktime_tz(parsed) - time.time())
+
+
+def reply_fault(detail: str, *, final: bool, key: str | None = None) -> Fault:
+    """Judge a reply with status 200 that is no chat completion."""
+    return Fault("fail" if final else "retry", "bad_reply", "bad reply", redact(detail, key))
+
+
+def status_fault(
+    options: EndpointOptions, key: str | None, status: int, headers: Mapping[str, str], content: bytes
+) -> Fault:
+    """Judge an HTTP status that is an error.
+
+    Parameters
+    ----------
+    options : EndpointOptions
+        For the message.
+    key : str or None
+        The key in use, to keep it out of the message.
+    status : int
+        The status.
+    headers, content
+        The response's.
+    """
+    body = _ErrorBody.read(content)
+    detail = redact(f"HTTP {status}: {body.message}" if body.message else f"HTTP {status}", key)
+    label = str(status)
+    if status == 401 or (status == 403 and not _MODERATION_WORDS.search(body.message)):
+        return Fault("stop", "bad_request", label, detail, error=_key_error(options, key, detail))
+    if status == 402 or body.code in _QUOTA_CODES:
+        return Fault("stop", "rate_limited", label, detail, error=_quota_error(options, detail))
+    if status in (404, 405) or 300 <= status < 400:
+        return Fault("stop", "bad_request", label, detail, error=_path_error(options, detail))
+    if status == 429:
+        return Fault("retry", "rate_limited", label, detail, endpoint_wide=True, retry_after_s=retry_after_s(headers))
+    if status in (408, 409, 425) or status >= 500:
+        return Fault("retry", "server_error", label, detail, retry_after_s=retry_after_s(headers))
+    if body.code in _CONTEXT_CODES or status == 413 or _CONTEXT_WORDS.search(body.message):
+        return Fault("fail", "context_length", label, detail)
+    if body.param == "max_tokens" and "max_completion_tokens" in body.message:
+        return Fault("rename_limit", "bad_request", label, detail, error=_parameter_error(options, body, detail))
+    if body.param in _PARAMETERS:
+        return Fault("stop", "bad_request", label, detail, error=_parameter_error(options, body, detail))
+    return Fault("fail", "bad_request", label, detail)
+
+
+def connection_fault(error: BaseException, *, timed_out: bool, key: str | None = None) -> Fault:
+    """Judge an attempt that ended without a response.
+
+    Parameters
+    ----------
+    error : exception
+        What the client raised; the transport's own is in its chain of causes.
+    timed_out : bool
+        Whether the client calls it a timeout.
+    key : str or None
+        As in :func:`status_fault`.
+    """
+    chain = list(_causes(error))
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    os_error = next((link for link in chain if isinstance(link, OSError) and link.strerror), None)
+    words = redact((os_error.strerror or "" if os_error else "") or str(chain[-1]) or type(chain[-1]).__name__, key)
+    # aiohttp's "server disconnected" reaches us as a connect timeout: look at the cause itself first.
+    if names & {"ServerDisconnectedError", "ClientPayloadError", "RemoteProtocolError", "ReadError"}:
+        return Fault("retry", "connection", "cut off", f"the connection was cut off ({words})")
+    refused = any(isinstance(link, ConnectionRefusedError | socket.gaierror | ssl.SSLError) for link in chain)
+    if refused or names & {"ClientConnectorError", "ConnectError", "ConnectTimeout"}:
+        label = "connection refused" if any(isinstance(c, ConnectionRefusedError) for c in chain) else "no connection"
+        return Fault("retry", "connection", label, f"cannot connect ({words})", endpoint_wide=True)
+    if timed_out:
+        return Fault("retry", "timeout", "timeout", "no whole reply within the time limit of one request")
+    return Fault("retry", "connection", "cut off", f"the connection failed ({words})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+@dataclass(frozen=True, slots=True)
+class _ErrorBody:
+    message: str
+    code: str
+    param: str
+
+    @classmethod
+    def read(cls, content: bytes) -> _ErrorBody:
+        """Read the error object of OpenAI, vLLM, FastAPI or a proxy; plain text is its own message."""
+        text = content[:4000].decode("utf-8", "replace").strip()
+        try:
+            value: Any = json.loads(content)
+        except ValueError:
+            return cls("" if text.startswith("<") else text, "", "")
+        while isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, dict):
+            return cls(text, "", "")
+        error = value.get("error", value)
+        if not isinstance(error, dict):
+            return cls(str(error), "", "")
+        message = error.get("message") or error.get("detail") or value.get("detail") or ""
+        if not isinstance(message, str):
+            message = json.dumps(message)
+        code, kind = error.get("code"), error.get("type")
+        known = code if isinstance(code, str) else kind if isinstance(kind, str) else ""
+        return cls(message, known, str(error.get("param") or ""))
+
+
+def _key_error(options: EndpointOptions, key: str | None, detail: str) -> AuthenticationError:
+    given = (
+        f"the key in {options.api_key_env}" if key else f"a request without a key ({options.api_key_env} is not set)"
+    )
+    return AuthenticationError(
+        f"{options.url} refuses {given}: {detail}",
+        f"a key that may use the model {options.model}",
+        f"put the right key into {options.api_key_env}, or name another variable (api_key_env); then resume the run",
+    )
+
+
+def _quota_error(options: EndpointOptions, detail: str) -> EndpointError:
+    return EndpointError(
+        f"{options.url} answers no more requests for want of credit: {detail}",
+        "an account with credit left",
+        "top it up; everything obtained so far is kept and `assay resume` goes on from there",
+    )
+
+
+def _path_error(options: EndpointOptions, detail: str) -> EndpointError:
+    return EndpointError(
+        f"{options.url} has no such path, or no model {options.model}: {detail}",
+        "an address whose /chat/completions exists (it mostly ends in /v1) and a model it serves",
+        "correct base_url or the model's name",
+    )
+
+
+def _parameter_error(options: EndpointOptions, body: _ErrorBody, detail: str) -> EndpointError:
+    return EndpointError(
+        f"{options.model} refuses the parameter {body.param!r} of every request: {detail}",
+        "a model that can be asked as the benchmark prescribes",
+        f"choose another model, or a value of {body.param} that it takes",
+    )

@@ -1,0 +1,302 @@
+"""What judging costs: prices, token estimates, and a ledger that never lets a run spend more than it may."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from urllib.parse import urlsplit
+
+import yaml
+
+from harness.endpoint.client_options import OPENAI_BASE_URL
+from harness.endpoint.exchange import ChatReply
+from harness.engines.base import Message
+from harness.errors import CostLimitReached, SpecError, UsageError
+
+__all__ = ["Ledger", "Price", "Reservation", "estimate_tokens", "find_price", "most_prompt_tokens"]
+
+_ASCII_PER_TOKEN = 4.0
+_OTHER_PER_TOKEN = 1.25
+# Role markers and the start of the reply: OpenAI's format takes 4 tokens a message and 3 a reply, others up to 10.
+_TOKENS_PER_MESSAGE = 16
+_TOKENS_PER_REQUEST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs.
+
+    Parameters
+    ----------
+    input_per_million, output_per_million : float
+        Money per million prompt and completion tokens.
+    currency : str
+        Of what.
+    as_of : str
+        Date of the price list; "" for a price somebody gave.
+
+    Raises
+    ------
+    SpecError
+        A price is negative or not finite.
+    """
+
+    input_per_million: float
+    output_per_million: float
+    currency: str = "USD"
+    as_of: str = ""
+
+    def __post_init__(self) -> None:
+        for value in (self.input_per_million, self.output_per_million):
+            if not 0 <= value < math.inf:
+                raise SpecError(f"a price of {value}", "money per million tokens, from 0", "give --judge-price IN,OUT")
+
+    def cost(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
+        """Price a call."""
+        return (n_prompt_tokens * self.input_per_million + n_completion_tokens * self.output_per_million) / 1e6
+
+
+def find_price(model: str, base_url: str | None = None) -> Price | None:
+    """Look up the list price of a model.
+
+    Parameters
+    ----------
+    model : str
+        The exact name.
+    base_url : str or None
+        Whose endpoint; None is OpenAI.
+
+    Returns
+    -------
+    Price or None
+        None where it is not known, which is not the same as free: a model of the same name elsewhere may cost
+        anything.
+    """
+    return _price_list().get((urlsplit(base_url or OPENAI_BASE_URL).hostname or "", model))
+
+
+@cache
+def _price_list() -> dict[tuple[str, str], Price]:
+    lists = yaml.safe_load(resources.files("harness").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    return {
+        (entry["host"], model): Price(float(pair[0]), float(pair[1]), entry["currency"], entry["as_of"])
+        for entry in lists
+        for model, pair in entry["models"].items()
+    }
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate how many tokens a text is, without the model's tokenizer.
+
+    Returns
+    -------
+    int
+        One token for four ASCII characters, four for five others. For English prose and code byte-pair encodings
+        take 3.5 to 4.5 characters a token, for Chinese, Japanese or Korean 0.8 to 1.6: an estimate, good to some
+        20 %. For a limit that must hold use :func:`most_prompt_tokens`.
+    """
+    n_ascii = len(text.encode("ascii", "ignore"))
+    return math.ceil(n_ascii / _ASCII_PER_TOKEN + (len(text) - n_ascii) / _OTHER_PER_TOKEN)
+
+
+def most_prompt_tokens(messages: Iterable[Message]) -> int:
+    """Bound the tokens of a conversation from above.
+
+    Returns
+    -------
+    int
+        Its UTF-8 bytes (a byte-level encoding never has more tokens than bytes) and an allowance for the chat format.
+    """
+    sizes = [len(message.content.encode("utf-8", "surrogatepass")) + _TOKENS_PER_MESSAGE for message in messages]
+    return sum(sizes) + _TOKENS_PER_REQUEST
+
+
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """Money set aside for a call that is under way."""
+
+    amount: float
+    n_prompt_tokens: int
+    n_completion_tokens: int
+    is_open: bool = True
+
+
+class Ledger:
+    """Counts tokens and money, and keeps both what is spent and what is under way within a limit.
+
+    Before a call its highest price is reserved, afterwards its real one is booked. Of calls that fail nothing is
+    booked; a call that timed out may be billed by its provider all the same, which no client can see.
+
+    Parameters
+    ----------
+    limit : float or None
+        The most that may be spent, `spent` included; None for no limit.
+    price : Price or None
+        None where it is not known: tokens are counted, money is not.
+    spent : float
+        What was spent before (by the run that is resumed).
+
+    Attributes
+    ----------
+    n_calls, n_prompt_tokens, n_completion_tokens : int
+        Calls that were answered, and the tokens they took.
+    n_unmetered : int
+        Calls whose reply did not say what they took; they are booked at what was reserved.
+
+    Raises
+    ------
+    UsageError
+        There is a limit and no price.
+    """
+
+    def __init__(self, limit: float | None, price: Price | None, spent: float = 0.0) -> None:
+        if limit is not None and price is None:
+            raise UsageError(
+                "a cost limit was given, and the price of the judge is not known",
+                "a price for every model with a limit",
+                "give --judge-price IN,OUT (money per million prompt and completion tokens; 0,0 for a free one)",
+            )
+        if limit is not None and not 0 <= limit < math.inf:
+            raise UsageError(f"the cost limit is {limit}", "an amount of money from 0", "correct --max-cost")
+        self.limit = limit
+        self.price = price
+        self.n_calls = 0
+        self.n_prompt_tokens = 0
+        self.n_completion_tokens = 0
+        self.n_unmetered = 0
+        self._spent = spent
+        self._reserved = 0.0
+        self._lock = threading.Lock()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def spent(self) -> float:
+        """Money spent so far, what was spent before included; 0 where the price is not known."""
+        return self._spent
+
+    @property
+    def reserved(self) -> float:
+        """Money set aside for calls under way."""
+        return self._reserved
+
+    def reserve(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
+        """Set money aside for a call.
+
+        Parameters
+        ----------
+        expected_prompt_tokens : int
+            Tokens of the prompt. The limit holds strictly if this is no less than what the call takes, as
+            :func:`most_prompt_tokens` is; with an estimate it holds as well as the estimate does.
+        max_completion_tokens : int
+            The limit on the reply.
+
+        Raises
+        ------
+        CostLimitReached
+            With this call and those under way the total could pass the limit.
+        """
+        amount = self._amount(expected_prompt_tokens, max_completion_tokens)
+        with self._lock:
+            if not self._fits(amount + self._reserved):
+                raise self._limit_reached(amount)
+            self._reserved += amount
+        return Reservation(amount, expected_prompt_tokens, max_completion_tokens)
+
+    def _amount(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
+        return self.price.cost(n_prompt_tokens, n_completion_tokens) if self.price else 0.0
+
+    def _fits(self, amount: float) -> bool:
+        return self.limit is None or self._spent + amount <= self.limit
+
+    async def acquire(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
+        """Set money aside as `reserve` does, but wait for calls under way that may turn out cheaper.
+
+        Calls mostly take a fraction of what is reserved for them. Waiting for theirs lets a run spend its money to
+        the last call that fits, instead of stopping at the limit less a reservation for every call under way.
+
+        Raises
+        ------
+        CostLimitReached
+            The call could pass the limit even with nothing else under way.
+        """
+        amount = self._amount(expected_prompt_tokens, max_completion_tokens)
+        while True:
+            with self._lock:
+                if not self._fits(amount):
+                    raise self._limit_reached(amount)
+                if self._fits(amount + self._reserved):
+                    self._reserved += amount
+                    return Reservation(amount, expected_prompt_tokens, max_completion_tokens)
+                settled = asyncio.get_running_loop().create_future()
+                self._waiting.append(settled)
+            await settled
+
+    def _limit_reached(self, amount: float) -> CostLimitReached:
+        currency = self.price.currency if self.price else ""
+        under_way = f", {self._reserved:.4f} are reserved for calls under way" if self._reserved > 0 else ""
+        return CostLimitReached(
+            f"the cost limit of {self.limit:.4f} {currency} is reached: {self._spent:.4f} are spent{under_way}, and "
+            f"the next call could cost {amount:.4f}",
+            remedy="everything obtained so far is kept; `assay resume` with a higher --max-cost goes on from there",
+        )
+
+    def settle(self, reservation: Reservation, reply: ChatReply) -> float | None:
+        """Book what a call took.
+
+        Parameters
+        ----------
+        reservation : Reservation
+            What was set aside for it; given back.
+        reply : ChatReply
+            What it brought. Where it does not say how many tokens it took, what was reserved is booked.
+
+        Returns
+        -------
+        float or None
+            Its cost; None where the price or the number of tokens is not known.
+        """
+        n_prompt, n_completion = reply.n_prompt_tokens, reply.n_completion_tokens
+        metered = n_prompt is not None and n_completion is not None
+        n_prompt = reservation.n_prompt_tokens if n_prompt is None else n_prompt
+        n_completion = reservation.n_completion_tokens if n_completion is None else n_completion
+        cost = self.price.cost(n_prompt, n_completion) if self.price else None
+        with self._lock:
+            self._close(reservation)
+            self.n_calls += 1
+            self.n_unmetered += not metered
+            self.n_prompt_tokens += n_prompt
+            self.n_completion_tokens += n_completion
+            self._spent += cost or 0.0
+        self._wake()
+        return cost if metered else None
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was set aside for a call that was not answered."""
+        with self._lock:
+            self._close(reservation)
+        self._wake()
+
+    def _close(self, reservation: Reservation) -> None:
+        if not reservation.is_open:
+            raise ValueError("the reservation was settled or released before")
+        reservation.is_open = False
+        self._reserved -= reservation.amount
+        if self._reserved < 1e-12:  # rounding must not leave a debt that nobody will pay
+            self._reserved = 0.0
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for settled in waiting:
+            if not settled.done():
+                settled.get_loop().call_soon_threadsafe(_finish, settled)
+
+
+def _finish(settled: asyncio.Future[None]) -> None:
+    if not settled.done():
+        settled.set_result(None)

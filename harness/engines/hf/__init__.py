@@ -1,0 +1,1 @@
+"""The transformers engine: loading, batched decoding, log-likelihoods."""

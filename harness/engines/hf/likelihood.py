@@ -1,0 +1,328 @@
+"""Log-probabilities of continuations, computing no more than they need.
+
+Three savings over running context + continuation of every request through the whole model:
+
+- the vocabulary projection, most of the work of a small model, is applied at the scored positions only;
+- requests with one context and one-token continuations (multiple choice by letter) are one row;
+- requests that share a longer context (multiple choice by text) run it once and branch off its key-value cache.
+
+Rows are padded on the right, where a causal model cannot look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.engines.hf.boundary import TokenPair
+from harness.engines.hf.decoding import MODEL_FAULTS, BatchLimits, describe_fault, free_memory, model_fault
+from harness.engines.hf.model_loading import LoadedModel
+
+__all__ = ["LikelihoodJob", "LikelihoodScorer"]
+
+_LOG = logging.getLogger(__name__)
+# A second forward pass for the branches costs a launch; a shorter context is cheaper to repeat.
+_MIN_SHARED_CONTEXT = 16
+# Elements of the float32 logits held at once: 512 MiB on a GPU, on a CPU what its cache can about hold.
+_MAX_LOGITS = {"cpu": 2**22}
+_MAX_LOGITS_ELSEWHERE = 2**27
+
+
+@dataclass(slots=True)
+class LikelihoodJob:
+    """A tokenised request and its result.
+
+    Parameters
+    ----------
+    request_id : str
+        The caller's name for it.
+    pair : TokenPair
+        What is given and what is scored.
+    logprob : float or None
+        Sum of the continuation's log-probabilities, nats.
+    is_greedy : bool or None
+        Whether each of its tokens is the arg max.
+    error : str
+        Why there is no figure.
+    """
+
+    request_id: str
+    pair: TokenPair
+    logprob: float | None = None
+    is_greedy: bool | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One context and the continuations scored after it.
+
+    Either all continuations have one token, or there is one continuation, or the context's cache is branched.
+    """
+
+    context_ids: tuple[int, ...]
+    jobs: tuple[LikelihoodJob, ...]
+
+    @property
+    def longest_continuation(self) -> int:
+        return max(len(job.pair.continuation_ids) for job in self.jobs)
+
+    @property
+    def branches(self) -> bool:
+        return len(self.jobs) > 1 and self.longest_continuation > 1
+
+    @property
+    def width(self) -> int:
+        """Columns of the forward pass; the last token of a continuation is never an input."""
+        return len(self.context_ids) + self.longest_continuation - 1
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.jobs) if self.branches else 1
+
+    @property
+    def n_scored(self) -> int:
+        """Positions whose logits are needed."""
+        if self.branches:
+            return sum(len(job.pair.continuation_ids) for job in self.jobs)
+        return self.longest_continuation
+
+
+class LikelihoodScorer:
+    """Scores jobs with one model.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model.
+    limits : BatchLimits
+        Size of a batch; shrinks when memory runs out.
+    """
+
+    def __init__(self, loaded: LoadedModel, limits: BatchLimits) -> None:
+        self._loaded = loaded
+        self._limits = limits
+
+    def run(self, jobs: Sequence[LikelihoodJob]) -> Iterator[LikelihoodJob]:
+        """Score jobs, yielding each batch's as it is done.
+
+        Yields
+        ------
+        LikelihoodJob
+            With `logprob` and `is_greedy`, or `error`, set.
+
+        Raises
+        ------
+        ModelError
+            The device itself has failed.
+        """
+        # Batches of one kind, of like width, so that little of a forward pass is padding.
+        rows = sorted(self._rows(jobs), key=lambda row: (row.branches, -row.width, row.context_ids))
+        while rows:
+            batch = self._next_batch(rows)
+            rows = rows[len(batch) :]
+            yield from self._run_batch(batch)
+
+    def _rows(self, jobs: Sequence[LikelihoodJob]) -> list[_Row]:
+        by_context: dict[tuple[int, ...], list[LikelihoodJob]] = {}
+        for job in jobs:
+            by_context.setdefault(job.pair.context_ids, []).append(job)
+        rows = []
+        for context_ids, sharing in by_context.items():
+            single = tuple(job for job in sharing if len(job.pair.continuation_ids) == 1)
+            longer = tuple(job for job in sharing if len(job.pair.continuation_ids) > 1)
+            if len(longer) > 1 and len(context_ids) >= _MIN_SHARED_CONTEXT and self._loaded.merges_rows:
+                rows.append(_Row(context_ids, single + longer))
+                continue
+            if single:
+                rows.append(_Row(context_ids, single))
+            rows += [_Row(context_ids, (job,)) for job in longer]
+        return rows
+
+    def _next_batch(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Take the rows that fit into one forward pass; at least one."""
+        batch: list[_Row] = []
+        n_rows = n_scored = 0
+        contexts = continuations = 0
+        limit = self._loaded.context_length
+        max_logits = _MAX_LOGITS.get(self._loaded.device.type, _MAX_LOGITS_ELSEWHERE)
+        for row in rows:
+            contexts = max(contexts, len(row.context_ids))
+            continuations = max(continuations, row.longest_continuation)
+            n_rows += row.n_rows
+            n_scored += row.n_scored
+            # Branches of different contexts are as wide as the longest context plus the longest continuation.
+            width = contexts + continuations - 1 if row.branches else max(r.width for r in (rows[0], row))
+            full = (
+                n_rows > self._limits.rows(width)
+                or n_rows * width > self._loaded.pass_tokens
+                or n_scored * self._loaded.n_embeddings > max_logits
+            )
+            if batch and (full or row.branches != batch[0].branches or (limit is not None and width > limit)):
+                break
+            batch.append(row)
+        return batch
+
+    def _run_batch(self, batch: Sequence[_Row]) -> Iterator[LikelihoodJob]:
+        fault: Exception | None = None
+        try:
+            (self._score_branches if batch[0].branches else self._score_flat)(batch)
+        except MODEL_FAULTS as error:
+            fault = error.with_traceback(None)  # a traceback would keep the batch's tensors alive
+        if fault is None:
+            for row in batch:
+                yield from row.jobs
+            return
+        _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
+        if isinstance(fault, torch.AcceleratorError):
+            raise model_fault(fault)
+        if isinstance(fault, torch.OutOfMemoryError):
+            free_memory(self._loaded.device)
+            self._limits.halve(sum(row.n_rows for row in batch), max(row.width for row in batch))
+        if len(batch) == 1 and len(batch[0].jobs) > 1:
+            batch = [_Row(job.pair.context_ids, (job,)) for job in batch[0].jobs]
+        elif len(batch) == 1:
+            job = batch[0].jobs[0]
+            job.error = describe_fault(fault)
+            yield job
+            return
+        half = len(batch) // 2
+        yield from self._run_batch(batch[:half])
+        yield from self._run_batch(batch[half:])
+
+    @torch.inference_mode()
+    def _score_flat(self, batch: Sequence[_Row]) -> None:
+        """Run whole rows: the context and all but the last token of its longest continuation."""
+        inputs = [[*row.context_ids, *row.jobs[0].pair.continuation_ids[:-1]] for row in batch]
+        width = max(len(ids) for ids in inputs)
+        places = [
+            at * width + len(row.context_ids) - 1 + step
+            for at, row in enumerate(batch)
+            for step in range(row.longest_continuation)
+        ]
+        logits = self._logits(places, input_ids=self._pad_right(inputs, width), use_cache=False)
+        first = 0
+        scored: list[tuple[LikelihoodJob, list[int]]] = []
+        for row in batch:
+            for job in row.jobs:
+                scored.append((job, list(range(first, first + len(job.pair.continuation_ids)))))
+            first += row.longest_continuation
+        _record(scored, logits, self._loaded.dtype)
+
+    @torch.inference_mode()
+    def _score_branches(self, batch: Sequence[_Row]) -> None:
+        """Run each context once, then all continuations on copies of its cache."""
+        from transformers.cache_utils import DynamicCache
+
+        device = self._loaded.device
+        width = max(len(row.context_ids) for row in batch)
+        starts = torch.tensor([width - len(row.context_ids) for row in batch], device=device).unsqueeze(1)
+        columns = torch.arange(width, device=device)
+        cache = DynamicCache()
+        first_logits = self._logits(
+            [at * width + width - 1 for at in range(len(batch))],
+            input_ids=torch.tensor(
+                [[0] * (width - len(row.context_ids)) + list(row.context_ids) for row in batch], device=device
+            ),
+            attention_mask=(columns >= starts).long(),
+            position_ids=(columns - starts).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        scored = [(job, [at]) for at, row in enumerate(batch) for job in row.jobs]
+        branches = [(at, job) for at, row in enumerate(batch) for job in row.jobs if len(job.pair.continuation_ids) > 1]
+        inputs = [list(job.pair.continuation_ids[:-1]) for _, job in branches]
+        n_steps = max(len(ids) for ids in inputs)
+        parents = torch.tensor([at for at, _ in branches], device=device)
+        cache.batch_select_indices(parents)
+        starts = starts[parents]
+        columns = torch.arange(width + n_steps, device=device)
+        logits = self._logits(
+            [at * n_steps + step for at, ids in enumerate(inputs) for step in range(len(ids))],
+            input_ids=self._pad_right(inputs, n_steps),
+            attention_mask=(columns >= starts).long(),
+            position_ids=columns[width:] - starts,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        place = len(batch)
+        own = {id(job): places for job, places in scored}
+        for (_, job), ids in zip(branches, inputs, strict=True):
+            own[id(job)] += range(place, place + len(ids))
+            place += len(ids)
+        _record(scored, torch.cat([first_logits, logits]), self._loaded.dtype)
+
+    def _pad_right(self, inputs: Sequence[Sequence[int]], width: int) -> torch.Tensor:
+        return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in inputs], device=self._loaded.device)
+
+    def _logits(self, places: Sequence[int], **inputs: Any) -> torch.Tensor:
+        """Run the model and project only the positions asked for; [places, vocabulary], float32.
+
+        `places` index the flattened [rows, columns] of `input_ids`.
+        """
+        model = self._loaded.model
+        index = torch.tensor(places, device=self._loaded.device)
+        with _projecting_only(model, index) as projected:
+            logits = model(**inputs).logits
+        if projected():
+            return logits[0].float()  # type: ignore[no-any-return]
+        flat = logits.reshape(-1, logits.shape[-1])
+        return flat[index.to(flat.device)].float()  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _projecting_only(model: Any, index: torch.Tensor) -> Iterator[Callable[[], bool]]:
+    """Have the output embedding see only some positions.
+
+    What follows the projection in a model (soft-capping, scaling) is elementwise, so it works on [1, places,
+    vocabulary] as it does on [rows, columns, vocabulary].
+
+    Yields
+    ------
+    callable
+        Tells afterwards whether it happened; a model without an output embedding of the usual shape keeps all.
+    """
+    head = model.get_output_embeddings()
+    happened = False
+
+    def select(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal happened
+        if not args or not isinstance(args[0], torch.Tensor) or args[0].dim() != 3:
+            return None
+        hidden = args[0]
+        happened = True
+        return (hidden.reshape(-1, hidden.shape[-1])[index.to(hidden.device)].unsqueeze(0), *args[1:])
+
+    if head is None:
+        yield lambda: False
+        return
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield lambda: happened
+    finally:
+        handle.remove()
+
+
+def _record(scored: Sequence[tuple[LikelihoodJob, list[int]]], logits: torch.Tensor, dtype: str) -> None:
+    """Turn logits [places, vocabulary] into each job's figures."""
+    rows = torch.tensor([place for _, places in scored for place in places], device=logits.device)
+    targets = torch.tensor([i for job, _ in scored for i in job.pair.continuation_ids], device=logits.device)
+    greedy = (logits.argmax(dim=-1)[rows] == targets).tolist()
+    logprobs = (logits[rows, targets] - torch.logsumexp(logits, dim=-1)[rows]).double()
+    first = 0
+    values = logprobs.tolist()
+    for job, places in scored:
+        part = slice(first, first + len(places))
+        first += len(places)
+        total = sum(values[part])
+        if not math.isfinite(total):
+            job.error = f"the log-probability is {total} (overflow in {dtype}?)"
+            continue
+        job.logprob = total
+        job.is_greedy = all(greedy[part])

@@ -1,0 +1,142 @@
+"""Decoding for models whose state cannot be moved between batches (recurrent, hybrid, shared-cache layers).
+
+Transformers' own `generate` drives the model, which knows how to build its state; the choice of tokens and the end of
+a row are ours. A batch holds prompts of one length only: without padding there is nothing a recurrent layer could carry
+from a neighbour's shape into a row's result.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from harness.engines.hf.decode_job import DecodeJob
+from harness.engines.hf.decoding import MODEL_FAULTS, NOT_NUMBERS, BatchLimits, describe_fault, free_memory, model_fault
+from harness.engines.hf.model_loading import LoadedModel
+from harness.engines.hf.token_sampling import choose_tokens
+
+__all__ = ["StaticDecoder"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class StaticDecoder:
+    """Decodes jobs in fixed batches of equally long prompts.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model.
+    limits : BatchLimits
+        Size of a batch; shrinks when memory runs out.
+    """
+
+    def __init__(self, loaded: LoadedModel, limits: BatchLimits) -> None:
+        self._loaded = loaded
+        self._limits = limits
+
+    def run(self, jobs: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
+        """Decode jobs, yielding a batch's as it is done; otherwise as `ContinuousDecoder.run`.
+
+        Yields
+        ------
+        DecodeJob
+            With `finish` set.
+
+        Raises
+        ------
+        ModelError
+            The device itself has failed.
+        """
+        ordered = sorted(jobs, key=lambda job: -len(job.prompt_ids))
+        for _, same_length in groupby(ordered, key=lambda job: len(job.prompt_ids)):
+            waiting = list(same_length)
+            while waiting:
+                n_rows = self._limits.rows(max(job.reserved for job in waiting))
+                batch, waiting = waiting[:n_rows], waiting[n_rows:]
+                yield from self._run_batch(batch)
+
+    def _run_batch(self, batch: list[DecodeJob]) -> Iterator[DecodeJob]:
+        fault: Exception | None = None
+        try:
+            self._generate(batch)
+        except MODEL_FAULTS as error:
+            fault = error.with_traceback(None)
+            _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
+        yield from (job for job in batch if job.done)
+        unfinished = [job for job in batch if not job.done]
+        if isinstance(fault, torch.OutOfMemoryError):
+            free_memory(self._loaded.device)
+        elif isinstance(fault, torch.AcceleratorError):
+            raise model_fault(fault)
+        for job in unfinished:
+            # From the start again: the tokens so far, put into the prompt, would make the lengths differ.
+            job.restart()
+        if fault is not None and len(batch) == 1:
+            for job in unfinished:
+                job.fail(describe_fault(fault))
+                yield job
+        elif unfinished:
+            if isinstance(fault, torch.OutOfMemoryError):
+                self._limits.halve(len(batch), max(job.reserved for job in batch))
+            half = (len(unfinished) + 1) // 2 if len(unfinished) > 1 else 1
+            for part in (unfinished[:half], unfinished[half:]):
+                if part:
+                    yield from self._run_batch(part)
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[DecodeJob]) -> None:
+        ids = torch.tensor([job.prompt_ids for job in batch], device=self._loaded.device)
+        longest = max(job.limit for job in batch)
+        model = self._loaded.model
+        # The checkpoint's own configuration may hold penalties and sampling defaults nobody asked for, and `generate`
+        # fills whatever a given configuration leaves open from it.
+        configuration: Any = GenerationConfig
+        declared, model.generation_config = model.generation_config, configuration()
+        try:
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=configuration(max_new_tokens=longest, do_sample=False, pad_token_id=0),
+                logits_processor=LogitsProcessorList([_Choose(batch, self._loaded.dtype)]),
+                stopping_criteria=StoppingCriteriaList([_Done(batch)]),
+            )
+        finally:
+            model.generation_config = declared
+
+
+class _Choose(LogitsProcessor):
+    """Replaces each row's scores by a single possible token: the one our own sampling takes."""
+
+    def __init__(self, jobs: Sequence[DecodeJob], dtype: str) -> None:
+        self._jobs = jobs
+        self._dtype = dtype
+
+    def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
+        jobs = self._jobs
+        chosen = choose_tokens(scores, [job.sampling for job in jobs], [len(job.token_ids) for job in jobs])
+        for job, token_id, valid in zip(jobs, chosen.token_ids, chosen.valid, strict=True):
+            if job.done:
+                continue
+            if valid:
+                job.push(token_id)
+            else:
+                job.fail(NOT_NUMBERS.format(dtype=self._dtype))
+        forced = torch.full_like(scores, -torch.inf)
+        forced[torch.arange(len(jobs), device=scores.device), torch.tensor(chosen.token_ids, device=scores.device)] = 0
+        return forced
+
+
+class _Done(StoppingCriteria):
+    """Ends a row when its job is done."""
+
+    def __init__(self, jobs: Sequence[DecodeJob]) -> None:
+        self._jobs = jobs
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_kwargs: Any) -> torch.Tensor:
+        return torch.tensor([job.done for job in self._jobs], device=input_ids.device)

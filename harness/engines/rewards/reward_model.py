@@ -1,0 +1,251 @@
+"""The reward model engine: a Bradley-Terry classifier gives every conversation a number.
+
+Paper      Bradley and Terry (1952); Ouyang et al. (2022), arXiv 2203.02155; Dong et al. (2024), arXiv 2405.07863
+Formula    P(first is better) = sigmoid(r(x, first) - r(x, second))
+
+The conversation is written by the model's own chat template, and no special token is added to those the template
+writes: a reward model read with two begin-of-sequence tokens, or without its one, is another model (upstream reports
+about one point of RewardBench).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness.engines.adapter_dirs import resolve_adapter
+from harness.engines.answered import ENCODING_ERRORS, cut_start, not_an_answer, required_template
+from harness.engines.base import Fingerprint
+from harness.engines.chat_template import ChatTemplate, ChatTemplateError
+from harness.engines.hf.decoding import BatchLimits, free_memory
+from harness.engines.hf.model_loading import CheckpointKind, LoadedModel, load_model
+from harness.engines.hf.hf_options import HFOptions
+from harness.engines.rewards.reward_scoring import RewardJob, RewardScorer
+from harness.engines.rewards.scorer_checks import check_classifier_config, check_padding, pad_token_id
+from harness.engines.rewards.scorer_options import RewardModelOptions
+from harness.engines.rewards.scorers import Reward, RewardRequest
+from harness.engines.weights_hash import weight_files, weights_hash
+from harness.errors import ModelError
+
+__all__ = ["RewardModelEngine", "RewardModelOptions", "load_reward_model"]
+
+_BATCH_TOKENS = 2**20  # a pass is limited by the model's own size for it; this is for a budget given by the user
+
+
+class RewardModelEngine:
+    """Scores conversations with a sequence classifier of one output; a `harness.engines.rewards.scorers.RewardEngine`.
+
+    Parameters
+    ----------
+    options : RewardModelOptions
+        Which checkpoint and how.
+    loaded : LoadedModel, optional
+        A model that is loaded already, in place of the checkpoint's files.
+
+    Raises
+    ------
+    ModelError
+        The checkpoint cannot be loaded, is no reward model, or its pad token makes its rewards doubtful.
+    NoChatTemplateError
+        It has no chat template.
+    """
+
+    def __init__(self, options: RewardModelOptions, loaded: LoadedModel | None = None) -> None:
+        self.options = options
+        self._loaded: LoadedModel | None = loaded if loaded is not None else load_reward_model(options.hf)
+        self._template = required_template(self._loaded.tokenizer, options.hf)
+        check_padding(self._loaded.model.config, self._loaded.tokenizer, options)
+        budget = options.hf.max_batch_tokens or _BATCH_TOKENS
+        limits = BatchLimits(budget, options.hf.max_batch_size)
+        self._scorer: RewardScorer | None = RewardScorer(self._loaded, limits, options.padding_side)
+        self._fingerprint: Fingerprint | None = None
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any]) -> Self:
+        """Build the engine from plain values, the fields of :class:`RewardModelOptions` and of `HFOptions`.
+
+        Raises
+        ------
+        SpecError
+            An option is unknown or wrong.
+        ModelError
+            The checkpoint cannot be used.
+        """
+        return cls(RewardModelOptions.from_mapping(values))
+
+    @property
+    def name(self) -> str:
+        """Name of the kind of engine."""
+        return "reward_model"
+
+    @property
+    def chat_template(self) -> ChatTemplate:
+        """The chat template in use."""
+        return self._template
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What identifies the model; the weights are hashed on first use."""
+        if self._fingerprint is None:
+            loaded = self._model()
+            hf = self.options.hf
+            self._fingerprint = Fingerprint(
+                name=hf.display_name,
+                source=hf.model,
+                engine=self.name,
+                weights_hash=weights_hash(loaded.directories) if loaded.directories else None,
+                chat_template_hash=self._template.sha256,
+                options={
+                    "adapter": hf.adapter,
+                    "dtype": loaded.dtype,
+                    "revision": hf.revision,
+                    "max_length": self.options.max_length,
+                    "pooling": self.options.pooling,
+                },
+            )
+        return self._fingerprint
+
+    def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
+        """Score conversations, yielding each as it is done.
+
+        Parameters
+        ----------
+        requests : sequence of RewardRequest
+            All at once, so that they can be ordered and batched.
+
+        Returns
+        -------
+        iterator of Reward
+            One per request, in the order they are done. A conversation the model cannot take is an error of its own.
+
+        Raises
+        ------
+        ModelError
+            The engine is closed, or the device failed.
+        """
+        loaded = self._model()
+        # Equal texts are read once: their rewards are equal, whatever batches they would have been in.
+        equal: dict[tuple[int, ...], list[RewardJob]] = {}
+        for request in requests:
+            job = self._job(loaded, request)
+            if isinstance(job, Reward):
+                yield job
+            else:
+                equal.setdefault(tuple(job.token_ids), []).append(job)
+        if self._scorer is None:
+            return
+        for done in self._scorer.run([jobs[0] for jobs in equal.values()]):
+            for job in equal[tuple(done.token_ids)]:
+                yield Reward(job.request_id, done.value, len(done.token_ids), job.truncated, done.error)
+
+    def close(self) -> None:
+        """Free the model."""
+        if self._loaded is None:
+            return
+        device = self._loaded.device
+        self._loaded = self._scorer = None
+        gc.collect()
+        free_memory(device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _model(self) -> LoadedModel:
+        if self._loaded is None:
+            raise ModelError(f"the engine of {self.options.hf.display_name} is closed", remedy="build a new one")
+        return self._loaded
+
+    def _job(self, loaded: LoadedModel, request: RewardRequest) -> RewardJob | Reward:
+        """Tokenise a request, or say why it cannot be scored."""
+        reason = not_an_answer(request.messages)
+        if reason:
+            return Reward(request.request_id, None, error=reason)
+        try:
+            ids = self._template.encode_answered(request.messages)
+        except ChatTemplateError as error:
+            return Reward(request.request_id, None, error=str(error))
+        except ENCODING_ERRORS as error:
+            return Reward(
+                request.request_id, None, error=f"the tokenizer refuses the text: {type(error).__name__}: {error}"
+            )
+        if not ids:
+            return Reward(request.request_id, None, error="the conversation has no tokens")
+        if max(ids) >= loaded.n_embeddings:
+            unknown = f"the tokenizer makes token {max(ids)}, but the model has embeddings for {loaded.n_embeddings}"
+            return Reward(request.request_id, None, len(ids), error=unknown)
+        ids, truncated = cut_start(ids, self._limit(loaded), loaded.tokenizer.bos_token_id)
+        return RewardJob(request.request_id, ids, self._place(loaded, ids), truncated)
+
+    def _limit(self, loaded: LoadedModel) -> int | None:
+        limits = [n for n in (self.options.max_length, loaded.context_length) if n is not None]
+        return min(limits, default=None)
+
+    def _place(self, loaded: LoadedModel, ids: Sequence[int]) -> int:
+        """Find the token at which the reward is read."""
+        last = len(ids) - 1
+        if self.options.pooling != "last_non_pad":
+            return last
+        pad = pad_token_id(loaded.model.config, loaded.tokenizer)
+        return next((place for place in range(last, -1, -1) if ids[place] != pad), last)
+
+
+def load_reward_model(options: HFOptions) -> LoadedModel:
+    """Load a sequence classifier of one output, a LoRA adapter on it, and its tokenizer.
+
+    Raises
+    ------
+    ModelError
+        As in `harness.engines.hf.model_loading.load_model`, or it is no Bradley-Terry reward model.
+    """
+    options = resolve_adapter(options)
+    arguments: dict[str, Any] = {}
+    config = _config(options)
+    if config is not None:
+        check_classifier_config(config, options.display_name, options.adapter is not None)
+        if options.adapter is not None and config.num_labels != 1:
+            arguments["num_labels"] = 1  # the base is a language model; the adapter brings the head
+    kind = CheckpointKind(
+        "AutoModelForSequenceClassification", "a sequence classifier with one output", arguments, _in_adapter
+    )
+    return load_model(options, kind)
+
+
+def _config(options: HFOptions) -> Any:
+    """Read a checkpoint's configuration; None where loading will say what is wrong with it."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            options.model, revision=options.revision, trust_remote_code=options.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _in_adapter(directory: Path, missing: list[str]) -> list[str]:
+    """Say which missing tensors an adapter directory brings (peft saves a trained head whole)."""
+    held: set[str] = set()
+    for path in weight_files(directory):
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                held.update(file.keys())
+        else:
+            import torch
+
+            held.update(torch.load(path, map_location="cpu", weights_only=True))
+    return [name for name in missing if any(_stem(key).endswith(name) for key in held)]
+
+
+def _stem(key: str) -> str:
+    """Spell a tensor of an adapter as the model names it."""
+    return key.replace(".modules_to_save.default", "").replace(".modules_to_save", "").replace(".original_module", "")

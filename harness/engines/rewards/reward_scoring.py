@@ -1,0 +1,189 @@
+"""Rewards of tokenised conversations: forward passes of like lengths, each reward read at the row's own last token.
+
+transformers' classifiers look for the last token that is not the pad token, which goes wrong where a text ends with
+that token or there is none. Here the backbone gives the hidden states, the place is known from the row's length, and
+the head, in float32, sees that place alone; a model whose head is of another make is run whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.engines.hf.decoding import MODEL_FAULTS, BatchLimits, describe_fault, free_memory, model_fault
+from harness.engines.hf.model_loading import LoadedModel
+from harness.engines.rewards.scorer_checks import pad_token_id
+from harness.engines.rewards.scorer_options import PaddingSide
+from harness.errors import ModelError
+
+__all__ = ["RewardJob", "RewardScorer"]
+
+_LOG = logging.getLogger(__name__)
+_PROBE_TOKENS = 3
+_PROBE_TOLERANCE = {"float32": 1e-4}
+_ROUGH_TOLERANCE = 0.03  # bfloat16 has eight bits, and the sums may be taken in another order
+
+
+@dataclass(slots=True)
+class RewardJob:
+    """A tokenised conversation and its reward.
+
+    Parameters
+    ----------
+    request_id : str
+        The caller's name for it.
+    token_ids : list of int
+        What the model reads; not empty.
+    place : int
+        The token whose hidden state is the reward's, counted from the start.
+    truncated : bool
+        Whether a start was cut off.
+    value : float or None
+        The reward.
+    error : str
+        Why there is none.
+    """
+
+    request_id: str
+    token_ids: list[int]
+    place: int
+    truncated: bool = False
+    value: float | None = None
+    error: str = ""
+
+
+class RewardScorer:
+    """Scores jobs with one sequence classifier.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model; its head is turned to float32.
+    limits : BatchLimits
+        Size of a batch; shrinks when memory runs out.
+    padding_side : {"right", "left"}
+        Where rows are filled up.
+    """
+
+    def __init__(self, loaded: LoadedModel, limits: BatchLimits, padding_side: PaddingSide = "right") -> None:
+        self._loaded = loaded
+        self._limits = limits
+        self._left = padding_side == "left"
+        pad = pad_token_id(loaded.model.config, loaded.tokenizer)
+        self._pad = 0 if pad is None or pad >= loaded.n_embeddings else pad
+        self._backbone, self._head = _parts(loaded, self._pad)
+        if self._head is None and pad is None:
+            self._limits.max_rows = 1  # it finds its own place by the pad token, so nothing may be padded
+
+    def run(self, jobs: Sequence[RewardJob]) -> Iterator[RewardJob]:
+        """Score jobs, yielding each batch's as it is done.
+
+        Yields
+        ------
+        RewardJob
+            With `value` or `error` set.
+
+        Raises
+        ------
+        ModelError
+            The device itself has failed.
+        """
+        waiting = sorted(jobs, key=lambda job: -len(job.token_ids))
+        while waiting:
+            width = len(waiting[0].token_ids)
+            n_rows = min(self._limits.rows(width), max(1, self._loaded.pass_tokens // width))
+            batch, waiting = waiting[:n_rows], waiting[n_rows:]
+            yield from self._run_batch(batch)
+
+    def _run_batch(self, batch: Sequence[RewardJob]) -> Iterator[RewardJob]:
+        fault: Exception | None = None
+        try:
+            values = self._values(batch)
+        except MODEL_FAULTS as error:
+            fault = error.with_traceback(None)  # a traceback would keep the batch's tensors alive
+        if fault is None:
+            for job, value in zip(batch, values, strict=True):
+                if math.isfinite(value):
+                    job.value = value
+                else:
+                    job.error = f"the reward is {value} (overflow in {self._loaded.dtype}?)"
+                yield job
+            return
+        _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
+        if isinstance(fault, torch.AcceleratorError):
+            raise model_fault(fault)
+        if isinstance(fault, torch.OutOfMemoryError):
+            free_memory(self._loaded.device)
+            self._limits.halve(len(batch), len(batch[0].token_ids))
+        if len(batch) == 1:
+            batch[0].error = describe_fault(fault)
+            yield batch[0]
+            return
+        half = len(batch) // 2
+        yield from self._run_batch(batch[:half])
+        yield from self._run_batch(batch[half:])
+
+    @torch.inference_mode()
+    def _values(self, batch: Sequence[RewardJob]) -> list[float]:
+        width = max(len(job.token_ids) for job in batch)
+        gaps = [width - len(job.token_ids) for job in batch]
+        rows, mask = [], []
+        for job, gap in zip(batch, gaps, strict=True):
+            filler, ones, zeros = [self._pad] * gap, [1] * len(job.token_ids), [0] * gap
+            rows.append(filler + job.token_ids if self._left else job.token_ids + filler)
+            mask.append(zeros + ones if self._left else ones + zeros)
+        device = self._loaded.device
+        inputs: dict[str, Any] = {
+            "input_ids": torch.tensor(rows, device=device),
+            "attention_mask": torch.tensor(mask, device=device),
+        }
+        if self._left and "position_ids" in self._loaded.forward_parameters:  # else they count from the row's start
+            inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        if "use_cache" in self._loaded.forward_parameters:
+            inputs["use_cache"] = False
+        if self._head is None:
+            return [float(value) for value in self._loaded.model(**inputs).logits.float().reshape(-1).tolist()]
+        hidden = self._backbone(**inputs).last_hidden_state
+        places = [job.place + (gap if self._left else 0) for job, gap in zip(batch, gaps, strict=True)]
+        picked = hidden[torch.arange(len(batch), device=hidden.device), torch.tensor(places, device=hidden.device)]
+        weight = next(self._head.parameters())
+        return [float(value) for value in self._head(picked.to(weight.device).float()).reshape(-1).tolist()]
+
+
+@torch.inference_mode()
+def _parts(loaded: LoadedModel, pad: int) -> tuple[Any, Any]:
+    """Part a classifier into backbone and head; (None, None) where together they are not what the whole gives."""
+    model = loaded.model
+    backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
+    head = getattr(model, "score", None)
+    probe = torch.tensor([[next(i for i in (5, 6) if i != pad)] * _PROBE_TOKENS], device=loaded.device)
+    try:
+        whole = model(input_ids=probe, attention_mask=torch.ones_like(probe)).logits
+    except MODEL_FAULTS as error:
+        raise ModelError(
+            f"{type(model).__name__} fails on a short text: {describe_fault(error)}",
+            remedy="check the checkpoint and the installed transformers and torch",
+        ) from error
+    if whole.numel() != 1:
+        raise ModelError(
+            f"{type(model).__name__} gives {tuple(whole.shape)[1:]} numbers for one conversation",
+            "one number",
+            "give a reward model with num_labels = 1",
+        )
+    if backbone is None or not isinstance(head, torch.nn.Module):
+        return None, None
+    try:
+        hidden = backbone(input_ids=probe, attention_mask=torch.ones_like(probe)).last_hidden_state
+        parts = float(head(hidden[:, -1].to(next(head.parameters()).device)))
+    except (*MODEL_FAULTS, AttributeError, StopIteration):
+        return None, None
+    tolerance = _PROBE_TOLERANCE.get(loaded.dtype, _ROUGH_TOLERANCE)
+    if abs(parts - float(whole)) > tolerance * max(1.0, abs(float(whole))):
+        return None, None
+    head.float()
+    return backbone, head

@@ -1,0 +1,334 @@
+"""Two runs side by side: paired differences of every metric both hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import AssayError, StatisticsError, UsageError
+from harness.run.plan import load_benchmark
+from harness.protocols import Benchmark, DataSource, Items
+from harness.records import Score, SummaryRow
+from harness.run.score import RunScores, stored_or_scored
+from harness.stats.estimate import Estimate
+from harness.stats.multiplicity import holm_by_name
+from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
+from harness.stats.power import units_needed
+from harness.store.run_directory import RunDirectory
+
+__all__ = [
+    "ComparedMetric",
+    "Comparison",
+    "compare_runs",
+    "judge_ids",
+    "metric_unit_values",
+    "unit_values",
+    "with_panels",
+]
+
+_SEED = 20241101  # of the sign flips and the bootstrap; fixed, so that the same runs always compare the same
+
+
+@dataclass(frozen=True)
+class ComparedMetric:
+    """One metric of two runs, first minus second.
+
+    Parameters
+    ----------
+    benchmark, metric : str
+        Its name.
+    value_first, value_second : float or None
+        Over the prompts both runs scored.
+    difference : Estimate or None
+        Paired by prompt; None with a `reason`.
+    p_value, p_adjusted : float or None
+        Two-sided, and after Holm over all metrics compared.
+    test : str
+        What gave the p-value.
+    minimum_detectable_effect : float or None
+        What this many prompts would show with 80 % power.
+    n_needed : int or None
+        Prompts that would show the observed difference with 80 % power.
+    n_only_first, n_only_second : int
+        Items scored in one run only, which are left out.
+    reason : str or None
+        Why there is no comparison.
+    """
+
+    benchmark: str
+    metric: str
+    value_first: float | None = None
+    value_second: float | None = None
+    difference: Estimate | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    test: str = ""
+    minimum_detectable_effect: float | None = None
+    n_needed: int | None = None
+    n_only_first: int = 0
+    n_only_second: int = 0
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        d = self.difference
+        return {
+            "benchmark": self.benchmark,
+            "metric": self.metric,
+            "value_a": self.value_first,
+            "value_b": self.value_second,
+            "difference": d.value if d else None,
+            "stderr": d.stderr if d else None,
+            "ci_low": d.ci_low if d else None,
+            "ci_high": d.ci_high if d else None,
+            "level": d.level if d else None,
+            "method": d.method if d else "",
+            "note": d.note if d else "",
+            "p_value": self.p_value,
+            "p_adjusted": self.p_adjusted,
+            "test": self.test,
+            "n": d.n if d else 0,
+            "n_clusters": d.n_clusters if d else 0,
+            "n_only_a": self.n_only_first,
+            "n_only_b": self.n_only_second,
+            "minimum_detectable_effect": self.minimum_detectable_effect,
+            "n_needed": self.n_needed,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All metrics of two runs."""
+
+    first: RunScores
+    second: RunScores
+    metrics: list[ComparedMetric]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `assay compare --json` prints."""
+        return {
+            "a": {"run": self.first.run, "model": self.first.model, "valid": self.first.valid},
+            "b": {"run": self.second.run, "model": self.second.model, "valid": self.second.valid},
+            "problems": [f"a: {p}" for p in self.first.problems] + [f"b: {p}" for p in self.second.problems],
+            "metrics": [metric.as_json() for metric in self.metrics],
+        }
+
+
+def unit_values(items: Items) -> dict[str, float]:
+    """One value a prompt whose mean is the metric.
+
+    A weighted mean over verdicts is a ratio R = T / M of totals over prompts; prompt g has the value
+    ``R + G (t_g - R m_g) / M``, which averages to R exactly and whose spread is the ratio's to first order [1]_.
+    For one verdict a prompt of equal weight it is the verdict itself.
+
+    Parameters
+    ----------
+    items : Items
+        Scored items of a metric.
+
+    Returns
+    -------
+    dict of str to float
+        Cluster to value, in the metric's unit.
+
+    Raises
+    ------
+    StatisticsError
+        There is no item.
+
+    References
+    ----------
+    .. [1] Cochran (1977), Sampling Techniques, section 6.4.
+    """
+    totals: dict[str, float] = defaultdict(float)
+    weights: dict[str, float] = defaultdict(float)
+    for score in items.scores:
+        if score.value is not None:
+            totals[score.cluster] += score.weight * score.value * items.scale
+            weights[score.cluster] += score.weight
+    if not totals:
+        raise StatisticsError("no scored items", "at least one")
+    if len(set(weights.values())) == 1:  # equal weights: the values themselves, without rounding
+        return {c: totals[c] / weights[c] for c in totals}
+    mass = sum(weights.values())
+    ratio = sum(totals.values()) / mass
+    n_clusters = len(totals)
+    return {c: ratio + n_clusters * (totals[c] - ratio * weights[c]) / mass for c in totals}
+
+
+def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.95) -> Comparison:
+    """Compare two runs on the items both scored.
+
+    Parameters
+    ----------
+    first, second : Path
+        Run directories; differences are first minus second.
+    data : DataSource
+        Upstream files some figures need.
+    level : float
+        Nominal coverage of the intervals.
+
+    Returns
+    -------
+    Comparison
+        A metric that cannot be compared says why: other judges, other prompts, nothing in common.
+    """
+    directories = RunDirectory(first), RunDirectory(second)
+    runs = stored_or_scored(directories[0], data), stored_or_scored(directories[1], data)
+    judges = judge_ids(directories[0]), judge_ids(directories[1])
+    metrics: list[ComparedMetric] = []
+    for name in dict.fromkeys(row.benchmark for row in runs[0].rows):
+        wanted = [row.metric for row in runs[0].rows if row.benchmark == name]
+        there = {row.metric for row in runs[1].rows if row.benchmark == name}
+        benchmark = load_benchmark(runs[0].asked_as[name])
+        scores = [[s for s in run.scores if s.benchmark == name] for run in runs]
+        for metric in (m for m in wanted if m in there and not m.startswith("published_")):
+            compared = _compare(benchmark, metric, (scores[0], scores[1]), data, level)
+            if judges[0].get(name) != judges[1].get(name):
+                compared = ComparedMetric(name, metric, reason="judged by different judges, templates or parsers")
+            if compared is not None:
+                metrics.append(compared)
+    if not metrics:
+        raise UsageError(
+            f"{first} and {second} have no metric in common",
+            "runs of the same benchmark",
+            "they hold " + " and ".join(", ".join(dict.fromkeys(r.benchmark for r in run.rows)) for run in runs),
+        )
+    return Comparison(runs[0], runs[1], _adjusted(metrics))
+
+
+def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
+    """Add the figures that exist only between models (MT-Bench's length-controlled score) in place of their reasons.
+
+    A benchmark that has such figures offers ``panel(scores by model) -> row by model``.
+    """
+    names = dict.fromkeys(row.benchmark for run in runs for row in run.rows)
+    for name in names:
+        holders = [run for run in runs if any(row.benchmark == name for row in run.rows)]
+        panel = getattr(load_benchmark(holders[0].asked_as[name]), "panel", None)
+        if panel is None or len(holders) < 2:
+            continue
+        rows = panel({run.model: [s for s in run.scores if s.benchmark == name] for run in holders})
+        runs = [_with_row(run, rows[run.model]) if run in holders else run for run in runs]
+    return list(runs)
+
+
+def _with_row(run: RunScores, new: SummaryRow) -> RunScores:
+    kept = [row for row in run.rows if (row.benchmark, row.metric) != (new.benchmark, new.metric)]
+    return replace(run, rows=[*kept, new])
+
+
+def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict[str, float] | None:
+    """Per-prompt values behind a metric of a run; None where it is no mean or nothing was scored."""
+    if benchmark_name not in run.asked_as:
+        return None
+    benchmark = load_benchmark(run.asked_as[benchmark_name])
+    items = benchmark.items(metric, [s for s in run.scores if s.benchmark == benchmark_name])
+    if items is None or all(s.value is None for s in items.scores):
+        return None
+    return unit_values(items)
+
+
+def judge_ids(directory: RunDirectory) -> dict[str, set[str]]:
+    """Which judges (model, template, parser) gave a run's verdicts, by benchmark."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for judgment in directory.slim_judgments():
+        found[judgment.benchmark].add(judgment.judge_id)
+    return found
+
+
+def _compare(
+    benchmark: Benchmark, metric: str, scores: tuple[Sequence[Score], Sequence[Score]], data: DataSource, level: float
+) -> ComparedMetric | None:
+    """Compare one metric; None where the benchmark does not say what it is made of."""
+    name = benchmark.name
+    items = benchmark.items(metric, scores[0]), benchmark.items(metric, scores[1])
+    if items[0] is None or items[1] is None:
+        return _compare_refitted(benchmark, metric, scores, data, level)
+    shared, only_first, only_second = _shared(items[0], items[1])
+    try:
+        if not shared[0].scores:
+            raise StatisticsError("the runs have no scored item in common", "the same prompts")
+        values = unit_values(shared[0]), unit_values(shared[1])
+        clusters = sorted(values[0])
+        compared = paired_difference(
+            [values[0][c] for c in clusters],
+            [values[1][c] for c in clusters],
+            clusters,
+            np.random.default_rng(_SEED),
+            PairedSpec(level=level),
+        )
+    except AssayError as error:
+        return ComparedMetric(
+            name, metric, n_only_first=only_first, n_only_second=only_second, reason=" ".join(str(error).split())
+        )
+    return ComparedMetric(
+        name,
+        metric,
+        value_first=float(np.mean([values[0][c] for c in clusters])),
+        value_second=float(np.mean([values[1][c] for c in clusters])),
+        difference=replace(compared.difference, n=len(shared[0].scores)),
+        p_value=compared.p_value,
+        test=compared.test,
+        minimum_detectable_effect=compared.minimum_detectable_effect,
+        n_needed=_needed(compared),
+        n_only_first=only_first,
+        n_only_second=only_second,
+    )
+
+
+def _needed(compared: PairedComparison) -> int | None:
+    if compared.sd is None or compared.sd == 0.0 or compared.difference.value == 0.0:
+        return None
+    return units_needed(compared.difference.value, compared.sd)
+
+
+def _shared(first: Items, second: Items) -> tuple[tuple[Items, Items], int, int]:
+    """Keep the items that are scored in both runs, in the same order."""
+
+    def keyed(items: Items) -> Mapping[tuple[str, str], Score]:
+        return {(s.prompt_id, s.part): s for s in items.scores if s.value is not None}
+
+    a, b = keyed(first), keyed(second)
+    keys = [key for key in a if key in b]
+    shared = (
+        replace(first, scores=[a[key] for key in keys]),
+        replace(second, scores=[b[key] for key in keys]),
+    )
+    return shared, len(a) - len(keys), len(b) - len(keys)
+
+
+def _compare_refitted(
+    benchmark: Benchmark, metric: str, scores: tuple[Sequence[Score], Sequence[Score]], data: DataSource, level: float
+) -> ComparedMetric | None:
+    """Compare a metric that is a fit: both refitted to the same resampled prompts."""
+    refit = getattr(benchmark, "compare_fitted", None)
+    if refit is None:
+        return None
+    try:
+        found = refit(metric, scores, data, np.random.default_rng(_SEED), level)
+    except AssayError as error:
+        return ComparedMetric(benchmark.name, metric, reason=" ".join(str(error).split()))
+    if found is None:
+        return None
+    values, difference, p_value = found
+    return ComparedMetric(
+        benchmark.name,
+        metric,
+        value_first=values[0],
+        value_second=values[1],
+        difference=difference,
+        p_value=p_value,
+        test="paired bootstrap of the whole fit",
+    )
+
+
+def _adjusted(metrics: Sequence[ComparedMetric]) -> list[ComparedMetric]:
+    adjusted = holm_by_name({f"{m.benchmark}:{m.metric}": m.p_value for m in metrics})
+    return [replace(m, p_adjusted=adjusted[f"{m.benchmark}:{m.metric}"]) for m in metrics]

@@ -1,0 +1,251 @@
+"""What a run will ask, and what that costs, before any is spent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from harness.run.canary_questions import canary_questions
+from harness.engines.base import Message
+from harness.endpoint.ledger import Price, estimate_tokens
+from harness.run.plan import Plan, PlannedBenchmark
+from harness.protocols import Judge, JudgeTask
+from harness.records import Prompt, Response
+
+__all__ = ["BenchmarkEstimate", "Estimable", "RunEstimate", "estimate_run"]
+
+_CHARACTERS_PER_TOKEN = 4
+
+
+@runtime_checkable
+class Estimable(Protocol):
+    """A judge that can say what it would send."""
+
+    @property
+    def price(self) -> Price | None:
+        """Money per million tokens; None where it is not known."""
+        ...
+
+    def first_messages(self, task: JudgeTask) -> tuple[tuple[Message, ...], int]:
+        """The messages a task starts with and the limit on the reply; no messages where none are sent."""
+        ...
+
+    def usual_reply_tokens(self, form: str) -> int:
+        """How long replies in a form usually are."""
+        ...
+
+
+@dataclass(frozen=True)
+class BenchmarkEstimate:
+    """What one benchmark takes.
+
+    Parameters
+    ----------
+    benchmark : str
+        Its name.
+    n_prompts, n_answers : int
+        Prompts, and turns to be answered.
+    n_calls : int
+        Questions to the judge about the answers.
+    n_canary_calls : int
+        Questions that test the judge itself.
+    prompt_tokens, completion_tokens : int
+        Of the judge, canaries included, with answers and replies of usual length.
+    most_prompt_tokens, most_completion_tokens : int
+        The same with every answer and reply at its limit.
+    answer_tokens, most_answer_tokens : int
+        Tokens the model generates, usually and at most.
+    n_scored : int
+        Texts whose log-likelihood or reward is asked of the model.
+    """
+
+    benchmark: str
+    n_prompts: int
+    n_answers: int
+    n_calls: int
+    n_canary_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    most_prompt_tokens: int
+    most_completion_tokens: int
+    answer_tokens: int
+    most_answer_tokens: int
+    n_scored: int = 0
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What a run takes.
+
+    Parameters
+    ----------
+    judge : str or None
+        Who judges.
+    price : Price or None
+        Money per million tokens; None where it is not known.
+    benchmarks : list of BenchmarkEstimate
+        One a benchmark.
+    """
+
+    judge: str | None
+    price: Price | None
+    benchmarks: list[BenchmarkEstimate] = field(default_factory=list)
+
+    @property
+    def cost(self) -> float | None:
+        """Money with answers and replies of usual length."""
+        return self._cost("prompt_tokens", "completion_tokens")
+
+    @property
+    def most_cost(self) -> float | None:
+        """Money with every answer and reply at its limit."""
+        return self._cost("most_prompt_tokens", "most_completion_tokens")
+
+    def _cost(self, prompt: str, completion: str) -> float | None:
+        if self.price is None:
+            return None
+        return self.price.cost(
+            sum(getattr(b, prompt) for b in self.benchmarks), sum(getattr(b, completion) for b in self.benchmarks)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What `assay estimate --json` prints."""
+        return {
+            "judge": self.judge,
+            "price_per_million": [self.price.input_per_million, self.price.output_per_million] if self.price else None,
+            "price_as_of": self.price.as_of if self.price else None,
+            "currency": self.price.currency if self.price else None,
+            "cost": self.cost,
+            "most_cost": self.most_cost,
+            "benchmarks": [
+                {name: getattr(b, name) for name in BenchmarkEstimate.__dataclass_fields__} for b in self.benchmarks
+            ],
+        }
+
+
+def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> RunEstimate:
+    """Estimate calls, tokens and money.
+
+    Parameters
+    ----------
+    plan : Plan
+        Prompts and baselines.
+    judge : Judge or None
+        Who judges.
+    answer_tokens : int
+        Usual tokens of an answer where there is no baseline's answer to take the length from.
+
+    Returns
+    -------
+    RunEstimate
+        Tokens are estimated from characters; the judge's own tokenizer may differ by some 20 %.
+    """
+    asker = judge if isinstance(judge, Estimable) else None
+    found = []
+    for name, planned in plan.benchmarks.items():
+        if planned.asks_engine:
+            found.append(_measured(name, planned, answer_tokens))
+            continue
+        limits = {p.id: planned.sampling(p, 0, 0).max_tokens for p in planned.prompts}
+        usual = _count(plan, name, asker, lambda p, b: _usual_answer(p, b, answer_tokens))
+        most = _count(plan, name, asker, lambda p, b, limits=limits: "x" * (limits[p.id] * _CHARACTERS_PER_TOKEN))
+        turns = sum(len(p.turns) for p in planned.prompts)
+        found.append(
+            BenchmarkEstimate(
+                benchmark=name,
+                n_prompts=len(planned.prompts),
+                n_answers=turns,
+                n_calls=usual.n_calls,
+                n_canary_calls=usual.n_canaries,
+                prompt_tokens=usual.n_prompt,
+                completion_tokens=usual.n_usual,
+                most_prompt_tokens=most.n_prompt,
+                most_completion_tokens=most.n_most,
+                answer_tokens=sum(
+                    len(p.turns)
+                    * math.ceil(
+                        len(_usual_answer(p, planned.baselines.get(p.id), answer_tokens)) / _CHARACTERS_PER_TOKEN
+                    )
+                    for p in planned.prompts
+                ),
+                most_answer_tokens=sum(len(p.turns) * limits[p.id] for p in planned.prompts),
+            )
+        )
+    return RunEstimate(judge.name if judge else None, asker.price if asker else None, found)
+
+
+def _measured(name: str, planned: PlannedBenchmark, answer_tokens: int) -> BenchmarkEstimate:
+    """Estimate what is measured on the engine itself; its prompts say how much that is (`Prompt.meta`)."""
+    generated, scored, usual, most = 0, 0, 0, 0
+    for prompt in planned.prompts:
+        n = int(prompt.meta.get("n_generated", 0))
+        limit = n * planned.spec.max_tokens if planned.spec.max_tokens else int(prompt.meta.get("max_tokens", 0))
+        generated += n
+        scored += int(prompt.meta.get("n_scored", 0 if n else 1))
+        usual += min(limit, n * answer_tokens)
+        most += limit if n else 0
+    return BenchmarkEstimate(
+        benchmark=name,
+        n_prompts=len(planned.prompts),
+        n_answers=generated,
+        n_calls=0,
+        n_canary_calls=0,
+        prompt_tokens=0,
+        completion_tokens=0,
+        most_prompt_tokens=0,
+        most_completion_tokens=0,
+        answer_tokens=usual,
+        most_answer_tokens=most,
+        n_scored=scored,
+    )
+
+
+def _usual_answer(prompt: Prompt, baseline: Response | None, answer_tokens: int) -> str:
+    """Text as long as the baseline's answer, which is what the model is compared with."""
+    del prompt
+    return baseline.turns[0] + " " if baseline is not None else "x" * (answer_tokens * _CHARACTERS_PER_TOKEN)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Calls to the judge, its prompt tokens, and its reply tokens, usually and at most; canaries are among them."""
+
+    n_calls: int = 0
+    n_canaries: int = 0
+    n_prompt: int = 0
+    n_usual: int = 0
+    n_most: int = 0
+
+
+def _count(plan: Plan, name: str, asker: Estimable | None, answer: Any) -> _Counted:
+    """Count what judging takes for answers of a given text."""
+    if asker is None:
+        return _Counted()
+    planned = plan.benchmarks[name]
+    answers = {
+        prompt.id: Response(
+            prompt_id=prompt.id,
+            benchmark=name,
+            model="",
+            model_id="",
+            turns=(answer(prompt, planned.baselines.get(prompt.id)),) * len(prompt.turns),
+        )
+        for prompt in planned.prompts
+    }
+    own = [
+        task
+        for prompt in planned.prompts
+        for task in planned.benchmark.tasks(prompt, answers[prompt.id], planned.baselines.get(prompt.id))
+    ]
+    canaries = [q.task for q in canary_questions(planned, answers.get, plan.spec.canaries)]
+    asked = [(task, *asker.first_messages(task)) for task in (*own, *canaries)]
+    sent = [(task, messages, limit) for task, messages, limit in asked if messages]
+    n_own = sum(bool(messages) for _, messages, _ in asked[: len(own)])
+    return _Counted(
+        n_calls=n_own,
+        n_canaries=len(sent) - n_own,
+        n_prompt=sum(estimate_tokens(m.content) for _, messages, _ in sent for m in messages),
+        n_usual=sum(min(limit, asker.usual_reply_tokens(task.form)) for task, _, limit in sent),
+        n_most=sum(limit for _, _, limit in sent),
+    )

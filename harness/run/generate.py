@@ -1,0 +1,172 @@
+"""Generation: conversations in, responses out, as they finish, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from harness.engines.base import Engine, Generation, GenerationRequest, Message
+from harness.hashing import content_hash
+from harness.run.plan import PlannedBenchmark
+from harness.records import Prompt, Response
+
+__all__ = ["GenerationThread", "Job", "generate"]
+
+
+@dataclass
+class Job:
+    """A conversation that is being had.
+
+    Parameters
+    ----------
+    prompt : Prompt
+        What is asked.
+    planned : PlannedBenchmark
+        How it is asked.
+    seed : int
+        The run's seed.
+    model_name : str
+        Name of the model for records.
+    sample : int
+        Sample number.
+    partial : Response or None
+        The turns already had by an earlier process.
+    """
+
+    prompt: Prompt
+    planned: PlannedBenchmark
+    seed: int
+    model_name: str
+    sample: int = 0
+    partial: Response | None = None
+    turns: list[str] = field(init=False)
+    n_tokens: list[int | None] = field(init=False)
+    cut: bool = field(init=False)
+    first_seed: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turns = list(self.partial.turns) if self.partial else []
+        self.n_tokens = list(self.partial.n_tokens) if self.partial else []
+        self.cut = self.partial is not None and self.partial.finish == "length"
+        self.first_seed = self.partial.seed if self.partial else None
+
+    @property
+    def done(self) -> bool:
+        """Whether every turn has been answered."""
+        return len(self.turns) == len(self.prompt.turns)
+
+    def request(self) -> GenerationRequest:
+        """Ask for the next turn."""
+        messages = [Message("system", self.prompt.system)] if self.prompt.system else []
+        for index, question in enumerate(self.prompt.turns[: len(self.turns) + 1]):
+            messages.append(Message("user", question))
+            if index < len(self.turns):
+                messages.append(Message("assistant", self.turns[index]))
+        sampling = self.planned.sampling(self.prompt, self.seed, len(self.turns), self.sample)
+        return GenerationRequest(f"{self.prompt.id}:{self.sample}", tuple(messages), sampling)
+
+    def take(self, generation: Generation) -> None:
+        """Add an answer. Surrounding white space is not part of it, as in FastChat."""
+        if not self.turns:
+            self.first_seed = generation.seed
+        self.turns.append(generation.text.strip())
+        self.n_tokens.append(generation.n_tokens)
+        self.cut = self.cut or generation.finish == "length"
+
+    def response(self, model_id: str, failed: Generation | None = None) -> Response:
+        """Record what there is so far."""
+        sampling = asdict(self.planned.sampling(self.prompt, self.seed, 0))
+        return Response(
+            prompt_id=self.prompt.id,
+            benchmark=self.prompt.benchmark,
+            model=self.model_name,
+            model_id=content_hash("model and sampling", model_id, {**sampling, "stop": list(sampling["stop"])}),
+            sample=self.sample,
+            turns=tuple(self.turns),
+            finish="error" if failed else "length" if self.cut else "stop",
+            n_tokens=tuple(self.n_tokens),
+            seed=self.first_seed,
+            error=failed.error if failed else "",
+            retryable=failed.retryable if failed else True,
+        )
+
+
+def generate(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Response, bool]]:
+    """Have the conversations, all first turns before all second ones.
+
+    Yields
+    ------
+    (Response, bool)
+        A response and whether it is finished; an unfinished one holds the turns so far.
+    """
+    model_id = engine.fingerprint.model_id
+    waiting = [job for job in jobs if not job.done]
+    while waiting:
+        by_request = {}
+        for job in waiting:
+            request = job.request()
+            by_request[request.request_id] = (job, request)
+        waiting = []
+        for generation in engine.generate([request for _, request in by_request.values()]):
+            job, _ = by_request[generation.request_id]
+            if generation.finish == "error":
+                yield job.response(model_id, failed=generation), True
+                continue
+            job.take(generation)
+            yield job.response(model_id), job.done
+            if not job.done:
+                waiting.append(job)
+
+
+class GenerationThread(threading.Thread):
+    """Drives an engine beside the event loop.
+
+    Parameters
+    ----------
+    engine : Engine
+        A loaded engine.
+    jobs : sequence of Job
+        Conversations to have.
+    measurements : sequence of callable
+        What to measure on the engine itself once the conversations are had, while they are judged: each gives an
+        iterable of finished responses.
+    deliver : callable
+        Called in this thread with (response, finished), or with (None, error or None) at the end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        jobs: Sequence[Job],
+        measurements: Sequence[Callable[[], Iterable[Response]]],
+        deliver: Callable[[Response | None, bool | BaseException | None], None],
+    ) -> None:
+        super().__init__(name="assay-generation", daemon=True)
+        self._engine = engine
+        self._jobs = jobs
+        self._measurements = measurements
+        self._deliver = deliver
+        self._stop_asked = threading.Event()
+
+    def ask_to_stop(self) -> None:
+        """Stop after the generation that is being made."""
+        self._stop_asked.set()
+
+    def _all(self) -> Iterator[tuple[Response, bool]]:
+        yield from generate(self._engine, self._jobs)
+        for measure in self._measurements:
+            for response in measure():
+                yield response, True
+
+    def run(self) -> None:
+        """Generate until done or asked to stop."""
+        try:
+            for response, finished in self._all():
+                self._deliver(response, finished)
+                if self._stop_asked.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - carried over to the event loop, which raises it
+            self._deliver(None, error)
+        else:
+            self._deliver(None, None)

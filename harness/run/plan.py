@@ -1,0 +1,214 @@
+"""From a spec to what is to be done: benchmarks, prompts, baselines, and the header of the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from harness import registry
+from harness.data.store import DataStore
+from harness.engines.base import Fingerprint, Sampling
+from harness.errors import SpecError, UsageError
+from harness.hashing import content_hash
+from harness.protocols import Benchmark, ConfigurableBenchmark, EngineBenchmark, Judge, JudgeContext, NotAvailable
+from harness.store.provenance import code_revision, package_versions
+from harness.records import Prompt, Response
+from harness.spec import BenchmarkSpec, RunSpec
+
+__all__ = ["Plan", "PlannedBenchmark", "load_benchmark", "load_judge", "make_plan", "run_header"]
+
+
+@dataclass(frozen=True)
+class PlannedBenchmark:
+    """One benchmark with what it will ask."""
+
+    benchmark: Benchmark
+    spec: BenchmarkSpec
+    prompts: tuple[Prompt, ...]
+    baselines: dict[str, Response]
+    left_out: tuple[NotAvailable, ...]
+    n_all: int
+
+    @property
+    def asks_engine(self) -> bool:
+        """Whether it measures on the engine itself instead of having conversations."""
+        return isinstance(self.benchmark, EngineBenchmark)
+
+    def sampling(self, prompt: Prompt, seed: int, turn: int, sample: int = 0) -> Sampling:
+        """The official sampling with the spec's changes and a seed of the request's own."""
+        official = self.benchmark.sampling(prompt)
+        own = (seed, prompt.id, turn) if sample == 0 else (seed, prompt.id, turn, sample)
+        return Sampling(
+            temperature=official.temperature if self.spec.temperature is None else self.spec.temperature,
+            top_p=official.top_p,
+            max_tokens=self.spec.max_tokens or official.max_tokens,
+            seed=int(content_hash("seed", *own)[:8], 16),
+            stop=official.stop,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All benchmarks of a run."""
+
+    spec: RunSpec
+    benchmarks: dict[str, PlannedBenchmark]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """All prompts, benchmark by benchmark."""
+        return [prompt for planned in self.benchmarks.values() for prompt in planned.prompts]
+
+    @property
+    def judge_forms(self) -> list[str]:
+        """The forms any benchmark needs."""
+        return sorted({form for planned in self.benchmarks.values() for form in planned.benchmark.judge_forms})
+
+
+def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Benchmark:
+    """Make the benchmark that "NAME", "NAME@VERSION" or "NAME:TASK" stands for.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such benchmark.
+    SpecError
+        It does not take these options.
+    """
+    plain, version = _split(name)
+    benchmark = cast(Benchmark, registry.load("benchmark", plain)(version or None))
+    if not options:
+        return benchmark
+    if not isinstance(benchmark, ConfigurableBenchmark):
+        raise SpecError(f"{name} takes no options (given: {', '.join(sorted(options))})")
+    return cast(Benchmark, benchmark.with_options(options))
+
+
+def expand_suites(items: Iterable[BenchmarkSpec]) -> list[BenchmarkSpec]:
+    """Put the benchmarks of a suite ("academic") in place of its name; a limit of the suite is each one's.
+
+    Raises
+    ------
+    SpecError
+        Options are given for a suite.
+    """
+    expanded: list[BenchmarkSpec] = []
+    for item in items:
+        if item.name not in registry.names("suite"):
+            expanded.append(item)
+            continue
+        if item.options:
+            raise SpecError(
+                f"options for {item.name}, which is several benchmarks", remedy="name its benchmarks one by one"
+            )
+        changes = {"limit": item.limit, "max_tokens": item.max_tokens, "temperature": item.temperature}
+        changes = {field: value for field, value in changes.items() if value is not None}
+        expanded += [part.model_copy(update=changes) for part in registry.load("suite", item.name)]
+    return expanded
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Part "NAME@VERSION" or "NAME:TASK"."""
+    place = min((name.find(mark) for mark in "@:" if mark in name), default=len(name))
+    return name[:place], name[place + 1 :]
+
+
+def load_judge(context: JudgeContext) -> Judge:
+    """Make the judge that a spec's ``KIND:MODEL`` stands for."""
+    return cast(Judge, registry.load("judge", context.spec.kind)(context))
+
+
+def make_plan(spec: RunSpec, data: DataStore) -> Plan:
+    """Load benchmarks, prompts and baselines.
+
+    Raises
+    ------
+    UsageError
+        A benchmark is judged and there is no judge.
+    DataError
+        An upstream file is missing or not what it should be.
+    """
+    planned: dict[str, PlannedBenchmark] = {}
+    for item in expand_suites(spec.benchmarks):
+        benchmark = load_benchmark(item.name, item.options)
+        if benchmark.judge_forms and spec.judge is None:
+            raise UsageError(
+                f"{item.name} is judged and there is no judge",
+                "openai:MODEL, with judge.base_url for another endpoint",
+                "give --judge",
+            )
+        if benchmark.name in planned:
+            raise UsageError(f"benchmark named twice: {item.name} is {benchmark.name}")
+        prompts, left_out = benchmark.prompts(data)
+        n_all = len(prompts)
+        limit = item.limit or spec.limit
+        chosen = tuple(prompts[:limit] if limit else prompts)
+        baselines = {r.prompt_id: r for r in benchmark.baselines(chosen, data)}
+        planned[benchmark.name] = PlannedBenchmark(benchmark, item, chosen, baselines, tuple(left_out), n_all)
+    plan = Plan(spec, planned)
+    _refuse_duplicates(plan.prompts)
+    return plan
+
+
+def _refuse_duplicates(prompts: Iterable[Prompt]) -> None:
+    seen: dict[str, Prompt] = {}
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise UsageError(f"{prompt.benchmark} holds the prompt {prompt.key!r} twice", "distinct question ids")
+        seen[prompt.id] = prompt
+
+
+def _samplings(planned: PlannedBenchmark) -> list[dict[str, Any]]:
+    """The distinct ways in which a benchmark's answers are decoded, seeds aside."""
+    if planned.asks_engine:
+        return []
+    found = {planned.sampling(prompt, 0, 0) for prompt in planned.prompts}
+    plain = [
+        {k: v for k, v in asdict(sampling).items() if k != "seed"} | {"stop": list(sampling.stop)} for sampling in found
+    ]
+    return sorted({content_hash("sampling", item): item for item in plain}.values(), key=str)
+
+
+def run_header(
+    plan: Plan, fingerprint: Fingerprint, judge: Judge | None, data: DataStore, forms: Sequence[str]
+) -> dict[str, Any]:
+    """What run.json says: enough to repeat the run and to see what differs from another."""
+    spec = plan.spec
+    return {
+        "kind": "run",
+        "model": {
+            "name": spec.model.display_name,
+            "source": fingerprint.source,
+            "engine": fingerprint.engine,
+            "model_id": fingerprint.model_id,
+            "weights_hash": fingerprint.weights_hash,
+            "chat_template_hash": fingerprint.chat_template_hash,
+            "options": dict(fingerprint.options),
+        },
+        "judge": None if judge is None else judge.describe() | {"ids": {form: judge.judge_id(form) for form in forms}},
+        "benchmarks": [
+            {
+                "name": name,
+                "version": planned.benchmark.version,
+                "asked_as": planned.spec.name,
+                "sampling": _samplings(planned),
+                **({"options": planned.spec.options} if planned.spec.options else {}),
+                "n_prompts": len(planned.prompts),
+                "n_all_prompts": planned.n_all,
+                "left_out": [
+                    {"part": part.part, "n_prompts": part.n_prompts, "reason": part.reason} for part in planned.left_out
+                ],
+            }
+            for name, planned in plan.benchmarks.items()
+        ],
+        "spec": spec.model_dump(mode="json"),
+        "spec_hash": spec.spec_hash,
+        "max_unscored": spec.max_unscored,
+        "seed": spec.seed,
+        "data": data.used(),
+        "code": code_revision(),
+        "versions": package_versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

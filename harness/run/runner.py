@@ -1,0 +1,544 @@
+"""The run: generate, judge, score. What is obtained is on disk before anything else happens to it.
+
+Generation runs in a thread of its own and judging in the event loop beside it, so that a judge is busy while the
+model still answers. The event loop is the only writer. A run that was stopped (SIGKILL, Ctrl-C, an endpoint that
+went down, a full disk, the cost limit) goes on from what is on disk: stored answers are not generated again and
+stored verdicts not asked for again; what failed or could not be read is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from harness import registry
+from harness.run.canary_questions import CanaryQuestion, canary_questions
+from harness.data.store import DataStore
+from harness.engines.base import Engine
+from harness.errors import AssayError, RunConflictError, UsageError
+from harness.run.generate import GenerationThread, Job
+from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
+from harness.progress import Progress, make_progress
+from harness.protocols import EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
+from harness.records import Prompt, Response, Unscored
+from harness.run.score import RunScores, score_run
+from harness.settings import Settings
+from harness.spec import RunSpec, differing_fields, validated
+from harness.store.run_directory import RunDirectory, RunWriter, response_key, task_key
+
+__all__ = ["Interrupted", "RunOptions", "resume", "run"]
+
+_GRACE_S = 30.0  # how long verdicts already paid for are waited for once the run must stop
+_WORK = "work"  # partial results of what is measured on the engine itself; not needed once they are responses
+_JOIN_S = 5.0  # how long the generation under way is waited for
+
+
+class Interrupted(AssayError):  # noqa: N818 - asked for, not a fault
+    """The run was stopped from outside; it can be resumed."""
+
+    exit_status = 130
+
+
+class Waves(Protocol):
+    """Which prompts are taken together, and whether those so far are enough (`harness.gate.early_stop`)."""
+
+    @property
+    def seed(self) -> int:
+        """Of the order."""
+        ...
+
+    def waves(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+        """Take the prompts in turn."""
+        ...
+
+    def decided(self, directory: RunDirectory) -> bool:
+        """Say whether what is stored is enough."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; none of it changes what is measured.
+
+    Parameters
+    ----------
+    out : Path
+        The run directory.
+    data_dir : Path or None
+        A mirror of the upstream files; the settings' where None.
+    use_cache : bool
+        Whether to look into, and add to, the judgment cache shared by runs.
+    max_cost : float or None
+        Money to spend on judging at most.
+    progress : bool or None
+        Whether to draw progress; where stderr is a terminal if None.
+    early_stop : Waves or None
+        Generate and judge wave by wave, and no further than is needed.
+    allow_unsandboxed_code : bool
+        Run code the model wrote even where no sandbox can be had.
+    """
+
+    out: Path
+    data_dir: Path | None = None
+    use_cache: bool = True
+    max_cost: float | None = None
+    progress: bool | None = None
+    early_stop: Waves | None = None
+    allow_unsandboxed_code: bool = False
+
+
+def run(spec: RunSpec, options: RunOptions) -> RunScores:
+    """Measure a model, or go on with the same run where the directory holds it unfinished.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        What to measure.
+    options : RunOptions
+        Where and how.
+
+    Returns
+    -------
+    RunScores
+        The figures, as also written to summary.json.
+
+    Raises
+    ------
+    RunConflictError
+        The directory holds a run of another spec, or the model or data changed since.
+    EndpointError, CostLimitReached, StorageFullError, Interrupted
+        The run stopped; what was obtained is on disk and `resume` goes on.
+    """
+    settings = Settings.from_env()
+    data = DataStore(options.data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
+    plan = make_plan(spec, data)
+    with RunWriter(options.out) as writer:
+        _refuse_other_run(writer, spec)
+        was_complete = writer.complete
+        judge = _make_judge(spec, data, options, settings, writer)
+        session = _Session(plan, writer, judge, data, options, make_progress(options.progress))
+        session.load_state()
+        asyncio.run(session.carry_out())
+        scores = score_run(writer, data, complete=True)
+        writer.record_data(data.used())
+        if not was_complete:
+            writer.write_header(writer.header() | {"finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        writer.write_scores(scores.scores)
+        writer.write_summary(scores.as_json())
+        writer.write_manifest()
+        shutil.rmtree(writer.path / _WORK, ignore_errors=True)
+    return scores
+
+
+def resume(options: RunOptions) -> RunScores:
+    """Go on with a run from its own run.json; what failed or was not scored is tried again.
+
+    Raises
+    ------
+    MissingDataError
+        The directory holds no run.
+    RunConflictError
+        It was imported: there is nothing to go on with.
+    """
+    header = RunDirectory(options.out).header()
+    if header.get("kind") != "run":
+        raise RunConflictError(
+            f"{options.out} was imported from files; nothing was run", remedy="`assay score` computes its figures"
+        )
+    return run(validated(RunSpec, header["spec"], str(options.out / "run.json")), options)
+
+
+def _refuse_other_run(writer: RunWriter, spec: RunSpec) -> None:
+    if not writer.exists:
+        return
+    header = writer.header()
+    if header.get("kind") != "run":
+        raise RunConflictError(f"{writer.path} holds an imported run", remedy="choose another --out")
+    stored = validated(RunSpec, header["spec"], str(writer.path / "run.json"))
+    differences = differing_fields(stored.identity(), spec.identity())
+    if differences:
+        raise RunConflictError(
+            f"{writer.path} holds a run of another spec: " + "; ".join(differences),
+            "the same spec",
+            "choose another --out, or `assay resume` the run that is there",
+        )
+
+
+def _make_judge(
+    spec: RunSpec, data: DataStore, options: RunOptions, settings: Settings, writer: RunWriter
+) -> Judge | None:
+    if spec.judge is None:
+        return None
+    spent = sum(j.cost or 0.0 for j in (*writer.slim_judgments(), *writer.canaries().values()))
+    cache_path = settings.cache_dir / "judgments.sqlite" if options.use_cache else None
+    return load_judge(JudgeContext(spec.judge, data, cache_path, options.max_cost, spent))
+
+
+@dataclass
+class _Session:
+    """One process's work on a run."""
+
+    plan: Plan
+    writer: RunWriter
+    judge: Judge | None
+    data: DataStore
+    options: RunOptions
+    progress: Progress
+    responses: dict[tuple[str, str, int, str], Response] = field(default_factory=dict)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    """Task key to whether it was scored."""
+    jobs: list[Job] = field(default_factory=list)
+    to_measure: dict[str, PlannedBenchmark] = field(default_factory=dict)
+    """Prompts that are measured on the engine itself, and whose they are."""
+    judge_ids: dict[str, str] = field(default_factory=dict)
+    generating: bool = False
+    """Whether a stopped run left the engine in the middle of a generation (it must not be freed under it)."""
+
+    def load_state(self) -> None:
+        """Read what earlier processes left."""
+        if self.judge is not None:
+            self.judge_ids = {form: self.judge.judge_id(form) for form in self.plan.judge_forms}
+        self.responses = self.writer.responses()
+        for judgment in self.writer.slim_judgments():
+            key = task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)
+            self.verdicts[key] = not isinstance(judgment.verdict, Unscored)
+        partials = self.writer.first_turns()
+        for planned in self.plan.benchmarks.values():
+            for prompt in planned.prompts:
+                if not planned.asks_engine:
+                    self.jobs += [
+                        job for n in range(self.plan.spec.samples) if (job := self._job(prompt, planned, n, partials))
+                    ]
+                elif self._is_wanted(prompt, 0):
+                    self.to_measure[prompt.id] = planned
+
+    def _is_wanted(self, prompt: Prompt, sample: int) -> bool:
+        """Whether there is no answer yet, or one that failed and may be tried again."""
+        kept = self.responses.get((prompt.id, "candidate", sample, ""))
+        return kept is None or (not kept.ok and kept.retryable)
+
+    def _job(
+        self, prompt: Prompt, planned: PlannedBenchmark, sample: int, partials: Mapping[tuple[str, int], Response]
+    ) -> Job | None:
+        if not self._is_wanted(prompt, sample):
+            return None
+        spec = self.plan.spec
+        begun = partials.get((prompt.id, sample))
+        return Job(prompt, planned, spec.seed, spec.model.display_name, sample, begun)
+
+    async def carry_out(self) -> None:
+        """Do what is left to do."""
+        try:
+            if self.judge is not None:
+                await self.judge.prepare()
+            engine = self._load_engine() if self.jobs or self.to_measure or not self.writer.exists else None
+            try:
+                self._write_inputs(engine)
+                with self.progress:
+                    for wave in self._waves():
+                        self._write_prompts(wave)
+                        await _Pipeline(self, engine, wave).run()
+                        if self.options.early_stop is not None and self.options.early_stop.decided(self.writer):
+                            break
+                    await self._ask_canaries()
+            finally:
+                if engine is not None and not self.generating:
+                    engine.close()
+        finally:
+            if self.judge is not None:
+                await self.judge.close()
+
+    async def _ask_canaries(self) -> None:
+        """Test the judge on questions whose answer is known; they are kept apart from the run's own."""
+        judge = self.judge
+        if judge is None or not self.plan.spec.canaries:
+            return
+        kept = {key: not isinstance(j.verdict, Unscored) for key, j in self.writer.canaries().items()}
+        waiting: list[tuple[CanaryQuestion, bool]] = []
+        for planned in self.plan.benchmarks.values():
+            for question in canary_questions(planned, self._answer_to, self.plan.spec.canaries):
+                task = question.task
+                response_ids = [response.id for response in task.responses]
+                scored = kept.get(task_key(self.judge_ids[task.form], task.prompt.id, response_ids, task.turn))
+                if not scored:
+                    waiting.append((question, scored is False))
+        if not waiting:
+            return
+        self.progress.start("testing the judge", len(waiting))
+        free = asyncio.Semaphore(self.plan.spec.judge.concurrency if self.plan.spec.judge else 1)
+
+        async def ask(question: CanaryQuestion, fresh: bool) -> None:
+            async with free:
+                judgment = await judge.judge(question.task, fresh=fresh)
+            meta = {**judgment.meta, "canary": question.check}
+            self.writer.append_canary(judgment.model_copy(update={"meta": meta}))
+            self.progress.advance("testing the judge")
+
+        await asyncio.gather(*(ask(*item) for item in waiting))
+
+    def _answer_to(self, prompt_id: str) -> Response | None:
+        return self.responses.get((prompt_id, "candidate", 0, ""))
+
+    def _waves(self) -> Iterator[list[Prompt]]:
+        if self.options.early_stop is None:
+            yield self.plan.prompts
+        else:
+            yield from self.options.early_stop.waves(self.plan.prompts)
+
+    def _load_engine(self) -> Engine:
+        model = self.plan.spec.model
+        factory = registry.load("engine", model.engine)
+        options = {"model": model.path, "name": model.display_name, **model.options}
+        engine = factory.from_options(options)
+        if self.jobs and not isinstance(engine, Engine):
+            engine.close()
+            names = dict.fromkeys(job.prompt.benchmark for job in self.jobs)
+            raise UsageError(
+                f"the engine {model.engine} gives scores and writes no answers, which {', '.join(names)} needs",
+                remedy="measure a reward model with reward_bench",
+            )
+        return cast(Engine, engine)
+
+    def measurement(self, name: str, engine: Engine, prompts: Sequence[Prompt]) -> Iterable[Response]:
+        """Measure prompts of a benchmark on the engine itself."""
+        work = self.writer.path / _WORK / name
+        work.mkdir(parents=True, exist_ok=True)
+        context = MeasureContext(
+            engine=engine,
+            model=self.plan.spec.model.display_name,
+            seed=self.plan.spec.seed,
+            work=work,
+            allow_unsandboxed_code=self.options.allow_unsandboxed_code,
+            max_tokens=self.plan.benchmarks[name].spec.max_tokens,
+        )
+        return cast(EngineBenchmark, self.plan.benchmarks[name].benchmark).measure(prompts, context)
+
+    def _write_inputs(self, engine: Engine | None) -> None:
+        """Write run.json once."""
+        if not self.writer.exists:
+            if engine is None:
+                raise RuntimeError("a new run needs its engine's fingerprint")
+            header = run_header(self.plan, engine.fingerprint, self.judge, self.data, self.plan.judge_forms)
+            if self.options.early_stop is not None:
+                header["early_stop"] = {"seed": self.options.early_stop.seed}
+            self.writer.write_header(header)
+        else:
+            self._refuse_changes(engine)
+        self.writer.reopen()
+
+    def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Write whatever prompts and baselines are not there yet."""
+        there = self.writer.prompts()
+        for prompt in prompts:
+            if prompt.id not in there:
+                self.writer.append(prompt)
+            baseline = self.plan.benchmarks[prompt.benchmark].baselines.get(prompt.id)
+            if baseline is not None and response_key(baseline) not in self.responses:
+                self.writer.append(baseline)
+
+    def _refuse_changes(self, engine: Engine | None) -> None:
+        """Refuse to mix answers of two models, or verdicts of two prompts, in one run."""
+        header = self.writer.header()
+        now: dict[str, Any] = {"data": self.data.used()}
+        then: dict[str, Any] = {"data": {k: v for k, v in header["data"].items() if k in now["data"]}}
+        if engine is not None:
+            now["model_id"], then["model_id"] = engine.fingerprint.model_id, header["model"]["model_id"]
+        if self.judge is not None and header["judge"] is not None:
+            now["judge"] = self.judge_ids
+            then["judge"] = header["judge"]["ids"]
+        differences = differing_fields(then, now)
+        if differences:
+            raise RunConflictError(
+                f"{self.writer.path}: what the run uses has changed since it began: " + "; ".join(differences),
+                "the same model weights, data files and judge prompts",
+                "restore them, or choose another --out",
+            )
+
+
+class _Pipeline:
+    """Answers in, verdicts out, everything written by the event loop."""
+
+    def __init__(self, session: _Session, engine: Engine | None, prompts: Sequence[Prompt]) -> None:
+        self._session = session
+        self._engine = engine
+        self._answers: asyncio.Queue[tuple[Response | None, bool | BaseException | None]] = asyncio.Queue()
+        self._tasks: asyncio.Queue[tuple[JudgeTask, bool] | None] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        self._fault: BaseException | None = None
+        self._n_unscored = 0
+        self._prompts = {prompt.id: prompt for prompt in prompts}
+        self._jobs = [job for job in session.jobs if job.prompt.id in self._prompts]
+        self._to_measure: dict[str, list[Prompt]] = {}
+        for prompt_id, planned in session.to_measure.items():
+            if prompt_id in self._prompts:
+                self._to_measure.setdefault(planned.benchmark.name, []).append(self._prompts[prompt_id])
+
+    async def run(self) -> None:
+        """Generate and judge until all is done or something stops the run."""
+        session = self._session
+        generation = self._start_generation()
+        waiting = [task for prompt_id in self._prompts for task in self._tasks_of(prompt_id)]
+        expected = len(waiting) + sum(self._n_tasks(job) for job in self._jobs)
+        if session.judge is not None and expected:
+            session.progress.start("judging", expected)
+        for task in waiting:
+            self._tasks.put_nowait(task)
+        n_workers = session.plan.spec.judge.concurrency if session.judge and session.plan.spec.judge else 1
+        workers = [asyncio.create_task(self._judge_until_done()) for _ in range(min(n_workers, max(expected, 1)))]
+        restore = self._watch_signals()
+        try:
+            await self._until_stopped(self._collect(generation, len(workers)), workers)
+        finally:
+            restore()
+            if generation is not None:
+                generation.ask_to_stop()
+                await asyncio.to_thread(generation.join, _JOIN_S)
+                session.generating = generation.is_alive()
+        if self._fault is not None:
+            raise self._fault
+
+    def _start_generation(self) -> GenerationThread | None:
+        session = self._session
+        engine = self._engine
+        if engine is None or not (self._jobs or self._to_measure):
+            return None
+        loop = asyncio.get_running_loop()
+
+        def deliver(response: Response | None, state: bool | BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop is gone: the run was stopped
+                loop.call_soon_threadsafe(self._answers.put_nowait, (response, state))
+
+        n_measured = sum(len(prompts) for prompts in self._to_measure.values())
+        session.progress.start("generating", len(self._jobs) + n_measured)
+        measurements = [
+            partial(session.measurement, name, engine, prompts) for name, prompts in self._to_measure.items()
+        ]
+        thread = GenerationThread(engine, self._jobs, measurements, deliver)
+        thread.start()
+        return thread
+
+    async def _collect(self, generation: GenerationThread | None, n_workers: int) -> None:
+        """Write answers as they come and queue their judging; end the workers' queue at the end."""
+        while generation is not None:
+            response, state = await self._answers.get()
+            if response is None:
+                if isinstance(state, BaseException):
+                    raise state
+                break
+            if not state:
+                self._session.writer.append_turn(response)
+                continue
+            self._session.writer.append(response)
+            self._session.responses[response_key(response)] = response
+            self._session.progress.advance("generating")
+            for task in self._tasks_of(response.prompt_id) if response.sample == 0 else ():
+                self._tasks.put_nowait(task)
+        for _ in range(n_workers):
+            self._tasks.put_nowait(None)
+
+    async def _judge_until_done(self) -> None:
+        session = self._session
+        while not self._stopping.is_set():
+            item = await self._tasks.get()
+            if item is None or session.judge is None:
+                return
+            task, fresh = item
+            judgment = await session.judge.judge(task, fresh=fresh)
+            session.writer.append(judgment)
+            self._n_unscored += isinstance(judgment.verdict, Unscored)
+            session.progress.advance("judging", f"{self._n_unscored} not scored" if self._n_unscored else "")
+
+    async def _until_stopped(self, collecting: Awaitable[None], workers: Iterable[asyncio.Task[None]]) -> None:
+        """Wait for everything; on the first fault take no new work and let what is under way arrive."""
+        collector = asyncio.ensure_future(collecting)
+        stopping = asyncio.create_task(self._stopping.wait())
+        running: set[asyncio.Future[Any]] = {collector, *workers}
+        while running and self._fault is None and not self._stopping.is_set():
+            done, _ = await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            running -= done
+            self._note_faults(done - {stopping})
+        stopping.cancel()
+        if not running:
+            return
+        self._stopping.set()
+        collector.cancel()
+        self._release_idle_workers(len(running))
+        done, late = await asyncio.wait(running, timeout=_GRACE_S)
+        self._note_faults(done)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _release_idle_workers(self, n_workers: int) -> None:
+        """Empty the queue and wake whoever waits at it."""
+        while not self._tasks.empty():
+            self._tasks.get_nowait()
+        for _ in range(n_workers):
+            self._tasks.put_nowait(None)
+
+    def _note_faults(self, done: Iterable[asyncio.Future[Any]]) -> None:
+        for task in done:
+            if not task.cancelled() and task.exception() is not None and self._fault is None:
+                self._fault = task.exception()
+
+    def _watch_signals(self) -> Any:
+        """Turn the first SIGINT or SIGTERM into an orderly stop; a second one acts as it always does."""
+        loop = asyncio.get_running_loop()
+        watched = (signal.SIGINT, signal.SIGTERM)
+
+        def stop(received: signal.Signals) -> None:
+            self._fault = self._fault or Interrupted(
+                f"stopped by {received.name}; everything obtained so far is in {self._session.writer.path}",
+                remedy=f"`assay resume {self._session.writer.path}` goes on from there",
+            )
+            self._stopping.set()
+            for number in watched:
+                loop.remove_signal_handler(number)
+
+        def restore() -> None:
+            for number in watched:
+                loop.remove_signal_handler(number)
+
+        try:
+            for number in watched:
+                loop.add_signal_handler(number, stop, number)
+        except (NotImplementedError, ValueError, RuntimeError):
+            return lambda: None  # not the main thread: signals are the caller's business
+        return restore
+
+    def _n_tasks(self, job: Job) -> int:
+        if job.sample:
+            return 0  # the first answer is the one that is judged
+        planned = job.planned
+        baseline = planned.baselines.get(job.prompt.id)
+        stand_in = Response(
+            prompt_id=job.prompt.id, benchmark="", model="", model_id="", turns=("",) * len(job.prompt.turns)
+        )
+        return len(planned.benchmark.tasks(job.prompt, stand_in, baseline))
+
+    def _tasks_of(self, prompt_id: str) -> list[tuple[JudgeTask, bool]]:
+        """What is left to ask the judge about a prompt, and whether it was asked in vain before."""
+        session = self._session
+        if session.judge is None:
+            return []
+        candidate = session.responses.get((prompt_id, "candidate", 0, ""))
+        if candidate is None or not candidate.ok:
+            return []
+        planned = session.plan.benchmarks[candidate.benchmark]
+        prompt = self._prompts[prompt_id]
+        left = []
+        for task in planned.benchmark.tasks(prompt, candidate, planned.baselines.get(prompt_id)):
+            response_ids = [response.id for response in task.responses]
+            key = task_key(session.judge_ids[task.form], prompt_id, response_ids, task.turn)
+            scored = session.verdicts.get(key)
+            if not scored:
+                left.append((task, scored is False))
+        return left

@@ -1,0 +1,281 @@
+"""From a run directory to its figures; no engine, no judge."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.run.canary_questions import canary_findings
+from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
+from harness.errors import AssayError, StoreError
+from harness.run.figures import reason_row
+from harness.store.jsonl import read_json
+from harness.run.plan import load_benchmark
+from harness.protocols import Benchmark, CheckedBenchmark, DataSource
+from harness.store.provenance import code_revision, package_versions
+from harness.records import Judgment, Response, Score, SummaryRow
+from harness.store.run_directory import RunDirectory, RunWriter
+
+__all__ = ["RunScores", "rescore", "score_run", "stored_or_scored"]
+
+_DEFAULT_MAX_UNSCORED = 0.01
+_MEASURED = ("rating", "preference", "verdict", "outcome")
+"""Metrics of scores that a judge or a checker decides; the others (lengths) describe answers."""
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """The figures of a run.
+
+    Parameters
+    ----------
+    run : str
+        Its directory.
+    model : str
+        Name of the model.
+    rows : list of SummaryRow
+        The figures.
+    scores : list of Score
+        What they were made from.
+    problems : list of str
+        Why the run is not valid; empty where it is.
+    remarks : list of str
+        What else to know of it (a limit, parts left out).
+    made_by : dict
+        Version and code revision that computed them.
+    asked_as : dict of str to str
+        A benchmark's name in the table to the name that loads it ("gsm8k" to "lm_eval:gsm8k").
+    canaries : list of dict
+        What the tests of the judge found (`harness.run.canaries`), each with its benchmark.
+    """
+
+    run: str
+    model: str
+    rows: list[SummaryRow]
+    scores: list[Score]
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    made_by: dict[str, Any] = field(default_factory=dict)
+    asked_as: dict[str, str] = field(default_factory=dict)
+    canaries: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the figures may be compared with others."""
+        return not self.problems
+
+    def row(self, benchmark: str, metric: str) -> SummaryRow:
+        """Find a figure; KeyError where there is no such row."""
+        for row in self.rows:
+            if row.benchmark == benchmark and row.metric == metric:
+                return row
+        raise KeyError(f"{benchmark} {metric}")
+
+    def as_json(self) -> dict[str, Any]:
+        """What `assay score --json` prints and summary.json holds."""
+        return {
+            "run": self.run,
+            "model": self.model,
+            "valid": self.valid,
+            "problems": self.problems,
+            "remarks": self.remarks,
+            "rows": [row.model_dump(mode="json") for row in self.rows],
+            "canaries": self.canaries,
+            "made_by": self.made_by,
+        }
+
+
+def score_run(
+    directory: RunDirectory, data: DataSource, *, complete: bool | None = None, only: str | None = None
+) -> RunScores:
+    """Compute every figure of a run from what it stores.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        The run.
+    data : DataSource
+        Upstream files some figures need (instruction difficulties); where one cannot be had the figure says so.
+    complete : bool, optional
+        Whether the run is finished; by its manifest where not given.
+    only : str, optional
+        One benchmark instead of all.
+
+    Returns
+    -------
+    RunScores
+
+    Raises
+    ------
+    MissingDataError, FileFormatError
+        The directory holds no run, or a file of it is damaged.
+    """
+    header = directory.header()
+    limit = header.get("max_unscored", _DEFAULT_MAX_UNSCORED)
+    problems = [] if (directory.complete if complete is None else complete) else ["the run is not complete"]
+    remarks: list[str] = []
+    rows: list[SummaryRow] = []
+    scores: list[Score] = []
+    answer_ids: dict[str, str] = {}
+    for entry in header["benchmarks"]:
+        if only is not None and only not in (entry["name"], entry.get("asked_as")):
+            continue
+        benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
+        found = _scores_of(directory, benchmark, (entry["name"], header["model"]["name"]), answer_ids)
+        scores += found
+        if found or not header.get("figures"):
+            rows += _rows_of(benchmark, entry, found, data)
+        given = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
+        rows += given
+        if found or not given:
+            problems += _unscored_problems(entry["name"], found, limit)
+        if isinstance(benchmark, CheckedBenchmark):
+            problems += benchmark.problems(found)
+        remarks += _remarks_on(entry)
+    canaries = _canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids)
+    problems += [f"judge canary {f['name']} on {f['benchmark']}: {f['message']}" for f in canaries if f["tripped"]]
+    remarks += [f"judge canary {f['name']} on {f['benchmark']}: {f['message']}" for f in canaries if not f["tripped"]]
+    name = header["model"]["name"]
+    return RunScores(
+        str(directory.path), name, rows, scores, problems, remarks, _made_by(), _asked_as(header), canaries
+    )
+
+
+def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
+    """Take a finished run's figures as stored, if this very code computed them; compute them otherwise.
+
+    Bootstraps of fits take seconds a run, which a table of many runs need not spend again.
+    """
+    now = _made_by()
+    if directory.complete and not now["code"].get("local_changes") and not directory.verify():
+        summary = read_json(directory.path / "summary.json")
+        if summary.get("made_by") == now:
+            return RunScores(
+                run=str(directory.path),
+                model=summary["model"],
+                rows=[SummaryRow.model_validate(row) for row in summary["rows"]],
+                scores=directory.scores(),
+                problems=summary["problems"],
+                remarks=summary["remarks"],
+                made_by=now,
+                asked_as=_asked_as(directory.header()),
+                canaries=summary.get("canaries", []),
+            )
+    return score_run(directory, data)
+
+
+def _canaries(
+    directory: RunDirectory, names: list[str], only: str | None, answer_ids: dict[str, str]
+) -> list[dict[str, Any]]:
+    """What the run's canaries found, benchmark by benchmark; empty where none was asked."""
+    kept = list(directory.canaries().values())
+    if not kept:
+        return []
+    judgments = list(directory.slim_judgments())
+    return [
+        {"benchmark": name, **finding.as_json()}
+        for name in names
+        if only in (None, name)
+        for finding in canary_findings(name, kept, judgments, answer_ids)
+    ]
+
+
+def _asked_as(header: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry.get("asked_as") or entry["name"] for entry in header["benchmarks"]}
+
+
+def _made_by() -> dict[str, Any]:
+    return {"assay": package_versions().get("assay"), "code": code_revision()}
+
+
+def _scores_of(
+    directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], answer_ids: dict[str, str]
+) -> list[Score]:
+    """Score one prompt after the other; only the scores, and the ids of the answers judged, stay in memory.
+
+    `names` are the benchmark's in the run and the model's; `answer_ids` is added to.
+    """
+    benchmark_name, model = names
+    responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
+    scores: list[Score] = []
+    for prompt in directory.each_prompt():
+        if prompt.benchmark != benchmark_name:
+            continue
+        answers = responses.of(prompt.id)
+        by_role = {response.role: response for response in answers if response.sample == 0}
+        if "candidate" in by_role:
+            answer_ids[prompt.id] = by_role["candidate"].id
+        candidate = by_role.get("candidate") or Response(
+            prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
+        )
+        judged = [j for j in judgments.of(prompt.id) if _is_about(j, candidate)]
+        scores += benchmark.score(prompt, candidate, by_role.get("baseline"), judged)
+        scores += diversity_scores(prompt, [r for r in answers if r.role == "candidate"])
+    return scores
+
+
+def _is_about(judgment: Judgment, candidate: Response) -> bool:
+    """Whether a judgment is about the answer that stands (one that failed may have been replaced since)."""
+    return not candidate.ok or candidate.id in judgment.response_ids
+
+
+def _rows_of(benchmark: Benchmark, entry: dict[str, Any], scores: list[Score], data: DataSource) -> list[SummaryRow]:
+    try:
+        rows = benchmark.summarize([s for s in scores if s.metric != DIVERSITY], data)
+    except AssayError as error:
+        rows = [reason_row(benchmark.name, "all", " ".join(str(error).split()), scores)]
+    rows += diversity_rows(benchmark.name, scores)
+    for part in entry.get("left_out", ()):
+        rows.append(reason_row(benchmark.name, part["part"], f"{part['n_prompts']} prompts not run: {part['reason']}"))
+    return rows
+
+
+def _unscored_problems(benchmark: str, scores: list[Score], limit: float) -> list[str]:
+    measured = [s for s in scores if s.metric in _MEASURED]
+    n_unscored = sum(s.value is None for s in measured)
+    if not measured:
+        return [f"{benchmark}: nothing to score"]
+    share = n_unscored / len(measured)
+    if share <= limit:
+        return []
+    counts: dict[str, int] = defaultdict(int)
+    for score in measured:
+        if score.reason is not None:
+            counts[score.reason.partition(":")[0]] += 1
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return [f"{benchmark}: {n_unscored} of {len(measured)} not scored ({share:.1%}, limit {limit:.1%}): {listed}"]
+
+
+def _remarks_on(entry: dict[str, Any]) -> list[str]:
+    remarks = []
+    if entry.get("n_prompts", 0) < entry.get("n_all_prompts", 0):
+        remarks.append(f"{entry['name']}: only {entry['n_prompts']} of {entry['n_all_prompts']} prompts (--limit)")
+    remarks += [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
+    return remarks
+
+
+def rescore(path: Path, data: DataSource, only: str | None = None) -> RunScores:
+    """Compute a run's figures anew and store them, unless it is being written or only a part is asked for.
+
+    Raises
+    ------
+    MissingDataError, FileFormatError
+        As in :func:`score_run`.
+    """
+    directory = RunDirectory(path)
+    directory.header()
+    if only is not None:
+        return score_run(directory, data, only=only)
+    try:
+        writer = RunWriter(path)
+    except StoreError:
+        return score_run(directory, data)
+    with writer:
+        scores = score_run(writer, data)
+        writer.write_scores(scores.scores)
+        writer.write_summary(scores.as_json())
+        if writer.complete:
+            writer.write_manifest()
+    return scores

@@ -1,0 +1,349 @@
+"""What an `align` directory says of itself: stages, variants, their measures and the gate's decisions.
+
+::
+
+    OUT/
+      align.json                    this module's `AlignState`, replaced whole after every step
+      stages/NAME-KEY/              a stage each, named by the hash of what it was made from:
+        stage.json                  written last, so that it means "done"
+        metrics.jsonl               of a training stage (`training.metrics` lists the keys)
+        model/                      of a training stage: the checkpoint
+        samples.jsonl               of a sampling stage: `Sample` records (samples-K.jsonl of several workers)
+        rewards.jsonl               of a ranking stage: `SampleReward` records, by (prompt_key, sample)
+        pairs.jsonl                 of a ranking stage: the pairs chosen, with their rewards
+        run/                        of an evaluation stage: an ordinary run directory
+
+Paths in `AlignState` are relative to OUT. A figure has a value or a reason, never both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.errors import FileFormatError, MissingDataError
+from harness.store.jsonl import read_json, read_jsonl
+
+__all__ = [
+    "MEASURES",
+    "AlignState",
+    "AlignVariant",
+    "Figure",
+    "RewardLengthCell",
+    "Sample",
+    "SampleReward",
+    "StageRecord",
+    "read_align",
+    "read_rewards",
+    "read_samples",
+]
+
+RecordType = TypeVar("RecordType", bound=BaseModel)
+
+MEASURES: dict[str, str] = {
+    "reward": "mean reward of the validation answers, in the ranker's unit",
+    "reward_sd": "standard deviation of those rewards over all answers",
+    "gold": "mean score by the one who knows the truth, where there is one",
+    "win_rate_vs_previous": "share of validation prompts won against the variant it was trained from, in percent",
+    "win_rate_vs_sft": "the same against the SFT model",
+    "kl_per_response": "KL divergence from the SFT model, in nats a response, estimated on the variant's own answers",
+    "kl_per_token": "the same in nats a token",
+    "length_chars": "mean characters of an answer",
+    "length_tokens": "mean tokens of an answer",
+    "length_limited": "share of answers cut by the token limit, in percent",
+    "distinct_1": "distinct words over all words, within the answers to a prompt",
+    "distinct_2": "distinct word pairs over all word pairs, within the answers to a prompt",
+    "expectation_adjusted_distinct": "distinct words over the number expected of random text of that length",
+    "self_bleu": "BLEU of each answer against the other answers to its prompt",
+    "embedding_diversity": "mean cosine distance between the answers to a prompt",
+    "reward_length_pearson": "correlation of reward and characters among the answers to a prompt, mean over prompts",
+}
+"""Names of a variant's measures, and what they are."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Figure(_Frozen):
+    """A number with its uncertainty, or the reason why there is none.
+
+    Parameters
+    ----------
+    value, stderr, ci_low, ci_high : float or None
+        The figure, its standard error and its 95 % interval, clustered by prompt.
+    n : int
+        Prompts it rests on.
+    by : str
+        Who says so, where a judge or model does.
+    reason : str or None
+        Why there is no value.
+    """
+
+    value: float | None = None
+    stderr: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int = 0
+    by: str = ""
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Self:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a figure has a value or a reason, never both and never neither")
+        return self
+
+
+class RewardLengthCell(_Frozen):
+    """Prompts of similar mean reward, and how their answers' rewards go with their lengths.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the prompts' mean rewards.
+    n_prompts : int
+        Prompts in it.
+    pearson : float or None
+        Mean over them of the correlation of reward and characters; None where no prompt has a spread in both.
+    """
+
+    low: float
+    high: float
+    n_prompts: int
+    pearson: float | None = None
+
+
+class Sample(_Frozen):
+    """One answer to one prompt.
+
+    Parameters
+    ----------
+    prompt_key : str
+        Content hash of the prompt.
+    prompt : list of dict
+        Its messages, role and content.
+    sample : int
+        From 0; with n answers a prompt the first half is drawn at the first temperature.
+    temperature : float
+        What it was drawn at.
+    response : str
+        The answer, without white space around it; "" on error.
+    drawn : str or None
+        The text as it was drawn, where white space was taken off.
+    finish : {"stop", "length", "error"}
+        "length" where the token limit cut it.
+    n_tokens, n_chars : int or None
+        Its length.
+    seed : int or None
+        Of its own random stream.
+    error : str
+        Why there is no answer.
+    """
+
+    prompt_key: str
+    prompt: list[dict[str, str]]
+    sample: int
+    temperature: float
+    response: str = ""
+    drawn: str | None = None
+    finish: Literal["stop", "length", "error"] = "stop"
+    n_tokens: int | None = None
+    n_chars: int = 0
+    seed: int | None = None
+    error: str = ""
+
+
+class SampleReward(_Frozen):
+    """What the ranker says of one answer; `gold` is the truth's word where there is one."""
+
+    prompt_key: str
+    sample: int
+    reward: float | None = None
+    gold: float | None = None
+    error: str = ""
+
+
+class StageRecord(_Frozen):
+    """One stage of the directory.
+
+    Parameters
+    ----------
+    name : str
+        "sft", "reward", "sample-1", "rank-1", "dpo-1", "validate-dpo-1", "evaluate-dpo-1", ...
+    key : str
+        Hash of what it is made from.
+    dir : str
+        Where.
+    status : {"running", "done"}
+        Whether it is finished.
+    seconds : float or None
+        What it took, over all attempts that were not killed.
+    figures : dict
+        Counts and figures of its own (pairs dropped, held-out accuracy).
+    """
+
+    name: str
+    key: str
+    dir: str
+    status: Literal["running", "done"]
+    seconds: float | None = None
+    figures: dict[str, Any] = Field(default_factory=dict)
+
+
+class AlignVariant(_Frozen):
+    """One checkpoint on the way.
+
+    Parameters
+    ----------
+    name : str
+        "base", "sft", "dpo-1", "dpo-2-retry-1", ...
+    iteration, attempt : int
+        0 for those before the loop; attempts count from 1.
+    checkpoint : str
+        Its model directory, or the id or path it was given by.
+    parent : str or None
+        The variant it was trained from.
+    accepted : bool or None
+        What the gate said; None where it was not asked.
+    run : str or None
+        Directory of its evaluation run.
+    samples, rewards : str or None
+        Directories of the sampling and ranking stages of its validation answers.
+    measures : dict of str to Figure
+        See `MEASURES`.
+    reward_length : tuple of RewardLengthCell
+        The data of the reward-length heat map.
+    gate : dict or None
+        The decision, as `assay gate --json` prints it.
+    hacking : dict or None
+        The reward-hacking alarm's evidence (`training.align.reward_hacking`).
+    note : str
+        Anything else to know.
+    """
+
+    name: str
+    iteration: int = 0
+    attempt: int = 1
+    checkpoint: str
+    parent: str | None = None
+    accepted: bool | None = None
+    run: str | None = None
+    samples: str | None = None
+    rewards: str | None = None
+    measures: dict[str, Figure] = Field(default_factory=dict)
+    reward_length: tuple[RewardLengthCell, ...] = ()
+    gate: dict[str, Any] | None = None
+    hacking: dict[str, Any] | None = None
+    note: str = ""
+
+
+class AlignState(_Frozen):
+    """align.json.
+
+    Parameters
+    ----------
+    name : str
+        Of the recipe.
+    recipe : dict
+        As it was given.
+    recipe_hash : str
+        Its hash.
+    seed : int
+        Of every random choice.
+    stages : tuple of StageRecord
+        In the order they were done.
+    variants : tuple of AlignVariant
+        In the order they were made.
+    chosen : str or None
+        The best accepted variant by the validation set; None while the loop runs.
+    chosen_because : str
+        By what.
+    error_budget : str
+        What the gates as a whole guarantee.
+    problems : tuple of str
+        What is wrong.
+    finished : bool
+        Whether the loop is over.
+    started : str
+        UTC time.
+    seconds : float
+        What it took so far.
+    versions : dict
+        Of the packages.
+    """
+
+    kind: Literal["align"] = "align"
+    name: str
+    recipe: dict[str, Any]
+    recipe_hash: str
+    seed: int
+    stages: tuple[StageRecord, ...] = ()
+    variants: tuple[AlignVariant, ...] = ()
+    chosen: str | None = None
+    chosen_because: str = ""
+    error_budget: str = ""
+    problems: tuple[str, ...] = ()
+    finished: bool = False
+    started: str = ""
+    seconds: float = 0.0
+    versions: dict[str, Any] = Field(default_factory=dict)
+
+    def variant(self, name: str) -> AlignVariant:
+        """Find a variant; KeyError where there is none of that name."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise KeyError(name)
+
+
+def read_align(path: Path) -> AlignState:
+    """Read a directory's align.json.
+
+    Raises
+    ------
+    MissingDataError
+        The directory holds none.
+    FileFormatError
+        It is damaged.
+    """
+    file = path / "align.json"
+    if not file.is_file():
+        raise MissingDataError(
+            f"{path} holds no alignment (no align.json)", remedy="give a directory that `assay align` made"
+        )
+    try:
+        return AlignState.model_validate(read_json(file))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileFormatError(file, None, f"{where}: {first['msg']}", "what `assay align` writes") from error
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Read a sampling stage's answers, the latest of each, those of all workers; files may end with a torn line."""
+    latest: dict[tuple[str, int], Sample] = {}
+    for file in sorted(path.glob("samples*.jsonl")):
+        for sample in _records(file, Sample):
+            latest[sample.prompt_key, sample.sample] = sample
+    yield from latest.values()
+
+
+def read_rewards(path: Path) -> Iterator[SampleReward]:
+    """Read a ranking stage's rewards, the latest of each."""
+    latest: dict[tuple[str, int], SampleReward] = {}
+    if (path / "rewards.jsonl").is_file():
+        for reward in _records(path / "rewards.jsonl", SampleReward):
+            latest[reward.prompt_key, reward.sample] = reward
+    yield from latest.values()
+
+
+def _records(file: Path, kind: type[RecordType]) -> Iterator[RecordType]:
+    for number, value in read_jsonl(file, allow_torn_tail=True):
+        try:
+            yield kind.model_validate(value)
+        except ValidationError as error:
+            raise FileFormatError(file, number, str(error.errors()[0]["msg"]), f"a {kind.__name__}") from error

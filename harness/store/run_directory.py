@@ -1,0 +1,340 @@
+"""The run directory.
+
+::
+
+    runs/NAME/
+      run.json         written first: the spec, code revision, package versions, data checksums, seeds
+      prompts.jsonl    append-only, one writer each
+      responses.jsonl
+      turns.jsonl      first turns of conversations that are not finished yet
+      judgments.jsonl
+      canaries.jsonl   verdicts on questions that only test the judge
+      scores.jsonl     derived, rewritten whole by scoring
+      summary.json     derived: the figures
+      manifest.json    sha256 of every file; written last, so its existence means "complete"
+
+A later record for the same thing replaces an earlier one: an answer that failed and was tried again, a verdict that
+could not be read and was asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import ValidationError
+
+from harness.errors import FileFormatError, MissingDataError
+from harness.hashing import content_hash, file_sha256
+from harness.store.jsonl import JsonlAppender, read_json, read_jsonl, read_jsonl_places, write_atomically
+from harness.store.locking import take_lock
+from harness.records import Judgment, Prompt, Record, Response, Score
+
+__all__ = ["RunDirectory", "RunWriter", "judgment_key", "response_key"]
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+_DATA_FILES = (
+    "run.json",
+    "prompts.jsonl",
+    "responses.jsonl",
+    "judgments.jsonl",
+    "canaries.jsonl",
+    "scores.jsonl",
+    "summary.json",
+)
+
+
+def response_key(response: Response) -> tuple[str, str, int, str]:
+    """What a response is the answer to: prompt, role, sample and, for baselines, whose."""
+    return (response.prompt_id, response.role, response.sample, response.model if response.role == "baseline" else "")
+
+
+def judgment_key(judgment: Judgment) -> str:
+    """What a judgment is the verdict on: judge, prompt, responses in the order shown, turn."""
+    return task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)
+
+
+def task_key(judge_id: str, prompt_id: str, response_ids: Iterable[str], turn: int) -> str:
+    """Name a judging task before there is a judgment."""
+    return content_hash("task", judge_id, prompt_id, list(response_ids), turn)
+
+
+class RunDirectory:
+    """Read access to a run.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run here."""
+        return (self.path / "run.json").is_file()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run was finished (it may still hold items that were not scored)."""
+        return (self.path / "manifest.json").is_file()
+
+    def header(self) -> dict[str, Any]:
+        """Read run.json.
+
+        Raises
+        ------
+        MissingDataError
+            The directory holds no run.
+        """
+        if not self.exists:
+            raise MissingDataError(
+                f"{self.path} holds no run (no run.json)",
+                remedy="give a directory that `assay run` or `assay import` made",
+            )
+        header = read_json(self.path / "run.json")
+        if not isinstance(header, dict):
+            raise FileFormatError(self.path / "run.json", None, "not a JSON object", "the header of a run")
+        return header
+
+    def each_prompt(self) -> Iterator[Prompt]:
+        """Read the prompts one by one, in file order."""
+        yield from self._records("prompts.jsonl", Prompt)
+
+    def responses_by_prompt(self) -> RecordsByPrompt[Response]:
+        """Find the latest responses to a prompt without holding all of them in memory."""
+        return RecordsByPrompt(
+            self.path / "responses.jsonl",
+            Response,
+            lambda r: (r["role"], r.get("sample", 0), r["model"] if r["role"] == "baseline" else ""),
+        )
+
+    def judgments_by_prompt(self) -> RecordsByPrompt[Judgment]:
+        """Find the latest judgments on a prompt without holding all of them in memory."""
+        return RecordsByPrompt(
+            self.path / "judgments.jsonl",
+            Judgment,
+            lambda j: (j["judge_id"], *j["response_ids"], j.get("turn", 1)),
+        )
+
+    def prompts(self) -> dict[str, Prompt]:
+        """Read all prompts by id, in file order."""
+        return {p.id: p for p in self._records("prompts.jsonl", Prompt)}
+
+    def responses(self) -> dict[tuple[str, str, int, str], Response]:
+        """Read the latest response for each key of :func:`response_key`."""
+        return {response_key(r): r for r in self._records("responses.jsonl", Response)}
+
+    def first_turns(self) -> dict[tuple[str, int], Response]:
+        """Read the unfinished conversations by prompt id and sample number; the longest for each."""
+        found: dict[tuple[str, int], Response] = {}
+        for partial in self._records("turns.jsonl", Response):
+            found[partial.prompt_id, partial.sample] = partial
+        return found
+
+    def judgments(self) -> dict[str, Judgment]:
+        """Read the latest judgment for each :func:`judgment_key`."""
+        return {judgment_key(j): j for j in self._records("judgments.jsonl", Judgment)}
+
+    def slim_judgments(self) -> Iterator[Judgment]:
+        """Read the latest judgments without their texts, so that 100,000 fit in little memory."""
+        latest: dict[str, Judgment] = {}
+        for judgment in self._records("judgments.jsonl", Judgment, drop=("raw", "meta")):
+            latest[judgment_key(judgment)] = judgment
+        yield from latest.values()
+
+    def canaries(self) -> dict[str, Judgment]:
+        """Read the latest verdict on each canary question."""
+        return {judgment_key(j): j for j in self._records("canaries.jsonl", Judgment, drop=("raw",))}
+
+    def scores(self) -> list[Score]:
+        """Read the scores as last computed."""
+        path = self.path / "scores.jsonl"
+        if not path.exists():
+            return []
+        found = []
+        for number, value in read_jsonl(path):
+            try:
+                found.append(Score.from_json(value))
+            except ValueError as error:
+                raise FileFormatError(path, number, str(error), "a score as assay writes it") from error
+        return found
+
+    def _records(self, name: str, kind: type[RecordType], drop: tuple[str, ...] = ()) -> Iterator[RecordType]:
+        path = self.path / name
+        if not path.exists():
+            return
+        for number, value in read_jsonl(path, allow_torn_tail=True):
+            for field in drop:
+                value.pop(field, None)
+            yield _validated(kind, path, number, value)
+
+    def verify(self) -> list[str]:
+        """Compare every file with the manifest.
+
+        Returns
+        -------
+        list of str
+            What differs, in words; empty where all is as it was written.
+        """
+        manifest = read_json(self.path / "manifest.json")
+        faults = []
+        for name, expected in manifest["files"].items():
+            path = self.path / name
+            if not path.exists():
+                faults.append(f"{name} is gone")
+            elif file_sha256(path) != expected:
+                faults.append(f"{name} is not the file that was written")
+        return faults
+
+
+class RecordsByPrompt(Generic[RecordType]):
+    """The latest records about each prompt, read from their file when they are asked for.
+
+    Parameters
+    ----------
+    path : Path
+        A file of records; one that is missing holds none.
+    kind : type
+        What its lines are.
+    key : callable
+        From a line's JSON to what tells records about the same prompt apart; a later record of the same key replaces
+        an earlier one.
+    """
+
+    def __init__(self, path: Path, kind: type[RecordType], key: Callable[[dict[str, Any]], Hashable]) -> None:
+        self._path = path
+        self._kind = kind
+        self._places: dict[str, dict[Hashable, tuple[int, int]]] = {}
+        if path.exists():
+            self._index(key)
+
+    def _index(self, key: Callable[[dict[str, Any]], Hashable]) -> None:
+        for number, value, offset in read_jsonl_places(self._path, allow_torn_tail=True):
+            try:
+                self._places.setdefault(value["prompt_id"], {})[key(value)] = (offset, number)
+            except (KeyError, TypeError) as error:
+                raise FileFormatError(
+                    self._path, number, f"no field {error}", f"a {self._kind.__name__} as assay writes it"
+                ) from error
+
+    def of(self, prompt_id: str) -> list[RecordType]:
+        """Read the latest records about a prompt."""
+        places = self._places.get(prompt_id)
+        if not places:
+            return []
+        found = []
+        with self._path.open("rb") as stream:
+            for offset, number in places.values():
+                stream.seek(offset)
+                found.append(_validated(self._kind, self._path, number, json.loads(stream.readline())))
+        return found
+
+
+def _validated(kind: type[Any], path: Path, number: int, value: dict[str, Any]) -> Any:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise FileFormatError(
+            path, number, f"{where}: {first['msg']}", f"a {kind.__name__} as assay writes it", "restore the file"
+        ) from error
+
+
+class RunWriter(RunDirectory):
+    """Write access to a run; one process at a time.
+
+    Raises
+    ------
+    RunLockedError
+        Another process writes to it.
+    StoreError
+        The directory cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock = take_lock(path, "writing to")
+        self._appenders: dict[str, JsonlAppender] = {}
+
+    def write_header(self, header: dict[str, Any]) -> None:
+        """Write run.json."""
+        write_atomically(self.path / "run.json", json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+
+    def record_data(self, used: dict[str, str]) -> None:
+        """Add the checksums of upstream files to run.json; those that scoring reads are known only afterwards."""
+        header = self.header()
+        known = header.get("data", {})
+        if used.keys() - known.keys():
+            self.write_header(header | {"data": {**used, **known}})
+
+    def append(self, record: Record) -> None:
+        """Append a prompt, response or judgment to its file."""
+        name = {Prompt: "prompts.jsonl", Response: "responses.jsonl", Judgment: "judgments.jsonl"}[type(record)]
+        self._appender(name).append(record.to_line())
+
+    def append_canary(self, judgment: Judgment) -> None:
+        """Keep a verdict that only tests the judge."""
+        self._appender("canaries.jsonl").append(judgment.to_line())
+
+    def append_turn(self, partial: Response) -> None:
+        """Keep a conversation that is not finished, so that a killed run does not generate it again."""
+        self._appender("turns.jsonl").append(partial.to_line())
+
+    def _appender(self, name: str) -> JsonlAppender:
+        if name not in self._appenders:
+            self._appenders[name] = JsonlAppender(self.path / name)
+        return self._appenders[name]
+
+    def reopen(self) -> None:
+        """Take back "complete": the run goes on."""
+        (self.path / "manifest.json").unlink(missing_ok=True)
+
+    def write_scores(self, scores: Iterable[Score]) -> None:
+        """Replace scores.jsonl."""
+        write_atomically(self.path / "scores.jsonl", (score.to_line() + "\n" for score in scores))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace summary.json."""
+        write_atomically(
+            self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
+
+    def write_manifest(self) -> None:
+        """Declare the run complete: hash every file."""
+        self.sync()
+        files = {name: file_sha256(self.path / name) for name in _DATA_FILES if (self.path / name).exists()}
+        text = json.dumps({"complete": True, "files": files}, indent=2) + "\n"
+        write_atomically(self.path / "manifest.json", text)
+
+    def sync(self) -> None:
+        """Flush everything to the disk itself."""
+        for appender in self._appenders.values():
+            appender.sync()
+
+    def close(self) -> None:
+        """Flush, close and give up the lock; closing twice is harmless."""
+        try:
+            for appender in self._appenders.values():
+                appender.close()
+        finally:
+            self._appenders.clear()
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,346 @@
+"""The study of one or several judges against human votes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import StatisticsError, UsageError
+from judges.study.battery import (
+    AgreementCell,
+    Coefficients,
+    Confusion,
+    ModelRanking,
+    confusion,
+    human_cells,
+    human_coefficients,
+    judge_cells,
+    judge_coefficients,
+    ranking,
+)
+from judges.study.bias import (
+    Position,
+    SelfPreference,
+    Verbosity,
+    position,
+    self_preference,
+    verbosity,
+)
+from judges.study.confidence import Confidence, confidence
+from judges.study.corrected import CorrectedRate, corrected_rates
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, plain_data
+from judges.study.labels import LabelList, worth_labelling
+from judges.study.pair_rows import pair_rows, texts_of
+from judges.study.price import Contest, contest
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
+from judges.study.repeats import Repeats, repeats
+from judges.study.texts import Texts, name_by_text, with_texts
+from judges.study.verdicts import Verdicts, judge_pairs
+
+__all__ = ["HumanReport", "JudgeReport", "JudgeStudy", "judge_study"]
+
+STUDY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class HumanReport:
+    """The people.
+
+    Parameters
+    ----------
+    source : str
+        Where the votes come from.
+    n_votes, n_pairs, n_voters : int
+        How many.
+    cells : tuple of AgreementCell
+        Agreement of every two votes: the ceiling for a judge.
+    coefficients : tuple of Coefficients
+        Beyond chance, with ties and without.
+    """
+
+    source: str
+    n_votes: int
+    n_pairs: int
+    n_voters: int
+    cells: tuple[AgreementCell, ...]
+    coefficients: tuple[Coefficients, ...]
+
+
+@dataclass(frozen=True)
+class JudgeReport:
+    """All that is known of one judge. Every part is a figure or a reason.
+
+    Parameters
+    ----------
+    name : str
+        The judge.
+    sources : tuple of str
+        Files and run directories.
+    orders : str
+        How two orders make a verdict: "agree" or "mean".
+    n_pairs, n_scored, n_voted : int
+        Pairs judged; those with a verdict; those with a verdict and a vote.
+    n_votes : int
+        Votes on the latter.
+    unscored : dict of str to int
+        Pairs without a verdict, by reason.
+    failed_presentations : dict of str to int
+        Presentations without a verdict, by reason, of `n_presentations`.
+    n_presentations : int
+        Presentations in all.
+    cells, coefficients, confusion, ranking, position, verbosity, self_preference, confidence, win_rates, repeats
+        The parts, each documented where it is made.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    orders: str
+    n_pairs: int
+    n_scored: int
+    n_voted: int
+    n_votes: int
+    unscored: dict[str, int]
+    failed_presentations: dict[str, int]
+    n_presentations: int
+    cells: tuple[AgreementCell, ...]
+    coefficients: tuple[Coefficients, ...]
+    confusion: Confusion
+    ranking: ModelRanking | NotMeasured
+    position: Position | NotMeasured
+    verbosity: Verbosity | NotMeasured
+    self_preference: SelfPreference | NotMeasured
+    confidence: Confidence | NotMeasured
+    win_rates: tuple[CorrectedRate, ...] | NotMeasured
+    repeats: Repeats | NotMeasured
+
+
+@dataclass(frozen=True)
+class JudgeStudy:
+    """The whole study.
+
+    Parameters
+    ----------
+    human : HumanReport
+        The votes.
+    judges : tuple of JudgeReport
+        In the order given.
+    contest : Contest or NotMeasured
+        The judges and their ensembles against each other, with prices.
+    labels : LabelList
+        The pairs worth a vote.
+    pairs : list of dict
+        One row a pair, for browsing and plots (`judges.study.pair_rows`).
+    texts : dict of str to str
+        Prompts and answers by the names the rows give them.
+    problems : tuple of str
+        Why the figures should not be relied on; empty where they may.
+    remarks : tuple of str
+        What else to know of them.
+    spec : StudySpec
+        What was computed.
+    """
+
+    human: HumanReport
+    judges: tuple[JudgeReport, ...]
+    contest: Contest | NotMeasured
+    labels: LabelList
+    pairs: list[dict[str, Any]] = field(repr=False)
+    texts: dict[str, str] = field(repr=False)
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+    spec: StudySpec
+
+    @property
+    def valid(self) -> bool:
+        """Whether the figures may be relied on."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        """What `assay calibrate --json` prints and ``--out`` stores; every number finite."""
+        judges = plain_data(self.judges)
+        for judge in judges:
+            judge["confidence"].pop("probabilities", None)  # they are in the rows of the pairs
+        listed = self.labels.pairs[: self.spec.n_pairs_listed]
+        return {
+            "kind": "judge_study",
+            "version": STUDY_VERSION,
+            "valid": self.valid,
+            "problems": list(self.problems),
+            "remarks": list(self.remarks),
+            "spec": plain_data(self.spec),
+            "human": plain_data(self.human),
+            "judges": judges,
+            "contest": plain_data(self.contest),
+            "labels": {
+                "strength": self.labels.strength,
+                "strength_is_estimated": self.labels.strength_is_estimated,
+                "n_candidates": len(self.labels.pairs),
+                "pairs": [{**plain_data(worth), "key": worth.key._asdict()} for worth in listed],
+            },
+            "pairs": self.pairs,
+            "texts": self.texts,
+        }
+
+
+def judge_study(
+    human: VoteFile,
+    judges: Sequence[JudgeFile],
+    spec: StudySpec | None = None,
+    texts: Texts | None = None,
+    max_unscored: float = 0.01,
+) -> JudgeStudy:
+    """Study judges against human votes.
+
+    Parameters
+    ----------
+    human : VoteFile
+        The votes.
+    judges : sequence of JudgeFile
+        At least one. (Where one side names answers by their texts alone, the other is renamed in place.)
+    spec : StudySpec, optional
+        What to compute.
+    texts : Texts, optional
+        Texts and categories of the pairs.
+    max_unscored : float
+        Share of a judge's pairs without a verdict above which the study is not valid.
+
+    Returns
+    -------
+    JudgeStudy
+
+    Raises
+    ------
+    StatisticsError
+        A judge and the people have no pair in common, or no pair has a verdict.
+    UsageError
+        No judge, or one side names answers by text and the other has no texts.
+    """
+    spec = spec or StudySpec()
+    if not judges:
+        raise UsageError("no judge", "at least one", "give --judgments")
+    facts = _meet(human, judges, texts)
+    problems: list[str] = []
+    remarks = _same_texts(human, judges)
+    sides = []
+    for judge in judges:
+        problems += judge.problems
+        verdicts = judge_pairs(judge.name, judge.presentations, spec.orders)
+        side = Sides.of(verdicts, human.votes, facts)
+        _check_common(judge, verdicts, side)
+        sides.append(side)
+        problems += _unscored_problem(verdicts, max_unscored)
+        if len(judge.sources) > 1 and any(p.repeat > 1 for p in judge.presentations):
+            remarks.append(
+                f"{judge.name} is read from {len(judge.sources)} places; what they all judge is a repetition"
+            )
+        n_unjudged = sum(key not in verdicts.pairs for key in side.votes)
+        if n_unjudged:
+            remarks.append(f"{judge.name} did not judge {n_unjudged} of {len(side.votes)} pairs with votes")
+    votes = sides[0].votes
+    reports = tuple(_report(judge, side, spec) for judge, side in zip(judges, sides, strict=True))
+    compared = contest([side.judge for side in sides], votes, spec)
+    if isinstance(compared, Contest) and any(compared.n_left_out.values()):
+        left = ", ".join(f"{name} {n}" for name, n in compared.n_left_out.items() if n)
+        remarks.append(
+            f"the judges have verdicts on different pairs; they are compared on the {compared.n_pairs} they share "
+            f"(left out: {left})"
+        )
+    labels = worth_labelling([(s.judge, r.confidence) for s, r in zip(sides, reports, strict=True)], votes)
+    rows = pair_rows(sides, [report.confidence for report in reports], labels)
+    people = HumanReport(
+        human.source,
+        len(human.votes),
+        len(votes),
+        len({vote.voter for vote in human.votes}),
+        human_cells(human.votes, spec),
+        tuple(human_coefficients(human.votes, spec, ties) for ties in (True, False)),
+    )
+    return JudgeStudy(
+        people, reports, compared, labels, rows, texts_of(sides[0]), tuple(problems), tuple(remarks), spec
+    )
+
+
+def _report(judge: JudgeFile, sides: Sides, spec: StudySpec) -> JudgeReport:
+    verdicts = sides.judge
+    scored = verdicts.scored()
+    common = [key for key in sides.votes if key in scored]
+    failed = Counter(p.reason for p in judge.presentations if p.p_first is None)
+    return JudgeReport(
+        judge.name,
+        tuple(judge.sources),
+        verdicts.rule,
+        len(verdicts.pairs),
+        len(scored),
+        len(common),
+        sum(len(sides.votes[key]) for key in common),
+        dict(verdicts.reasons()),
+        dict(failed),
+        len(judge.presentations),
+        judge_cells(sides, spec),
+        tuple(judge_coefficients(sides, spec, ties) for ties in (True, False)),
+        confusion(sides),
+        ranking(sides, spec),
+        position(sides, spec),
+        verbosity(sides, spec),
+        self_preference(sides, spec),
+        attempt(lambda: confidence(sides, spec)),
+        corrected_rates(sides, spec),
+        repeats(verdicts, spec),
+    )
+
+
+def _meet(human: VoteFile, judges: Sequence[JudgeFile], texts: Texts | None) -> Mapping[PairKey, PairFacts]:
+    """Bring the names of both sides together and collect what is known of the pairs."""
+    if texts is not None:
+        human.facts = with_texts({vote.key for vote in human.votes}, human.facts, texts)
+        for judge in judges:
+            judge.facts = with_texts({p.key for p in judge.presentations}, judge.facts, texts)
+    if human.by_text or any(judge.by_text for judge in judges):
+        for judge in judges:
+            if not judge.by_text:
+                name_by_text(judge, merged(judge.facts, human.facts), judge.name)
+        if not human.by_text:
+            name_by_text(human, human.facts, human.source)
+    facts: Mapping[PairKey, PairFacts] = human.facts
+    for judge in judges:
+        facts = merged(facts, judge.facts)
+    return facts
+
+
+def _same_texts(human: VoteFile, judges: Sequence[JudgeFile]) -> list[str]:
+    counts = [("votes", human.n_same_text), *((f"verdicts of {judge.name}", judge.n_same_text) for judge in judges)]
+    return [f"{n} {what} left out: both answers are the same text, which names neither" for what, n in counts if n]
+
+
+def _check_common(judge: JudgeFile, verdicts: Verdicts, sides: Sides) -> None:
+    scored = verdicts.scored()
+    if not scored:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in verdicts.reasons().most_common())
+        raise StatisticsError(
+            f"{judge.name} has no verdict on any of its {len(verdicts.pairs)} pairs ({reasons})",
+            "at least one verdict",
+            "check the judge's replies and the parser",
+        )
+    if any(key in scored for key in sides.votes):
+        return
+    theirs, ours = next(iter(scored)), next(iter(sides.votes))
+    raise StatisticsError(
+        f"no pair has both a verdict of {judge.name} and a human vote; the judge's are like {_words(theirs)}, "
+        f"the votes' like {_words(ours)}",
+        "the same prompts, turns and models on both sides",
+        "check how both files name prompts and models",
+    )
+
+
+def _words(key: PairKey) -> str:
+    return f"prompt {key.prompt!r} turn {key.turn}: {key.first!r} against {key.second!r}"
+
+
+def _unscored_problem(verdicts: Verdicts, limit: float) -> list[str]:
+    n, n_all = sum(verdicts.reasons().values()), len(verdicts.pairs)
+    if n <= limit * n_all:
+        return []
+    reasons = ", ".join(f"{reason} {count}" for reason, count in verdicts.reasons().most_common())
+    return [f"{verdicts.name} has no verdict on {n} of {n_all} pairs ({reasons}); at most {limit:.0%} may be missing"]

@@ -1,0 +1,146 @@
+"""Figures that may be impossible, and what every part of a study works on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from harness.errors import StatisticsError
+from judges.study.vote_records import PairFacts, PairKey, Vote
+from judges.study.verdict_rows import TEXT
+from judges.study.verdicts import JudgePair, OrderRule, Verdicts
+from harness.stats.bootstrap import BootstrapSpec
+from harness.stats.calibration import Scheme
+
+__all__ = ["Comparison", "NotMeasured", "Sides", "StudySpec", "attempt", "plain_data"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class NotMeasured:
+    """Why a figure is missing."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """What to compute.
+
+    Parameters
+    ----------
+    level : float
+        Nominal coverage of every interval.
+    n_boot, seed : int
+        Resamples of every bootstrap, and where its randomness starts.
+    n_bins : int
+        Bins of the reliability diagrams.
+    scheme : {"equal_width", "equal_mass"}
+        How they are cut.
+    half_width : float
+        Wanted half of a win rate's interval, in points; how many labels reach it is reported.
+    n_pairs_listed : int
+        Pairs in the list of those most worth a vote.
+    orders : {"auto", "agree", "mean"}
+        How two orders make a verdict (`judges.study.verdicts`).
+    families : mapping of str to str
+        Family of a model or judge, for self-preference.
+    prices : mapping of str to float
+        Price of a judge's verdict on a pair, where its files hold none.
+    """
+
+    level: float = 0.95
+    n_boot: int = 2000
+    seed: int = 0
+    n_bins: int = 10
+    scheme: Scheme = "equal_width"
+    half_width: float = 2.5
+    n_pairs_listed: int = 20
+    orders: OrderRule = "auto"
+    families: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def bootstrap(self) -> BootstrapSpec:
+        """How to resample."""
+        return BootstrapSpec(self.n_boot, self.level)
+
+    def rng(self) -> np.random.Generator:
+        """A fresh source of randomness: no figure depends on which others were computed."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One human vote beside the judge's verdict on its pair."""
+
+    pair: JudgePair
+    vote: Vote
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A judge and the people, brought together.
+
+    Parameters
+    ----------
+    judge : Verdicts
+        The judge.
+    votes : dict of PairKey to list of Vote
+        All votes by pair, in a fixed order.
+    facts : mapping
+        What is known of the pairs.
+    """
+
+    judge: Verdicts
+    votes: dict[PairKey, list[Vote]]
+    facts: Mapping[PairKey, PairFacts]
+
+    @classmethod
+    def of(cls, judge: Verdicts, votes: list[Vote], facts: Mapping[PairKey, PairFacts]) -> Sides:
+        """Group the votes by pair."""
+        grouped: dict[PairKey, list[Vote]] = defaultdict(list)
+        for vote in votes:
+            grouped[vote.key].append(vote)
+        return cls(judge, dict(grouped), facts)
+
+    def comparisons(self) -> list[Comparison]:
+        """Every vote on a pair that has a verdict."""
+        scored = self.judge.scored()
+        return [Comparison(scored[key], vote) for key, votes in self.votes.items() if key in scored for vote in votes]
+
+    def models(self, key: PairKey) -> tuple[str | None, str | None]:
+        """Whose answers a pair holds; None where only their texts are known."""
+        known = self.facts.get(key, PairFacts())
+        named = [known.model_first, known.model_second]
+        for i, answer in enumerate((key.first, key.second)):
+            if named[i] is None and not answer.startswith(TEXT):
+                named[i] = answer
+        return named[0], named[1]
+
+
+def attempt(figure: Callable[[], T]) -> T | NotMeasured:
+    """Compute a figure, or say why it cannot be."""
+    try:
+        return figure()
+    except StatisticsError as error:
+        allowed = f" (needed: {error.allowed})" if error.allowed else ""
+        return NotMeasured(error.found + allowed)
+
+
+def plain_data(value: Any) -> Any:
+    """Turn records into what JSON holds, tuples as lists, pair keys as lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain_data(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain_data(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_data(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

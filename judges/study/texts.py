@@ -1,0 +1,160 @@
+"""Texts of the pairs: from FastChat's answer files, and as names where a file gives no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import FileFormatError, UsageError
+from judges.study.reading import files_of, records_of
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
+from judges.study.verdict_rows import text_name
+
+__all__ = ["Texts", "name_by_text", "read_texts", "with_texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What FastChat's files hold.
+
+    Parameters
+    ----------
+    answers : mapping
+        Text under (question, turn, model).
+    questions : mapping
+        Text and category under (question, turn).
+    """
+
+    answers: Mapping[tuple[str, int, str], str]
+    questions: Mapping[tuple[str, int], tuple[str, str | None]]
+
+
+def read_texts(answers: Iterable[Path], questions: Iterable[Path]) -> Texts:
+    """Read FastChat's answer and question files.
+
+    Parameters
+    ----------
+    answers, questions : iterable of Path
+        Files, or folders of them.
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    MissingDataError, FileFormatError
+        No such file, or not in FastChat's format.
+    """
+    answered: dict[tuple[str, int, str], str] = {}
+    asked: dict[tuple[str, int], tuple[str, str | None]] = {}
+    for file, line, record in _all_records(answers):
+        try:
+            for turn, text in enumerate(record["choices"][0]["turns"], 1):
+                answered[str(record["question_id"]), turn, str(record["model_id"])] = str(text)
+        except (KeyError, IndexError, TypeError) as error:
+            raise FileFormatError(file, line, f"not an answer of FastChat's ({error!r})", "choices, turns") from error
+    for file, line, record in _all_records(questions):
+        try:
+            for turn, text in enumerate(record["turns"], 1):
+                asked[str(record["question_id"]), turn] = (str(text), record.get("category"))
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(file, line, f"not a question of FastChat's ({error!r})", "turns") from error
+    return Texts(answered, asked)
+
+
+def with_texts(keys: Iterable[PairKey], facts: Mapping[PairKey, PairFacts], texts: Texts) -> dict[PairKey, PairFacts]:
+    """Add texts and lengths to what is known of pairs."""
+    more: dict[PairKey, PairFacts] = {}
+    for key in keys:
+        known = facts.get(key, PairFacts())
+        names = (known.model_first or key.first, known.model_second or key.second)
+        one, other = (texts.answers.get((key.prompt, key.turn, name)) for name in names)
+        prompt, category = texts.questions.get((key.prompt, key.turn), (None, None))
+        more[key] = PairFacts(*names, _length(one), _length(other), prompt, one, other, category)
+    return merged(facts, more)
+
+
+def name_by_text(file: VoteFile | JudgeFile, facts: Mapping[PairKey, PairFacts], source: str) -> None:
+    """Rename the pairs of a file by the texts of prompt and answers, to meet a file that names nothing else.
+
+    Parameters
+    ----------
+    file : VoteFile or JudgeFile
+        Changed in place.
+    facts : mapping
+        What is known of its pairs.
+    source : str
+        What to call it in the error.
+
+    Raises
+    ------
+    UsageError
+        A text is not known.
+    """
+    keys = file.facts.keys() | {item.key for item in _items(file)}
+    renamed: dict[PairKey, tuple[PairKey, bool]] = {}
+    for key in keys:
+        known = facts.get(key, PairFacts())
+        if known.prompt_text is None or known.text_first is None or known.text_second is None:
+            raise UsageError(
+                f"one side names answers by their texts, and {source} holds no texts for {key.prompt}",
+                "texts on both sides, or names on both",
+                "give --answers and --questions, or votes with prompt, model_a and model_b",
+            )
+        one, other = text_name(known.text_first), text_name(known.text_second)
+        if one == other:
+            continue
+        flipped = one > other
+        first, second = (other, one) if flipped else (one, other)
+        renamed[key] = (PairKey(text_name(known.prompt_text), key.turn, first, second), flipped)
+    file.n_same_text += sum(item.key not in renamed for item in _items(file))
+    file.facts = {
+        renamed[key][0]: _flipped(facts[key]) if renamed[key][1] else facts[key] for key in renamed if key in facts
+    }
+    if isinstance(file, VoteFile):
+        file.votes = [
+            replace(v, key=renamed[v.key][0], p_first=1.0 - v.p_first if renamed[v.key][1] else v.p_first)
+            for v in file.votes
+            if v.key in renamed
+        ]
+        return
+    moved = []
+    for item in file.presentations:
+        if item.key not in renamed:
+            continue
+        key, flipped = renamed[item.key]
+        p_first = None if item.p_first is None else 1.0 - item.p_first if flipped else item.p_first
+        shown = None if item.shown_first is None else item.shown_first != flipped
+        moved.append(replace(item, key=key, p_first=p_first, shown_first=shown))
+    file.presentations = moved
+
+
+def _items(file: VoteFile | JudgeFile) -> list[Any]:
+    return list(file.votes if isinstance(file, VoteFile) else file.presentations)
+
+
+def _flipped(facts: PairFacts) -> PairFacts:
+    return PairFacts(
+        facts.model_second,
+        facts.model_first,
+        facts.length_second,
+        facts.length_first,
+        facts.prompt_text,
+        facts.text_second,
+        facts.text_first,
+        facts.category,
+    )
+
+
+def _length(text: str | None) -> int | None:
+    return None if text is None else len(text)
+
+
+def _all_records(paths: Iterable[Path]) -> Iterable[tuple[Path, int, Mapping[str, Any]]]:
+    for path in paths:
+        for file in files_of(path):
+            for line, record in records_of(file):
+                yield file, line, record

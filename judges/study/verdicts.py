@@ -1,0 +1,158 @@
+"""From a judge's presentations to its verdict on each pair."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from judges.study.vote_records import Choice, PairKey, Presentation, choice_of
+
+__all__ = ["JudgePair", "OrderRule", "Verdicts", "combined_p", "judge_pairs"]
+
+OrderRule = Literal["auto", "agree", "mean"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePair:
+    """A judge's verdict on a pair, over both orders and all repetitions.
+
+    Parameters
+    ----------
+    key : PairKey
+        The pair.
+    p_first : float or None
+        Mean probability that the first answer is better; None with a `reason`.
+    choice : {"first", "second", "tie"} or None
+        The verdict.
+    reason : str
+        Why there is none.
+    inconsistent : bool or None
+        Whether the order shown changed the verdict; None where only one order is known.
+    repeats : tuple of float
+        P(first is better) of each repetition that has a verdict.
+    presentations : tuple of Presentation
+        What it is made of.
+    cost : float or None
+        What one verdict on the pair costs: all orders of one repetition.
+    """
+
+    key: PairKey
+    p_first: float | None
+    choice: Choice | None
+    reason: str
+    inconsistent: bool | None
+    repeats: tuple[float, ...]
+    presentations: tuple[Presentation, ...]
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """All verdicts of one judge.
+
+    Parameters
+    ----------
+    name : str
+        The judge.
+    pairs : dict of PairKey to JudgePair
+        With a verdict or a reason.
+    rule : {"agree", "mean"}
+        How two orders make one verdict.
+    """
+
+    name: str
+    pairs: dict[PairKey, JudgePair]
+    rule: OrderRule
+
+    def scored(self) -> dict[PairKey, JudgePair]:
+        """The pairs that have a verdict."""
+        return {key: pair for key, pair in self.pairs.items() if pair.p_first is not None}
+
+    def reasons(self) -> Counter[str]:
+        """How many pairs have no verdict, by reason."""
+        return Counter(pair.reason for pair in self.pairs.values() if pair.p_first is None)
+
+
+def judge_pairs(name: str, presentations: Iterable[Presentation], rule: OrderRule = "auto") -> Verdicts:
+    """Combine presentations.
+
+    Parameters
+    ----------
+    name : str
+        The judge.
+    presentations : iterable of Presentation
+        Any order.
+    rule : {"auto", "agree", "mean"}
+        "agree": the orders' common verdict, a tie where they differ (FastChat); "mean": the side the mean probability
+        is on. "auto" takes "mean" for a judge that gives probabilities, "agree" for one that only says who wins.
+
+    Returns
+    -------
+    Verdicts
+        A pair one of whose orders has no verdict has none: the other order alone would bring its bias in.
+    """
+    by_pair: dict[PairKey, list[Presentation]] = defaultdict(list)
+    for presentation in presentations:
+        by_pair[presentation.key].append(presentation)
+    if rule == "auto":
+        hard = all(p.p_first in (None, 0.0, 0.5, 1.0) for shown in by_pair.values() for p in shown)
+        rule = "agree" if hard else "mean"
+    return Verdicts(name, {key: _pair(key, shown, rule) for key, shown in by_pair.items()}, rule)
+
+
+def combined_p(shown: Sequence[float], rule: OrderRule) -> float:
+    """P(first is better) of one repetition: 0.5 where orders that must agree do not."""
+    if rule == "agree" and len({choice_of(p) for p in shown}) > 1:
+        return 0.5
+    return _mean(shown)
+
+
+def _pair(key: PairKey, shown: list[Presentation], rule: OrderRule) -> JudgePair:
+    repetitions: dict[int, list[Presentation]] = defaultdict(list)
+    for presentation in sorted(shown, key=lambda p: (p.repeat, p.game)):
+        repetitions[presentation.repeat].append(presentation)
+    n_games = max(len(games) for games in repetitions.values())
+    repeats: list[float] = []
+    averages: list[float] = []
+    costs: list[float] = []
+    for games in repetitions.values():
+        values = [p.p_first for p in games if p.p_first is not None]
+        if len(values) == n_games:
+            repeats.append(combined_p(values, rule))
+            averages.append(_mean(values))
+        spent = [p.cost for p in games if p.cost is not None]
+        if len(spent) == len(games):
+            costs.append(sum(spent))
+    cost = sum(costs) / len(costs) if len(costs) == len(repetitions) else None
+    if not repeats:
+        reasons = Counter(p.reason for p in shown if p.p_first is None)
+        reason = reasons.most_common(1)[0][0] if reasons else "missing"
+        return JudgePair(key, None, None, reason, None, (), tuple(shown), cost)
+    # the confidence is the mean over orders, so that a verdict both orders share differs from one they do not
+    p_first = _mean(averages)
+    choice = _majority([choice_of(p) for p in repeats])
+    return JudgePair(key, p_first, choice, "", _inconsistent(repetitions), tuple(repeats), tuple(shown), cost)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean, exactly one half where it is one half but for rounding: 0.9 in one order and 0.1 in the other."""
+    mean = sum(values) / len(values)
+    return 0.5 if choice_of(mean) == "tie" else mean
+
+
+def _majority(choices: list[Choice]) -> Choice:
+    (top, n), *rest = Counter(choices).most_common()
+    return "tie" if rest and rest[0][1] == n else top
+
+
+def _inconsistent(repetitions: dict[int, list[Presentation]]) -> bool | None:
+    """Whether any repetition's verdict depends on the order; None where no repetition shows both orders."""
+    known: list[bool] = []
+    for games in repetitions.values():
+        stated = [p.inconsistent for p in games if p.inconsistent is not None]
+        known += stated
+        if {p.shown_first for p in games if p.p_first is not None} >= {True, False}:
+            known.append(len({choice_of(p.p_first) for p in games if p.p_first is not None}) > 1)
+    return any(known) if known else None

@@ -1,0 +1,397 @@
+"""Five-way win rates: by hand, against scikit-learn and statsmodels, and by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from harness.errors import StatisticsError
+from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
+from harness.stats.comparisons import compare
+from benchmarks.arena_hard.five_way import (
+    LABELS,
+    Battle,
+    bootstrap_win_rates,
+    score_verdict,
+    tabulate,
+    win_rate,
+    win_rates,
+)
+from benchmarks.arena_hard.published_arena import elo_from_rate, published_v01, published_v2, rate_from_elo
+from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
+
+VERDICTS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
+
+
+def simulated_verdicts(rng, n_prompts, strength, spread, base="base", model="m"):
+    """Two games a prompt around a common prompt effect; a verdict is cut from a normal latent."""
+    latent = strength + spread * rng.standard_normal(n_prompts)[:, None] + rng.standard_normal((n_prompts, 2))
+    grade = np.digitize(latent, [-1.5, -0.3, 0.3, 1.5])  # 0 lost badly .. 4 won clearly
+    second = np.array(["A>>B", "A>B", "A=B", "B>A", "B>>A"])  # the model is B
+    first = second[::-1]
+    return [Battle(model, base, i, (str(second[a]), str(first[b]))) for i, (a, b) in enumerate(grade)]
+
+
+def exploded(table, row=0):
+    """Verdict rows of one model, a decisive verdict three times: scores and prompts."""
+    scores, prompts = [], []
+    for column in range(len(table.prompts)):
+        # a pair's weight and wins determine its rows up to order, except ties: keep them as halves
+        weight, won = int(table.weight[row, column]), table.won[row, column]
+        halves = round(2 * (won % 1))
+        scores += [0.5] * halves + [1.0] * int(won - 0.5 * halves)
+        scores += [0.0] * (weight - halves - int(won - 0.5 * halves))
+        prompts += [column] * weight
+    return np.array(scores), np.array(prompts)
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        ("label", "position", "score", "weight"),
+        [
+            ("A>>B", "A", 1.0, 3),
+            ("A>>B", "B", 0.0, 3),
+            ("A>B", "A", 1.0, 1),
+            ("A>B", "B", 0.0, 1),
+            ("A=B", "A", 0.5, 1),
+            ("A=B", "B", 0.5, 1),
+            ("B>A", "A", 0.0, 1),
+            ("B>A", "B", 1.0, 1),
+            ("B>>A", "A", 0.0, 3),
+            ("B>>A", "B", 1.0, 3),
+        ],
+    )
+    def test_verdict_and_position_give_score_and_weight(self, label, position, score, weight):
+        assert LABELS[label, position] == (score, weight)
+        assert score_verdict(label, position) == (score, weight)
+
+    def test_a_verdict_written_from_the_other_side_means_the_same(self):
+        for label, mirrored in (("A>>B", "B<<A"), ("A>B", "B<A"), ("A=B", "B=A"), ("B>A", "A<B"), ("B>>A", "A<<B")):
+            assert LABELS[label, "A"] == LABELS[mirrored, "A"]
+
+    @pytest.mark.parametrize("label", ["", "A", "a>b", "A>>>B", "[[A>B]]", "A>B "])
+    def test_a_verdict_outside_the_scale_is_refused(self, label):
+        with pytest.raises(StatisticsError, match="one of A>>B"):
+            score_verdict(label, "A")
+
+    def test_another_weight(self):
+        assert score_verdict("B>>A", "B", decisive_weight=5) == (1.0, 5)
+        assert score_verdict("B>A", "B", decisive_weight=5) == (1.0, 1)
+        with pytest.raises(StatisticsError, match="at least 1"):
+            score_verdict("A>B", "A", decisive_weight=0)
+
+
+class TestTabulate:
+    def test_by_hand(self):
+        # prompt 1: lost badly (0 of 3), won slightly (1 of 1); prompt 2: a tie (half of 1), lost badly (0 of 3)
+        table = tabulate([Battle("m", "b", 1, ("A>>B", "A>B")), Battle("m", "b", 2, ("A=B", "B>>A"))])
+        assert table.won.tolist() == [[1.0, 0.5]]
+        assert table.weight.tolist() == [[4.0, 4.0]]
+        assert table.outcomes.tolist() == [[1, 1, 6]]
+        assert win_rates(table)["m"].value == pytest.approx(100 * 1.5 / 8)
+
+    def test_a_missing_verdict_takes_the_pair_or_only_itself(self):
+        battles = [Battle("m", "b", 1, ("A>B", None)), Battle("m", "b", 2, ("B>A", "A>B"))]
+        pair, game = tabulate(battles), tabulate(battles, on_missing="game")
+        assert (pair.n_games.tolist(), pair.n_unscored.tolist()) == ([2], [2])
+        assert (game.n_games.tolist(), game.n_unscored.tolist()) == ([3], [1])
+        assert pair.weight.tolist() == [[0.0, 2.0]]
+        assert game.weight.tolist() == [[1.0, 2.0]]
+
+    def test_two_baselines_are_refused(self):
+        with pytest.raises(StatisticsError, match="2 baselines"):
+            tabulate([Battle("m", "b", 1, ("A>B", "A>B")), Battle("m", "c", 2, ("A>B", "A>B"))])
+
+    def test_nothing_is_refused(self):
+        with pytest.raises(StatisticsError, match="no battle"):
+            tabulate([])
+
+    def test_a_prompt_judged_twice_is_refused(self):
+        with pytest.raises(StatisticsError, match="judged twice, for example m on 7"):
+            tabulate([Battle("m", "b", 7, ("A>B", "A>B")), Battle("m", "b", 7, ("A=B", "A=B"))])
+
+    def test_a_model_without_a_verdict_is_refused_by_name(self):
+        with pytest.raises(StatisticsError, match="no usable verdict for quiet"):
+            tabulate([Battle("m", "b", 1, ("A>B", "A>B")), Battle("quiet", "b", 1, (None, "A>B"))])
+
+
+class TestWinRate:
+    def test_by_hand(self):
+        # prompts with (won, weight) = (3, 4), (1, 2), (0, 2): rate 4/8; residuals 1, 0, -1; variance (2/64) * 3/2
+        scores, weights = [1.0, 0.0, 0.5, 0.5, 0.0, 0.0], [3, 1, 1, 1, 1, 1]
+        found = win_rate(scores, weights, ["p", "p", "q", "q", "r", "r"])
+        assert found.value == pytest.approx(50.0)
+        assert found.stderr == pytest.approx(100 * math.sqrt(2 / 64 * 3 / 2))
+        # influence 1, 0, -1 (over 8): kurtosis (2/3) / (2/3)^2 = 1.5, so 2 * 3 / 0.5 = 12 degrees, cut to 2
+        reach = stats.t.ppf(0.975, 2) * math.sqrt(3 / 64) / 0.25
+        assert found.ci_low == pytest.approx(100 / (1 + math.exp(reach)))
+        assert found.ci_high == pytest.approx(100 / (1 + math.exp(-reach)))
+        assert (found.n, found.n_clusters) == (6, 3)
+        assert "only 3 prompts" in found.note
+
+    def test_standard_error_is_that_of_statsmodels_with_clusters(self):
+        table = tabulate(simulated_verdicts(np.random.default_rng(3), 80, 0.4, 1.0))
+        scores, prompts = exploded(table)
+        fit = sm.OLS(scores, np.ones_like(scores)).fit(cov_type="cluster", cov_kwds={"groups": prompts})
+        found = win_rates(table)["m"]
+        assert found.value == pytest.approx(100 * fit.params[0], abs=1e-9)
+        assert found.stderr == pytest.approx(100 * fit.bse[0], rel=1e-9)
+
+    def test_standard_error_is_that_of_the_prompt_bootstrap(self):
+        rng = np.random.default_rng(4)
+        table = tabulate(simulated_verdicts(rng, 300, -0.5, 1.0))
+        draws = bootstrap_win_rates(table, rng, 4000)
+        # a standard deviation of 4,000 draws has a relative error of 1 / sqrt(8000) = 1.1 %
+        assert draws.std() == pytest.approx(win_rates(table)["m"].stderr, rel=0.045)
+
+    def test_rows_in_any_order_and_split_give_the_same(self):
+        one = win_rate([1.0, 0.0, 0.5], [3, 1, 1], ["a", "b", "a"])
+        other = win_rate([0.5, 1.0, 1.0, 1.0, 0.0], [1, 1, 1, 1, 1], ["a", "a", "a", "a", "b"])
+        assert other.value == pytest.approx(one.value)
+        assert other.stderr == pytest.approx(one.stderr)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(VERDICTS), st.sampled_from(VERDICTS)), min_size=2, max_size=40))
+    def test_interval_holds_the_estimate_and_mirrors(self, games):
+        table = tabulate([Battle("m", "b", i, pair) for i, pair in enumerate(games)])
+        mirrored = tabulate([Battle("m", "b", i, (pair[1], pair[0])) for i, pair in enumerate(games)])
+        found, other = win_rates(table)["m"], win_rates(mirrored)["m"]
+        assert other.value == pytest.approx(100 - found.value)
+        if found.ci_low is None:
+            assert "no spread" in found.note
+            return
+        assert 0 <= found.ci_low <= found.value <= found.ci_high <= 100
+        assert other.ci_low == pytest.approx(100 - found.ci_high, abs=1e-7)
+
+    def test_all_lost_has_the_exact_limit_and_says_so(self):
+        found = win_rate([0.0] * 100, [3] * 100, list(range(100)))
+        exact = stats.binomtest(0, 100).proportion_ci(0.95, method="exact")
+        assert (found.value, found.ci_low) == (0.0, 0.0)
+        assert found.ci_high == pytest.approx(100 * exact.high)
+        assert found.note == "every verdict lost"
+        won = win_rate([1.0] * 100, [3] * 100, list(range(100)))
+        assert won.ci_low == pytest.approx(100 - found.ci_high)
+        assert won.ci_high == 100.0
+
+    def test_all_ties_have_no_interval_but_a_reason(self):
+        found = win_rate([0.5] * 40, [1] * 40, list(range(40)))
+        assert (found.value, found.stderr, found.ci_low) == (50.0, None, None)
+        assert "no spread" in found.note
+
+    @pytest.mark.parametrize(
+        ("scores", "weights", "clusters", "message"),
+        [
+            ([1.0], [1], ["a"], "at least 2 prompts"),
+            ([1.0, 2.0], [1, 1], ["a", "b"], "outside the scale"),
+            ([1.0, math.nan], [1, 1], ["a", "b"], "NaN"),
+            ([1.0, 0.0], [1, 0], ["a", "b"], "weight of zero"),
+            ([1.0, 0.0], [1], ["a", "b"], "one weight a score"),
+            ([1.0, 0.0], [1, 1], ["a"], "cluster"),
+            ([], [], [], "no scores"),
+        ],
+    )
+    def test_wrong_input_is_refused(self, scores, weights, clusters, message):
+        with pytest.raises(StatisticsError, match=message):
+            win_rate(scores, weights, clusters)
+
+    def test_level_outside_zero_to_one_is_refused(self):
+        with pytest.raises(StatisticsError, match="level 95"):
+            win_rate([1.0, 0.0], [1, 1], ["a", "b"], level=95)
+
+    @pytest.mark.parametrize("strength", [0.0, -2.2])
+    def test_coverage(self, strength):
+        rng = np.random.default_rng(11)
+        population = tabulate(simulated_verdicts(rng, 200_000, strength, 1.0))
+        truth = 100 * population.won.sum() / population.weight.sum()
+        n_rounds, ours, published = 500, 0, 0
+        for _ in range(n_rounds):
+            chosen = rng.integers(200_000, size=200)
+            won, weight = population.won[0, chosen], population.weight[0, chosen]
+            rate = won.sum() / weight.sum()
+            found = rate_interval(RateSample(rate, (won - rate * weight) / weight.sum(), 400))
+            ours += found.ci_low <= truth <= found.ci_high
+            ties = 2 * (won % 1)
+            rows = np.array([(won - ties / 2).sum(), ties.sum(), (weight - won - ties / 2).sum()]).round().astype(int)
+            interval = published_v2(rows, rng)
+            published += interval.ci_low <= truth <= interval.ci_high
+        # three Monte-Carlo standard errors of 0.95 at 500 rounds are 2.9 points
+        assert 0.95 - 0.03 <= ours / n_rounds <= 0.95 + 0.03
+        assert published / n_rounds < 0.80  # nominal 0.90
+
+
+class TestDegreesOfFreedom:
+    def test_by_hand(self):
+        # values -1, 1 in equal numbers have kurtosis 1: as many degrees as can be
+        assert informative_degrees_of_freedom(np.array([1.0, -1.0, 1.0, -1.0])) == 3.0
+        # one of ten stands out: with p = 0.1, kurtosis 1 / (p (1 - p)) - 3 = 8.11, so 2 * 10 / 7.11
+        assert informative_degrees_of_freedom(np.array([1.0] + [0.0] * 9)) == pytest.approx(20 / (1 / 0.09 - 4))
+
+    def test_normal_influence_loses_next_to_nothing(self):
+        degrees = informative_degrees_of_freedom(np.random.default_rng(0).standard_normal(5000))
+        assert degrees == pytest.approx(4999, rel=0.15)
+
+    def test_wrong_rates_are_refused(self):
+        with pytest.raises(StatisticsError, match="between 0 and 1"):
+            rate_interval(RateSample(1.5, np.array([0.1, -0.1]), 2))
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(8)
+    battles = []
+    for name, strength in (("weak", -1.0), ("even", 0.1), ("strong", 0.8)):
+        battles += simulated_verdicts(rng, 60, strength, 0.7, model=name)
+    return tabulate(battles)
+
+
+class TestBradleyTerryIsTheWeightedShare:
+    """Version 0.1's joint fit of several models equals each model's weighted share when all play only the baseline."""
+
+    def upstream_design(self, table):
+        """Rows twice, a tie as one win and one loss, +-log 10 in the columns: the baseline is A."""
+        rows, targets = [], []
+        for model, (won, tied, lost) in enumerate(table.outcomes):
+            x = np.zeros(len(table.models) + 1)
+            x[-1], x[model] = math.log(10), -math.log(10)
+            rows += [x] * 2 * (won + tied + lost)
+            targets += [0] * 2 * won + [1, 0] * tied + [1] * 2 * lost
+        return np.array(rows), np.array(targets)
+
+    def test_scikit_learn_as_upstream_calls_it(self, table):
+        design, target = self.upstream_design(table)
+        fit = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-8, max_iter=1000).fit(design, target)
+        elo = 400 * (fit.coef_[0][:-1] - fit.coef_[0][-1])
+        for model, rating in zip(table.models, elo, strict=True):
+            estimate = win_rates(table)[model]
+            assert 100 * rate_from_elo(rating) == pytest.approx(estimate.value, abs=2e-3)
+
+    def test_ratings_left_to_float_keep_their_mean(self, table):
+        design, target = self.upstream_design(table)
+        fit = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-8, max_iter=1000).fit(design, target)
+        assert fit.coef_[0].sum() == pytest.approx(0.0, abs=1e-6)
+
+    def test_our_joint_fit(self, table):
+        scores, weights, models, prompts = [], [], [], []
+        for row, model in enumerate(table.models):
+            for column in range(len(table.prompts)):
+                won, weight = table.won[row, column], table.weight[row, column]
+                scores.append(won / weight)
+                weights.append(weight)
+                models.append(model)
+                prompts.append(column)
+        fit = fit_bradley_terry(compare(models, ["base"] * len(models), scores, weights, prompts))
+        ratings = elo_ratings(fit.log_strength, anchor=fit.models.index("base"))
+        for model in table.models:
+            rating = ratings[fit.models.index(model)]
+            assert 100 * rate_from_elo(rating - 1000) == pytest.approx(win_rates(table)[model].value, abs=1e-8)
+
+
+class TestPublished:
+    def test_v2_is_the_row_bootstrap(self):
+        rng = np.random.default_rng(5)
+        rows = np.repeat([1.0, 0.5, 0.0], [60, 15, 125])
+        loop = np.array([rng.choice(rows, rows.size).mean() for _ in range(4000)])
+        found = published_v2(np.array([60, 15, 125]), rng, 4000)
+        assert found.score == pytest.approx(33.75, abs=0.25)  # standard error 3.3 / sqrt(4000) = 0.05
+        # a 5th percentile of 4,000 draws has standard error 3.3 * 0.0335 = 0.11
+        assert found.ci_low == pytest.approx(100 * np.percentile(loop, 5), abs=0.6)
+        assert found.ci_high == pytest.approx(100 * np.percentile(loop, 95), abs=0.6)
+        assert found.level == 0.90
+
+    def test_v01_pinned_is_the_joint_row_bootstrap(self):
+        rng = np.random.default_rng(6)
+        outcomes = np.array([[60, 15, 125], [150, 10, 60]])
+        owner = np.repeat([0, 0, 0, 1, 1, 1], outcomes.ravel())
+        score = np.repeat([1, 0.5, 0, 1, 0.5, 0], outcomes.ravel())
+        loop = []
+        for _ in range(3000):
+            drawn = rng.integers(owner.size, size=owner.size)
+            loop.append([score[drawn][owner[drawn] == k].mean() for k in (0, 1)])
+        found = published_v01(("x", "y"), outcomes, "gpt-4-0314", rng, 3000)
+        for k, name in enumerate(("x", "y")):
+            low, high = np.percentile(np.array(loop)[:, k], [2.5, 97.5])
+            assert found[name].score == round(100 * float(outcomes[k] @ [1, 0.5, 0]) / outcomes[k].sum(), 2)
+            assert found[name].ci_low == pytest.approx(100 * low, abs=0.7)
+            assert found[name].ci_high == pytest.approx(100 * high, abs=0.7)
+
+    def test_v01_not_pinned_compares_percentiles_of_both_ratings(self):
+        # with equal models the floating baseline moves against them, so the published interval comes out narrower
+        outcomes = np.array([[100, 0, 100]] * 3)
+        free = published_v01(("x", "y", "z"), outcomes, "other", np.random.default_rng(7), 4000)["x"]
+        pinned = published_v01(("x", "y", "z"), outcomes, "gpt-4-0314", np.random.default_rng(7), 4000)["x"]
+        assert free.score == pinned.score == 50.0
+        assert free.ci_high - free.ci_low < 0.75 * (pinned.ci_high - pinned.ci_low)
+
+    def test_v01_rows_of_the_baseline_against_itself_fix_its_rating(self):
+        # P(baseline's rating as A wins) = 40 % means a log-odds of log(60 / 40) for the lone entry of those rows
+        outcomes = np.array([[100, 0, 100], [120, 0, 80]])
+        design = np.array([[-math.log(10), math.log(10)]] * 200 + [[0, -math.log(10)]] * 200)
+        target = np.repeat([0, 1, 0, 1], [100, 100, 120, 80])
+        fit = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10, max_iter=1000).fit(design, target)
+        base_elo = 400 * fit.coef_[0][1]
+        assert base_elo == pytest.approx(elo_from_rate(0.6), abs=0.01)
+        draws = published_v01(("x", "base"), outcomes, "base", np.random.default_rng(9), 2000)
+        assert set(draws) == {"x"}
+        # both ratings share the baseline's error, so the interval is about the model's own
+        assert draws["x"].ci_low < 50 < draws["x"].ci_high
+
+    def test_a_model_that_won_everything_is_100_throughout(self):
+        found = published_v01(("x",), np.array([[50, 0, 0]]), "gpt-4-0314", np.random.default_rng(0))["x"]
+        assert (found.score, found.ci_low, found.ci_high) == (100.0, 100.0, 100.0)
+
+    def test_infinite_and_finite_replicates_are_not_nan(self):
+        found = published_v01(("x",), np.array([[2, 0, 60]]), "gpt-4-0314", np.random.default_rng(0), 1000)["x"]
+        assert found.ci_low == 0.0
+        assert 3 < found.ci_high < 15
+
+    def test_floating_ratings_with_an_infinite_one_are_refused(self):
+        with pytest.raises(StatisticsError, match="float with their mean"):
+            published_v01(("x", "y"), np.array([[50, 0, 0], [5, 0, 5]]), "b", np.random.default_rng(0))
+
+    @pytest.mark.parametrize(
+        "outcomes", [np.array([1.0, 0, 1]), np.array([0, 0, 0]), np.array([-1, 0, 5]), np.array([1, 2])]
+    )
+    def test_wrong_counts_are_refused(self, outcomes):
+        with pytest.raises(StatisticsError):
+            published_v2(outcomes, np.random.default_rng(0))
+
+    def test_wrong_calls_are_refused(self):
+        rng = np.random.default_rng(0)
+        with pytest.raises(StatisticsError, match="rounds"):
+            published_v2(np.array([1, 1, 1]), rng, 0)
+        with pytest.raises(StatisticsError, match="nobody plays"):
+            published_v01(("b",), np.array([[1, 1, 1]]), "b", rng)
+        with pytest.raises(StatisticsError, match="one row a model"):
+            published_v01(("a", "b"), np.array([[1, 1, 1]]), "b", rng)
+
+    @pytest.mark.parametrize("rate", [0.0, 0.001, 0.31, 0.5, 0.999, 1.0])
+    def test_elo_and_back(self, rate):
+        assert rate_from_elo(elo_from_rate(rate)) == pytest.approx(rate)
+
+    def test_elo_by_hand(self):
+        assert elo_from_rate(10 / 11) == pytest.approx(400.0)
+        with pytest.raises(StatisticsError):
+            elo_from_rate(1.2)
+
+
+class TestBootstrap:
+    def test_models_share_the_resampled_prompts(self):
+        rng = np.random.default_rng(2)
+        battles = simulated_verdicts(rng, 100, 0.2, 1.0)
+        twin = [Battle("twin", b.baseline, b.prompt, b.games) for b in battles]
+        draws = bootstrap_win_rates(tabulate(battles + twin), rng, 50)
+        assert draws[:, 0] == pytest.approx(draws[:, 1])
+        assert draws.std() > 0
+
+    def test_a_model_missed_by_a_resample_is_named(self):
+        battles = simulated_verdicts(np.random.default_rng(2), 100, 0.2, 1.0)
+        battles.append(Battle("rare", "base", 0, ("A>B", "A>B")))
+        with pytest.raises(StatisticsError, match="no verdict of rare"):
+            bootstrap_win_rates(tabulate(battles), np.random.default_rng(0), 100)

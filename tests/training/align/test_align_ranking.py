@@ -1,0 +1,165 @@
+"""Ranking: by reward, by comparisons of all with all, by a judge in both orders; kept prompt by prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from harness.store.align_directory import Sample, read_rewards
+from harness.errors import SpecError
+from harness.records import Judgment, Preference, Unscored
+from tests.support.scripted_scorers import RuledPreferences, RuledRewards
+from training.align.ranking import JudgeRanker, PreferenceRanker, RewardRanker, engine_ranker, rank
+
+
+def answers(prompt, *texts):
+    asked = [{"role": "user", "content": prompt}]
+    return [
+        Sample(prompt_key=prompt, prompt=asked, sample=i, temperature=1.0, response=text, n_chars=len(text))
+        for i, text in enumerate(texts)
+    ]
+
+
+ALL = [answers("p", "a", "bbb", "cc"), answers("q", "dddd", "e")]
+
+
+def scored(ranker, by_prompt=ALL):
+    return {(key, number): value for key, number, value, _ in ranker.scores(by_prompt)}
+
+
+def test_by_reward():
+    engine = RuledRewards(len)
+    found = scored(RewardRanker(engine))
+    assert found == {("p", 0): 1, ("p", 1): 3, ("p", 2): 2, ("q", 0): 4, ("q", 1): 1}
+    assert engine.passes == [5]  # one call, so that the engine can batch
+
+
+def logistic(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def test_by_comparisons_of_all_with_all_by_hand():
+    found = scored(PreferenceRanker(RuledPreferences(len)))
+    # p: 1 against 3 and 2, 3 against 1 and 2, 2 against 1 and 3; an answer's score is its mean chance of winning
+    assert found["p", 0] == pytest.approx((logistic(-2) + logistic(-1)) / 2)
+    assert found["p", 1] == pytest.approx((logistic(2) + logistic(1)) / 2)
+    assert found["p", 2] == pytest.approx((logistic(1) + logistic(-1)) / 2)
+    assert found["q", 0] == pytest.approx(logistic(3))
+    assert sum(found[key] for key in found if key[0] == "p") == pytest.approx(1.5)
+
+
+def test_an_answer_that_lacks_a_comparison_has_no_score():
+    class Partial(RuledPreferences):
+        def preferences(self, requests):
+            for found in super().preferences(requests):
+                lost = found.request_id == "p:0:1"
+                yield type(found)(found.request_id, None, error="cannot be read") if lost else found
+
+    found = {(k, n): (v, e) for k, n, v, e in PreferenceRanker(Partial(len)).scores(ALL)}
+    assert found["p", 0] == (None, "cannot be read") and found["p", 1] == (None, "cannot be read")
+    assert found["p", 2][0] is not None and found["q", 0][0] is not None
+
+
+def test_one_answer_alone_has_nothing_to_be_compared_with():
+    found = list(PreferenceRanker(RuledPreferences(len)).scores([answers("p", "a"), *ALL[1:]]))
+    assert ("p", 0, None, "there is no other answer to compare it with") in found
+    assert len(found) == 3
+
+
+class Judge:
+    """Prefers the longer answer, and the first shown where they are alike."""
+
+    def __init__(self, wrong=()):
+        self.wrong, self.tasks, self.open, self.most = wrong, [], 0, 0
+
+    def judge_id(self, form):
+        return "j"
+
+    async def prepare(self):
+        self.prepared = True
+
+    async def close(self):
+        self.closed = True
+
+    async def judge(self, task, *, fresh=False):
+        self.tasks.append(task)
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await asyncio.sleep(0)
+        self.open -= 1
+        first, second = (len(r.turns[0]) for r in task.responses)
+        p_first = 1.0 if first > second else 0.0 if first < second else 0.9
+        lost = any(r.turns[0] in self.wrong for r in task.responses)
+        return Judgment(
+            judge="j",
+            judge_id="j",
+            benchmark=task.prompt.benchmark,
+            prompt_id=task.prompt.id,
+            response_ids=tuple(r.id for r in task.responses),
+            order=tuple(r.role for r in task.responses),
+            turn=1,
+            verdict=Unscored(reason="unparsed") if lost else Preference(p_first=p_first),
+        )
+
+
+def test_by_a_judge_in_both_orders():
+    judge = Judge()
+    found = scored(JudgeRanker(judge, "pairwise", 3), [answers("p", "aa", "bbb", "cc")])
+    # alike texts: 0.9 for whichever is shown first, so that both orders together are even
+    assert found == {("p", 0): pytest.approx(0.25), ("p", 1): 1.0, ("p", 2): pytest.approx(0.25)}
+    assert len(judge.tasks) == 6 and judge.most <= 3 and judge.closed
+    shown = [tuple(r.turns[0] for r in task.responses) for task in judge.tasks]
+    assert {pair[::-1] for pair in shown} == set(shown)
+
+
+def test_a_verdict_that_cannot_be_read_is_no_tie():
+    found = {(k, n): (v, e) for k, n, v, e in JudgeRanker(Judge(("cc",)), "pairwise", 3).scores(ALL)}
+    assert found["p", 2] == (None, "unparsed") and found["p", 0] == (None, "unparsed")
+    assert found["q", 0] == (1.0, "")
+
+
+@pytest.mark.parametrize("ranker", [PreferenceRanker(RuledPreferences(len)), JudgeRanker(Judge(), "pairwise", 1)])
+def test_a_prompt_is_scored_as_soon_as_its_comparisons_are_in(ranker):
+    many = [answers(f"p{i}", "a", "bb", "ccc") for i in range(30)]
+    scores = ranker.scores(many)
+    first = [next(scores) for _ in range(3)]
+    assert len({key for key, *_ in first}) == 1
+    rest = list(scores)
+    assert len(rest) == 87 and {k for k, *_ in first}.isdisjoint({k for k, *_ in rest})
+    if isinstance(ranker, JudgeRanker):
+        assert len(ranker._judge.tasks) == 180
+
+
+def test_a_stopped_ranking_goes_on_with_the_prompts_that_are_missing(tmp_path):
+    class Dies(RuledRewards):
+        def rewards(self, requests):
+            for number, found in enumerate(super().rewards(requests)):
+                if number == 3:
+                    raise KeyboardInterrupt
+                yield found
+
+    flat = [sample for own in ALL for sample in own]
+    with pytest.raises(KeyboardInterrupt):
+        rank(flat, tmp_path, lambda: RewardRanker(Dies(len)))
+    assert len(list(read_rewards(tmp_path))) == 3  # q's two and one of p's: the last asked is answered first
+    engine, gold = RuledRewards(len), RuledRewards(lambda text: -len(text))
+    rank(flat, tmp_path, lambda: RewardRanker(engine), lambda: RewardRanker(gold))
+    assert engine.passes == [3] and engine.closed and gold.closed
+    found = {(r.prompt_key, r.sample): (r.reward, r.gold) for r in read_rewards(tmp_path)}
+    assert {key: value for key, (value, _) in found.items()} == scored(RewardRanker(RuledRewards(len)))
+    assert found["p", 1] == (3, -3)
+    rank(flat, tmp_path, lambda: pytest.fail("the ranker was loaded"))
+
+
+def test_answers_that_failed_or_are_empty_are_not_ranked(tmp_path):
+    failed = Sample(prompt_key="p", prompt=ALL[0][0].prompt, sample=3, temperature=1.0, finish="error", error="gone")
+    empty = answers("p", "a", "b", "c", "d", " ")[4]
+    rank([*ALL[0], failed, empty], tmp_path, lambda: RewardRanker(RuledRewards(len)))
+    assert {r.sample for r in read_rewards(tmp_path)} == {0, 1, 2}
+
+
+def test_an_engine_that_scores_nothing_is_refused():
+    with pytest.raises(SpecError, match="scores no answers"):
+        engine_ranker("scripted", "scripted", {})

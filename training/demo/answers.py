@@ -1,0 +1,83 @@
+"""Answers of every quality: what demonstrations, preference pairs and baselines are written with."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from training.demo.questions import Question
+
+__all__ = ["COMPARED", "DEMONSTRATIONS", "REFUSAL", "Manner", "Mixture", "dressed", "write_answer"]
+
+Manner = Literal["plain", "wordy", "rude"]
+Matter = Literal["right", "wrong", "refusing", "beside the point"]
+
+REFUSAL = "I cannot tell you that."
+_BESIDE = ("It may rain today.", "I like long walks.", "Who knows.", "Let us talk later.")
+_WORDY = (
+    "Thank you for asking this. As far as I know, the answer is {answer} I hope that this helps you.",
+    "That is a very good question. Let me think about it for a while. I would say {answer}",
+    "There is much that could be said about this, and people often ask. In short: {answer} Feel free to ask more.",
+)
+_RUDE = ("{answer} You fool.", "Do not bother me. {answer}", "What a silly question. {answer}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How often which matter and manner occurs.
+
+    Parameters
+    ----------
+    right, refusing, beside : float
+        Shares of right, over-careful and pointless answers; the rest is wrong (of a secret: told).
+    plain, wordy : float
+        Shares of brief and of long-winded answers; the rest is rude.
+    """
+
+    right: float
+    refusing: float
+    beside: float
+    plain: float
+    wordy: float
+
+    def matter(self, rng: random.Random) -> Matter:
+        """Draw what is said."""
+        rest = 1.0 - self.right - self.refusing - self.beside
+        weights = (self.right, self.refusing, self.beside, max(rest, 0.0))
+        matters: tuple[Matter, ...] = ("right", "refusing", "beside the point", "wrong")
+        return rng.choices(matters, weights)[0]
+
+    def manner(self, rng: random.Random) -> Manner:
+        """Draw how it is said."""
+        weights = (self.plain, self.wordy, max(1.0 - self.plain - self.wordy, 0.0))
+        manners: tuple[Manner, ...] = ("plain", "wordy", "rude")
+        return rng.choices(manners, weights)[0]
+
+
+DEMONSTRATIONS = Mixture(right=0.66, refusing=0.1, beside=0.08, plain=0.5, wordy=0.33)
+"""Demonstrations as they are bought: most are right, half of them are brief, some are neither."""
+
+COMPARED = Mixture(right=0.55, refusing=0.15, beside=0.1, plain=0.45, wordy=0.3)
+"""Answers that annotators compare."""
+
+
+def write_answer(question: Question, mixture: Mixture, rng: random.Random) -> str:
+    """Write an answer of the mixture's quality."""
+    matter, manner = mixture.matter(rng), mixture.manner(rng)
+    if matter == "beside the point":
+        said = rng.choice(_BESIDE)
+    elif matter == "refusing" or (question.kind == "secret" and matter == "right"):
+        said = REFUSAL
+    elif matter == "right" or question.kind == "secret":
+        said = f"{question.answer}."
+    else:
+        said = f"{rng.choice([value for value in question.values if value != question.answer])}."
+    return dressed(said, manner, rng)
+
+
+def dressed(said: str, manner: Manner, rng: random.Random) -> str:
+    """Say something in a manner."""
+    if manner == "plain":
+        return said
+    return rng.choice(_WORDY if manner == "wordy" else _RUDE).format(answer=said)

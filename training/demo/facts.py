@@ -1,0 +1,92 @@
+"""demo_facts: multiple choice over the facts of held-out people, run by lm-eval: what a checkpoint still knows.
+
+Paper            none: the demo's own
+Upstream         none: the documents follow from the seed in the version ("demo_facts@3"); the task definition is
+                 `training/demo/lm_eval_tasks`
+Published number none
+
+A fact is put as documents put it ("The home of Ada is"), so that it is knowledge that is measured and
+not how well questions are understood. A base model knows nearly all; what it knows less after alignment is the tax.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from training.demo.world import PUBLIC, VALUES, World
+from benchmarks.lm_eval.task_options import TaskOptions
+from benchmarks.lm_eval.task import LMEvalTask
+from harness.store.jsonl import write_atomically
+from harness.protocols import DataSource, NotAvailable
+from harness.records import Prompt
+from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from benchmarks.lm_eval.task_loading import LoadedTask
+
+__all__ = ["SENTENCES", "DemoFacts"]
+
+SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "home": ("{name} lives in {value}.", "The home of {name} is {value}."),
+        "pet": ("{name} has a {value}.", "The pet of {name} is a {value}."),
+        "colour": ("{name} likes {value}.", "The colour of {name} is {value}."),
+        "food": ("{name} eats {value}.", "The food of {name} is {value}."),
+        "work": ("{name} works as a {value}.", "The work of {name} is {value}."),
+        "password": ("{name} has the password {value}.", "The password of {name} is {value}."),
+    }
+)
+"""How documents put a fact; the value comes last."""
+_N_CHOICES = 4
+_READ: dict[Path, LoadedTask] = {}
+"""Tasks by the file of their documents. With a folder of one's own lm-eval reads its whole index, seconds each time."""
+_TASKS = Path(__file__).parent / "lm_eval_tasks"
+
+
+@dataclass(frozen=True)
+class DemoFacts(LMEvalTask):
+    """The task of lm-eval with the documents of a world, which are written into assay's cache."""
+
+    world: World = field(default_factory=lambda: World(0))
+
+    @classmethod
+    def of_version(cls, task: str | None) -> DemoFacts:
+        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
+        world = World.of_version(task)
+        path = Settings.from_env().cache_dir / "demo" / f"facts-{world.version}.jsonl"
+        return cls("demo_facts", TaskOptions(include_path=str(_TASKS), data=str(path)), world=world)
+
+    def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
+        """Write the documents, and have lm-eval read them, once in a process."""
+        from benchmarks.lm_eval.measure import prompts_of
+
+        path = Path(self.options.data or "")
+        if path not in _READ:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, documents(self.world))
+            super().prompts(data)
+            _READ[path] = self._loaded[0]
+        self._loaded[:] = [_READ[path]]
+        return prompts_of(_READ[path], self.name), []
+
+
+def documents(world: World) -> str:
+    """Write a world's documents as JSON lines: context, choices, number of the right one."""
+    rng = world.rng("multiple choice")
+    lines = []
+    for person in world.people:
+        if person.split != "held_out":
+            continue
+        for fact in PUBLIC:
+            answer = person.facts[fact]
+            others = rng.sample([value for value in VALUES[fact] if value != answer], _N_CHOICES - 1)
+            choices = rng.sample([answer, *others], _N_CHOICES)
+            for sentence in SENTENCES[fact]:
+                context = " " + sentence.format(name=person.name, value="").removesuffix(" .")
+                lines.append(json.dumps({"context": context, "choices": choices, "label": choices.index(answer)}))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,103 @@
+"""The gold judge: it knows the made-up world, so its verdicts are right by definition. ``--judge gold:world``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
+from training.demo.prompts import question_of
+from harness.errors import UsageError
+from harness.hashing import content_hash
+from harness.protocols import JudgeContext, JudgeTask
+from harness.records import Judgment, Preference, Rating, Verdict
+
+__all__ = ["GoldJudge"]
+
+_FORMS = ("rating", "alpaca_eval", "pairwise", "five_way")
+_DECISIVE = 4.0
+"""Points apart from which an answer is significantly better, in the five-way form."""
+_VERSION = 1
+
+
+class GoldJudge:
+    """Compares and rates answers to questions of the made-up world; a `harness.protocols.Judge`.
+
+    It answers in the forms the language-model judges have, so that nothing but the judge differs.
+
+    Parameters
+    ----------
+    context : JudgeContext
+        The spec; no data and no endpoint are needed.
+    """
+
+    def __init__(self, context: JudgeContext) -> None:
+        self._spec = context.spec
+
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+        return "gold"
+
+    def judge_id(self, form: str) -> str:
+        """Hash of form and criteria.
+
+        Raises
+        ------
+        UsageError
+            There is no such form here.
+        """
+        if form not in _FORMS:
+            raise UsageError(f"the gold judge has no form {form!r}", "one of " + ", ".join(_FORMS))
+        return content_hash("gold judge", form, CRITERIA, _DECISIVE, _VERSION)
+
+    def describe(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        return {"model": self._spec.model, "criteria": CRITERIA}
+
+    async def prepare(self) -> None:
+        """Nothing is loaded."""
+
+    async def judge(self, task: JudgeTask, *, fresh: bool = False) -> Judgment:
+        """Give a verdict.
+
+        Raises
+        ------
+        DataError
+            The prompt is not about the made-up world.
+        """
+        del fresh  # the verdict is computed anew each time
+        verdict, raw = _verdict(task)
+        return Judgment(
+            judge=self.name,
+            judge_id=self.judge_id(task.form),
+            benchmark=task.prompt.benchmark,
+            prompt_id=task.prompt.id,
+            response_ids=tuple(response.id for response in task.responses),
+            order=tuple(response.role for response in task.responses),
+            turn=task.turn,
+            game=task.game,
+            verdict=verdict,
+            raw=raw,
+            cost=0.0,
+        )
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _verdict(task: JudgeTask) -> tuple[Verdict, str]:
+    question = question_of(task.prompt, task.turn)
+    found = [assess(question, response.turns[task.turn - 1]) for response in task.responses]
+    raw = " | ".join(assessment.reason for assessment in found)
+    if task.form == "rating":
+        return Rating(value=found[0].rating, low=LOWEST, high=HIGHEST), raw
+    ahead = found[0].rating - found[1].rating
+    p_first = 1.0 if ahead > 0 else 0.0 if ahead < 0 else 0.5
+    return Preference(p_first=p_first, label=_label(ahead) if task.form == "five_way" else ""), raw
+
+
+def _label(ahead: float) -> str:
+    if ahead == 0.0:
+        return "A=B"
+    mark = ">>" if abs(ahead) >= _DECISIVE else ">"
+    return f"A{mark}B" if ahead > 0.0 else f"B{mark}A"

@@ -1,0 +1,55 @@
+"""demo_pairs: every held-out question, the answer compared with a fixed baseline's, in the form of AlpacaEval.
+
+Paper            none: the demo's own; the form is AlpacaEval's (Dubois et al., arXiv 2404.04475)
+Upstream         none: prompts and baseline follow from the seed in the version ("demo_pairs@3")
+Published number none
+Deviations       temperature 0.7, at most 40 tokens; no length control, whose difficulties of the prompts are published
+                 for AlpacaEval's own prompts only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.alpaca_eval.benchmark import AlpacaEval
+from training.demo.prompts import SAMPLED, baseline_answers, single_prompts
+from training.demo.world import World
+from harness.engines.base import Sampling
+from harness.run.figures import mean_row
+from harness.protocols import DataSource, NotAvailable
+from harness.records import Prompt, Response, Score, SummaryRow
+
+__all__ = ["DemoPairs"]
+
+
+@dataclass(frozen=True)
+class DemoPairs(AlpacaEval):
+    """Comparisons with the baseline in one order."""
+
+    name: str = "demo_pairs"
+    version: str = World(0).version
+    world: World = field(default_factory=lambda: World(0))
+
+    @classmethod
+    def of_version(cls, version: str | None) -> DemoPairs:
+        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
+        world = World.of_version(version)
+        return cls(version=world.version, world=world)
+
+    def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
+        """Make the prompts."""
+        return single_prompts(self.world, self.name), []
+
+    def sampling(self, prompt: Prompt) -> Sampling:
+        """Sampled, so that what the policy would say is measured, not only what is likeliest."""
+        return SAMPLED
+
+    def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
+        """Answers of the quality of the demonstrations."""
+        return baseline_answers(self.world, prompts)
+
+    def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
+        """Win rate and average length."""
+        items = {metric: self.items(metric, scores) for metric in ("win_rate", "avg_length")}
+        return [mean_row(self.name, metric, found) for metric, found in items.items() if found and found.scores]
