@@ -24,9 +24,10 @@ from typing import Any
 
 from engine_rival import MODELS, interleave, mixed_prompts, print_table, ratios, write_result
 
-from harness.store.align_directory import read_samples
-from harness.engines.base import Generation, GenerationRequest, Message
+from harness.engines.base import Generation, GenerationRequest
 from harness.engines.hf.engine import HFEngine
+from harness.messages import Message
+from harness.store.align_directory import read_samples
 from training.align.sampling import Drawing, draw, requests_for
 from training.data.records import PromptItem
 

@@ -26,13 +26,13 @@ from real_scores import DATA
 from report import write_result
 from scipy import stats
 
-from harness.stats.bradley_terry import bootstrap_bradley_terry
-from harness.stats.comparisons import compare
 from benchmarks.arena_hard.five_way import Battle, VerdictTable, bootstrap_win_rates, score_verdict, tabulate
 from benchmarks.arena_hard.published_arena import PINNED_BASELINE, published_v01, published_v2
-from harness.stats.rate_interval import RateSample, rate_interval
 from benchmarks.arena_hard.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import StyleCounts, style_differences
+from harness.stats.bradley_terry import bootstrap_bradley_terry
+from harness.stats.comparisons import compare
+from harness.stats.rate_interval import RateSample, rate_interval
 
 BASELINE = "claude-3.7-sonnet"
 OURS = "ours: cluster-robust, t on the logit scale"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from report import write_result
 
-from harness.run.import_results import Imported, write_import
 from harness.records import Judgment, Preference, Prompt, Response
+from harness.run.import_results import Imported, write_import
 
 JUDGMENT_TEXT = "Assistant A is more thorough, while assistant B stays closer to the question. " * 20
 

@@ -23,13 +23,12 @@ from real_scores import DATA, RatedAnswers, alpaca_models, alpaca_pairs, rated_a
 from report import write_result
 from scipy import stats
 
+from benchmarks.alpaca_eval.lc_bootstrap import LengthControlBootstrap, compare_length_controlled
+from benchmarks.alpaca_eval.lc_data import LengthControlData, read_gamed
 from harness.gate.evidence import PairedUnits
-from training.align.alpha import LoopGate
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, claims_of, fitted_test, paired_test
-from benchmarks.alpaca_eval.lc_bootstrap import LengthControlBootstrap, compare_length_controlled
-from benchmarks.alpaca_eval.lc_data import LengthControlData, read_gamed
 from harness.stats.confidence_sequence import (
     Scale,
     betting_log_capital,
@@ -37,6 +36,7 @@ from harness.stats.confidence_sequence import (
     empirical_bernstein_sequence,
 )
 from harness.stats.non_inferiority import corrected_p_values
+from training.align.alpha import LoopGate
 
 ALPHA = 0.05
 POLICY = make_policy({"rules": [{"improve": {"benchmark": "b", "metric": "m"}}], "alpha": ALPHA})

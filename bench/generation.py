@@ -29,8 +29,9 @@ from engine_rival import (
     write_result,
 )
 
-from harness.engines.base import GenerationRequest, Message, Sampling
+from harness.engines.base import GenerationRequest
 from harness.engines.hf.engine import HFEngine
+from harness.messages import Message, Sampling
 
 
 @dataclass(frozen=True)

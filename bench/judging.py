@@ -25,13 +25,13 @@ from urllib.parse import urlsplit
 
 from report import write_result
 
-from harness.endpoint.judgment_cache import JudgmentCache, cache_key
-from harness.endpoint.client import ChatClient, ChatReply, ChatRequest, EndpointOptions
 from harness.commands.output import settle_garbage
-from harness.engines.base import Message
-from harness.store.jsonl import JsonlAppender
+from harness.endpoint.client import ChatClient, ChatReply, ChatRequest, EndpointOptions
+from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.ledger import Ledger, Price, most_prompt_tokens
+from harness.messages import Message
 from harness.records import Judgment, Rating
+from harness.store.jsonl import JsonlAppender
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "Judge the answer and end with [[rating]]. " + "It is a long answer, of a few hundred words. " * 60

@@ -20,10 +20,10 @@ import numpy as np
 from real_scores import DATA
 from report import write_result
 
-from judges.study.study_figures import Sides
-from judges.study.reading import read_judges, read_votes
-from judges.study.verdicts import judge_pairs
 from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
+from judges.study.reading import read_judges, read_votes
+from judges.study.study_figures import Sides
+from judges.study.verdicts import judge_pairs
 
 TARGETS = ("gpt-4", "vicuna-13b-v1.2", "all pairs")
 LABELS = (30, 60, 120, 240)

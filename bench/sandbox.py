@@ -27,9 +27,9 @@ from typing import Any
 
 from report import write_result
 
-from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, human_eval_problem
 from benchmarks.sandbox import SandboxKind, available, run_many
 from benchmarks.sandbox.availability import candidates
+from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, human_eval_problem
 
 PROBLEMS = "mirror/github/openai/human-eval/6d43fb980f9fee3c892a914eda09951f772ad10d/data/HumanEval.jsonl.gz"
 SAMPLES = "academic/wizardcoder/humaneval.59.8.gen.zip"

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import Sampling
 from harness.errors import SpecError, UsageError
-from harness.run.figures import mean_row, missing_reason, prompt_score, select
 from harness.gate.head_to_head import head_to_head_shares
 from harness.gate.policy import HEAD_TO_HEAD
-from harness.run.plan import load_benchmark
+from harness.messages import Sampling
 from harness.protocols import Benchmark, DataSource, Items, JudgeTask, NotAvailable
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.run.figures import mean_row, missing_reason, prompt_score, select
+from harness.run.plan import load_benchmark
 from harness.store.run_directory import RunDirectory
 
 __all__ = ["HeadToHead"]

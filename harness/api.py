@@ -6,8 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from harness.run import compare as comparing, runner, score as scoring
 from harness.data.store import DataStore
+from harness.run import compare as comparing
+from harness.run import runner
+from harness.run import score as scoring
 from harness.settings import Settings
 from harness.spec import RunSpec
 

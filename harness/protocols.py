@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
-from harness.engines.base import Sampling
+from harness.messages import Sampling
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.spec import JudgeSpec
 
@@ -23,6 +23,7 @@ __all__ = [
     "JudgeTask",
     "MeasureContext",
     "NotAvailable",
+    "TrainingStage",
 ]
 
 
@@ -269,4 +270,28 @@ class Judge(Protocol):
 
     async def close(self) -> None:
         """Free what `prepare` took."""
+        ...
+
+
+class TrainingStage(Protocol):
+    """A way to train, registered under the entry point ``assay.stages``: `assay train NAME RECIPE --out DIR`."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it does, in half a sentence, for ``--help``."""
+        ...
+
+    @property
+    def recipe(self) -> type[Any]:
+        """The recipe class (`training.recipe.TrainingRecipe`)."""
+        ...
+
+    @property
+    def train(self) -> Callable[..., Any]:
+        """Train as ``train(recipe, out)`` says and return a `training.stage.StageResult`."""
         ...

@@ -23,6 +23,7 @@ _KINDS = {
     "engine": "assay.engines",
     "importer": "assay.importers",
     "suite": "assay.suites",
+    "training stage": "assay.stages",
 }
 
 

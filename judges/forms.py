@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from harness.endpoint.client import ChatReply, ChatRequest
-from harness.engines.base import Message
 from harness.errors import DataError
 from harness.hashing import content_hash
+from harness.messages import Message
 from harness.protocols import DataSource, JudgeTask
 from harness.records import Preference, Response, Verdict
 from judges.parsing import (

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness import registry
-from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest, EndpointOptions
-from harness.engines.base import Message
-from harness.hashing import content_hash
+from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.ledger import Ledger, Price, find_price, most_prompt_tokens
+from harness.hashing import content_hash
+from harness.messages import Message
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Unscored, UnscoredReason
 from judges.forms import ChatSettings, JudgeForm, Reading

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import registry
-from harness.engines.base import Fingerprint, Message
+from harness.engines.base import Fingerprint
 from harness.errors import UsageError
 from harness.hashing import content_hash
+from harness.messages import Message
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Response, Unscored, Verdict
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.engines.base import Message
 from harness.engines.rewards.preference_format import preference_context
 from harness.engines.rewards.scorers import PreferenceRequest
+from harness.messages import Message
 from harness.protocols import JudgeTask
 from judges.model_judges import Compared, ModelJudge, conversation, preferred, unread
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.constants import read_constant
-from harness.engines.base import Message
 from harness.errors import DataError, FileFormatError
 from harness.hashing import content_hash
-from harness.store.jsonl import read_jsonl
+from harness.messages import Message
 from harness.packages import package_file
 from harness.protocols import DataSource
 from harness.spec import read_yaml
+from harness.store.jsonl import read_jsonl
 
 __all__ = ["Template", "alpaca_eval_template", "arena_hard_v01", "arena_hard_v2", "fastchat_templates"]
 

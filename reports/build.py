@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.run.compare import Comparison, compare_runs
 from harness.errors import AssayError, FileFormatError
 from harness.gate.decide import Comparison as GateComparison
 from harness.gate.decide import decide
 from harness.gate.policy import Policy
+from harness.run.compare import Comparison, compare_runs
 from harness.store.provenance import package_versions
 from reports.blocks import Report, Section
 from reports.inputs import Inputs

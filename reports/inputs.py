@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.store.align_directory import AlignState, read_align
-from harness.run.compare import judge_ids, with_panels
 from harness.errors import FileFormatError, MissingDataError, UsageError
 from harness.gate.runs import StoredRun
-from harness.store.jsonl import read_json
 from harness.protocols import DataSource
 from harness.records import Score, SummaryRow
+from harness.run.compare import judge_ids, with_panels
 from harness.run.score import RunScores, stored_or_scored
+from harness.store.align_directory import AlignState, read_align
+from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory
 from harness.text_safety import visible
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
 from harness.errors import AssayError, FileFormatError
-from harness.store.jsonl import read_jsonl
 from harness.stats.length_correlation import PromptCorrelations, correlations_within_prompts
+from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
+from harness.store.jsonl import read_jsonl
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table
 from reports.charts import Heatmap, Panels, XYChart
 from reports.histograms import edges_of, histogram

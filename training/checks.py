@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import Message
 from harness.errors import DataError, ModelError, NoChatTemplateError, SpecError
+from harness.messages import Message
 from training.encode import IGNORED, Encoder
 from training.models import load_tokenizer
 from training.recipe import TrainingRecipe

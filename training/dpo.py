@@ -42,10 +42,10 @@ from training.models import (
 )
 from training.recipe import TrainingRecipe
 from training.sft import as_dataset
-from training.stage import StageResult
+from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["DPORecipe", "train"]
+__all__ = ["STAGE", "DPORecipe", "train"]
 
 _SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 _DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
@@ -268,3 +268,6 @@ def encode_pairs(
         report.n_tokens += 2 * len(prompt) + len(chosen) + len(rejected)
         rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
     return rows, report
+
+
+STAGE = StageEntry("dpo", "optimise a policy on preference pairs against a fixed reference", DPORecipe, train)

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.engines.base import Message
 from harness.errors import DataError, ModelError
+from harness.messages import Message
 
 __all__ = ["IGNORED", "EncodedConversation", "EncodedPair", "Encoder", "has_generation_marks"]
 

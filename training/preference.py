@@ -4,8 +4,8 @@
     result = train(recipe, Path("runs/preference"), data=pairs, held_out=more_pairs)
     result.held_out["accuracy"]["value"]       # both orders asked, p_A / (p_A + p_B) averaged
 
-The text is `harness.engines.rewards.preference_format`'s, the same that inference reads. Which answer is shown first is drawn
-for every pair with the recipe's seed. Loss is taken on the one token that says A or B, and on nothing else.
+The text is `harness.engines.rewards.preference_format`'s, the same that inference reads. Which answer is shown first
+is drawn for every pair with the recipe's seed. Loss is taken on the one token that says A or B, and on nothing else.
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1: one epoch, 5e-6, cosine, warm-up 0.03,
                  batch 128, blocks of 3072 tokens
@@ -23,9 +23,9 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit
 
-from harness.engines.base import Message
 from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.errors import ModelError
+from harness.messages import Message
 from training.checks import (
     ItemReport,
     check_packing,
@@ -40,10 +40,10 @@ from training.models import add_pad_row, load_causal, lora_config, require_extra
 from training.recipe import TrainingRecipe
 from training.scoring import accuracy, batches, padded
 from training.sft import as_dataset, largest_batch
-from training.stage import StageResult
+from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["PreferenceRecipe", "Question", "train"]
+__all__ = ["STAGE", "PreferenceRecipe", "Question", "train"]
 
 _CONSTANT = 1e-6
 """Spread of log odds (largest minus smallest) below which a model says the same of everything."""
@@ -249,3 +249,8 @@ def log_odds(trainer: Any, questions: Sequence[Question], batch: int) -> list[fl
                 a, b = logits[row, len(question.ids) - 1, list(question.labels)].float()
                 found.append(float(a - b))
     return found
+
+
+STAGE = StageEntry(
+    "preference", "train a pairwise preference model (A or B) on preference pairs", PreferenceRecipe, train
+)

@@ -37,10 +37,10 @@ from training.models import add_pad_row, load_scalar, lora_config, require_extra
 from training.recipe import TrainingRecipe
 from training.scoring import accuracy, batches, padded
 from training.sft import as_dataset
-from training.stage import StageResult
+from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["RewardRecipe", "train"]
+__all__ = ["STAGE", "RewardRecipe", "train"]
 
 _CONSTANT = 1e-6
 """Spread of rewards (largest minus smallest) below which a model says the same of everything."""
@@ -188,3 +188,6 @@ def rewards(trainer: Any, rows: Sequence[dict[str, Any]], batch: int) -> tuple[l
                     logits = model(**inputs, use_cache=False).logits
                 found[side] += [float(x) for x in logits.float().squeeze(-1).cpu()]
     return found[0], found[1]
+
+
+STAGE = StageEntry("reward", "train a Bradley-Terry reward model on preference pairs", RewardRecipe, train)

@@ -34,10 +34,10 @@ from training.inputs import Data, conversation_inputs
 from training.loop import Prepared, Stage, run_stage
 from training.models import add_pad_row, load_causal, lora_config, require_extra
 from training.recipe import TrainingRecipe
-from training.stage import StageResult
+from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["SFTRecipe", "train"]
+__all__ = ["STAGE", "SFTRecipe", "train"]
 
 
 class SFTRecipe(TrainingRecipe):
@@ -150,3 +150,6 @@ def as_dataset(rows: Sequence[dict[str, Any]]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(list(rows)) if rows else None
+
+
+STAGE = StageEntry("sft", "fine-tune on conversations", SFTRecipe, train)

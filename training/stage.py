@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,11 +27,33 @@ from typing import Any, Self
 
 from harness.engines.weights_hash import weights_hash
 from harness.errors import RunConflictError
+from harness.spec import differing_fields
 from harness.store.jsonl import read_json, write_atomically
 from harness.store.locking import take_lock
-from harness.spec import differing_fields
 
-__all__ = ["StageDirectory", "StageResult", "read_stage"]
+__all__ = ["StageDirectory", "StageEntry", "StageResult", "read_stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntry:
+    """A kind of stage as the entry point ``assay.stages`` hands it on (`harness.protocols.TrainingStage`).
+
+    Parameters
+    ----------
+    name : str
+        Name on the command line and in stage.json.
+    summary : str
+        What it does, in half a sentence.
+    recipe : type
+        Its recipe class.
+    train : callable
+        ``train(recipe, out)`` returns a :class:`StageResult`.
+    """
+
+    name: str
+    summary: str
+    recipe: type[Any]
+    train: Callable[..., StageResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import AssayError, StatisticsError
-from harness.run.figures import guarded_row, reason_row, select
-from harness.protocols import DataSource
-from harness.records import Score, SummaryRow
 from benchmarks.alpaca_eval.lc import (
     GamedBaseline,
     LengthControlData,
@@ -27,6 +23,10 @@ from benchmarks.alpaca_eval.lc_bootstrap import (
     bootstrap_length_controlled,
     compare_length_controlled,
 )
+from harness.errors import AssayError, StatisticsError
+from harness.protocols import DataSource
+from harness.records import Score, SummaryRow
+from harness.run.figures import guarded_row, reason_row, select
 from harness.stats.estimate import Estimate
 
 __all__ = ["LENGTH_CONTROLLED", "Upstream", "compare_fitted", "length_controlled_rows", "published_rows"]

@@ -12,8 +12,8 @@ from typing import Any
 from benchmarks.alpaca_eval.benchmark import AlpacaEval, instruction_key
 from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
 from harness.hashing import content_hash
-from harness.run.import_results import Imported, absent_response_id, choose_one
 from harness.records import Judgment, Preference, Prompt, Response, Unscored, Verdict
+from harness.run.import_results import Imported, absent_response_id, choose_one
 
 __all__ = ["AlpacaEvalImporter"]
 

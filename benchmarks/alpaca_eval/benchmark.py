@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.alpaca_eval.alpaca_figures import Upstream, compare_fitted, length_controlled_rows, published_rows
-from harness.engines.base import Sampling
 from harness.errors import FileFormatError, UsageError
-from harness.run.figures import mean_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
 from harness.hashing import content_hash
-from harness.store.jsonl import read_json
+from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
+from harness.run.figures import mean_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
 from harness.stats.estimate import Estimate
+from harness.store.jsonl import read_json
 
 __all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key", "share_for_candidate"]
 

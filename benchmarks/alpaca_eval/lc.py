@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import StatisticsError
 from benchmarks.alpaca_eval.lc_bootstrap import (
     LengthControlBootstrap,
     LengthControlDraws,
@@ -33,8 +32,9 @@ from benchmarks.alpaca_eval.lc_data import (
     read_gamed,
 )
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
-from harness.stats.estimate import Estimate
 from benchmarks.alpaca_eval.logistic import Array, logistic
+from harness.errors import StatisticsError
+from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
 __all__ = [

@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from harness.errors import StatisticsError
 from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec
 from benchmarks.alpaca_eval.lc_fit import Fits, LengthControlEstimator, Resamples, gather
-from harness.stats.estimate import Estimate
 from benchmarks.alpaca_eval.logistic import Array, logistic
+from harness.errors import StatisticsError
+from harness.stats.estimate import Estimate
 
 __all__ = [
     "LengthControlBootstrap",

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.errors import FileFormatError, StatisticsError
 from benchmarks.alpaca_eval.logistic import Array
+from harness.errors import FileFormatError, StatisticsError
 
 __all__ = [
     "GamedBaseline",

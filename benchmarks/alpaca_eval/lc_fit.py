@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import StatisticsError
 from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec, refuse_unusable
 from benchmarks.alpaca_eval.lc_liblinear import liblinear_l1_logistic
 from benchmarks.alpaca_eval.logistic import Array, Rows, l1_logistic_path, logistic
+from harness.errors import StatisticsError
 
 __all__ = ["Fits", "LengthControlEstimator", "Resamples", "gather"]
 

@@ -3,8 +3,8 @@
 The published length-controlled win rates come from scikit-learn's "liblinear" solver at its default tolerance. That
 stops before the minimum: on real models the win rate is up to 0.012 points off it, and where exactly depends on the
 order in which coefficients are visited. A published figure is reproduced only by stopping at the same place, so this
-module runs the same algorithm with the same random order on one problem. `benchmarks.alpaca_eval.logistic` solves to the
-minimum.
+module runs the same algorithm with the same random order on one problem. `benchmarks.alpaca_eval.logistic` solves
+to the minimum.
 
 References
 ----------
@@ -21,8 +21,8 @@ from functools import cache
 
 import numpy as np
 
-from harness.errors import StatisticsError
 from benchmarks.alpaca_eval.logistic import Array
+from harness.errors import StatisticsError
 
 __all__ = ["liblinear_l1_logistic"]
 

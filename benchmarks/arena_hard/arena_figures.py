@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.run.figures import guarded_row, mean_row, reason_row, select
-from harness.protocols import Items
-from harness.records import Score, SummaryRow
-from harness.stats.estimate import Estimate
 from benchmarks.arena_hard.five_way import VerdictTable, win_rate
-from harness.stats.length_control import PairScores, length_controlled_pairs
 from benchmarks.arena_hard.published_arena import PublishedInterval, published_v01, published_v2
 from benchmarks.arena_hard.style import StyleControl, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import StyleCounts, Version
+from harness.protocols import Items
+from harness.records import Score, SummaryRow
+from harness.run.figures import guarded_row, mean_row, reason_row, select
+from harness.stats.estimate import Estimate
+from harness.stats.length_control import PairScores, length_controlled_pairs
 
 __all__ = ["STYLE_METRICS", "arena_rows"]
 

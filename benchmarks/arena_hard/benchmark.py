@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arena_hard.arena_figures import STYLE_METRICS, arena_rows
-from harness.engines.base import Sampling
-from harness.errors import FileFormatError, MissingDataError, UnknownNameError
-from harness.run.figures import missing_reason, prompt_score, reason_row, select, unscored_reason, verdict_of
-from harness.store.jsonl import read_jsonl
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
-from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.style_features import Version
+from harness.errors import FileFormatError, MissingDataError, UnknownNameError
+from harness.messages import Sampling
+from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
+from harness.run.figures import missing_reason, prompt_score, reason_row, select, unscored_reason, verdict_of
+from harness.store.jsonl import read_jsonl
 
 __all__ = ["DECISIVE_WEIGHT", "ArenaHard", "answer_text", "question_text"]
 

@@ -8,9 +8,9 @@ versions:
 - v2 (commit 196f6b8, ``show_result.py``, ``utils/math_utils.py``) fits without a penalty. It stops its optimiser after
   50 damped steps, close to the optimum; here the optimum is reached.
 
-How each normalises a difference is in :mod:`benchmarks.arena_hard.style_features`. Both subtract the *mean* difference, so
-their controlled win rate is that of a model whose style differs from the baseline's as much as the leaderboard's
-average model's does. Alone on the board, a model is its own average and the control does next to nothing.
+How each normalises a difference is in :mod:`benchmarks.arena_hard.style_features`. Both subtract the *mean*
+difference, so their controlled win rate is that of a model whose style differs from the baseline's as much as the
+leaderboard's average model's does. Alone on the board, a model is its own average and the control does next to nothing.
 ``reference="equal"``, the default here, asks what is meant: the win rate if both answers had the same style.
 ``reference="mean"`` is upstream's.
 
@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.errors import StatisticsError
-from harness.stats.estimate import Estimate
 from benchmarks.arena_hard.five_way import VerdictTable
-from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 from benchmarks.arena_hard.style_features import FEATURES, StyleCounts, Version, refuse_missing_style, style_differences
 from benchmarks.arena_hard.style_fit import StyleFit, StyleProblem, fit_style, prompt_influence
+from harness.errors import StatisticsError
+from harness.stats.estimate import Estimate
+from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
 __all__ = [
     "StyleControl",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.engines.base import Sampling
+from harness.messages import Sampling
 from harness.protocols import DataSource, JudgeTask
 from harness.records import Prompt, Response
 

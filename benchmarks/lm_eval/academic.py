@@ -8,8 +8,8 @@ say which of TruthfulQA's two scores it lists: both are here.
 
 from __future__ import annotations
 
-from benchmarks.lm_eval.task_options import TaskOptions
 from benchmarks.lm_eval.task import LMEvalTask
+from benchmarks.lm_eval.task_options import TaskOptions
 from harness.errors import UsageError
 from harness.spec import BenchmarkSpec
 

@@ -16,9 +16,10 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from benchmarks.lm_eval.requests import Answer, Ask, Asker, GenerationAsk, ScoringAsk, refuse_unknown_settings
-from harness.engines.base import Engine, Message
+from harness.engines.base import Engine
 from harness.engines.hf.boundary import encode_text, prefix_token_id
 from harness.errors import ModelError, NoChatTemplateError, UsageError
+from harness.messages import Message
 
 __all__ = ["EngineLM"]
 

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.lm_eval.pass_at_k import pass_at_k_of_problem
+from benchmarks.sandbox import Limits, Outcome, Program, run_many
 from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, human_eval_problem, mbpp_problem
 from harness.errors import AssayError, FileFormatError
 from harness.hashing import content_hash
-from benchmarks.sandbox import Limits, Outcome, Program, run_many
-from benchmarks.lm_eval.pass_at_k import pass_at_k_of_problem
 
 __all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "replaced_code_eval"]
 

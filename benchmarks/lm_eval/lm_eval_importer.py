@@ -12,9 +12,9 @@ from benchmarks.importing.fields import Row, read_rows
 from benchmarks.lm_eval.task_records import VALUES, document_key, document_text, metric_name, version_of
 from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash
+from harness.records import Prompt, Response, SummaryRow
 from harness.run.import_results import Imported, choose_one
 from harness.store.jsonl import read_json
-from harness.records import Prompt, Response, SummaryRow
 
 __all__ = ["LMEvalImporter"]
 

@@ -22,12 +22,12 @@ from benchmarks.lm_eval.code_eval import CODE_EVAL, NotMeasuredError
 from benchmarks.lm_eval.task_loading import LoadedTask, missing_package
 from benchmarks.lm_eval.task_options import TaskOptions
 from benchmarks.lm_eval.task_records import VALUES, document_key, document_text, metric_name
+from benchmarks.sandbox import NotAvailable, available
 from harness.engines.base import Engine
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.protocols import MeasureContext
 from harness.records import Prompt, Response
-from benchmarks.sandbox import NotAvailable, available
 
 from benchmarks.lm_eval.requests import Answer, Ask  # isort: skip
 

@@ -1,8 +1,8 @@
 """Requests of lm-eval tasks to an engine: cut to length as lm-eval does, asked all at once, kept as they are answered.
 
-The prompt/continuation boundary is `harness.engines.hf.boundary`; lengths are lm-eval's (``HFLM``, 0.4.13): a continuation
-is scored after the last ``max_length + 1 - n`` tokens of its context, a generation follows the last ``max_length -
-max_gen_toks``. Where nothing would be left of the prompt, which lm-eval refuses, half the context is left to it, and
+The prompt/continuation boundary is `harness.engines.hf.boundary`; lengths are lm-eval's (``HFLM``, 0.4.13): a
+continuation is scored after the last ``max_length + 1 - n`` tokens of its context, a generation follows the last
+``max_length - max_gen_toks``. Where nothing would be left of the prompt, which lm-eval refuses, half the context is left to it, and
 what was cut is recorded.
 """
 
@@ -13,16 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import (
-    Engine,
-    GenerationRequest,
-    LogLikelihoodRequest,
-    Message,
-    Sampling,
-)
+from harness.engines.base import Engine, GenerationRequest, LogLikelihoodRequest
 from harness.engines.hf.boundary import BoundaryError, encode_requests, encode_text
 from harness.errors import UsageError
 from harness.hashing import content_hash
+from harness.messages import Message, Sampling
 from harness.store.jsonl import JsonlAppender, read_jsonl
 
 __all__ = ["Answer", "Ask", "Asker", "GenerationAsk", "ScoringAsk"]

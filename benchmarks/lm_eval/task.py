@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.lm_eval.task_figures import metric_items, scores_of, summary_rows
 from benchmarks.lm_eval.task_options import TaskOptions
-from harness.engines.base import Sampling
 from harness.errors import UsageError
+from harness.messages import Sampling
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.spec import validated
@@ -78,8 +78,8 @@ class LMEvalTask(ImportedOnly):
         UsageError
             It needs a package that is not installed, or cannot be measured here.
         """
-        from benchmarks.lm_eval.task_loading import load_task
         from benchmarks.lm_eval.measure import prompts_of
+        from benchmarks.lm_eval.task_loading import load_task
 
         loaded = load_task(self.name, self.options, data)
         self._loaded[:] = [loaded]

@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.lm_eval.task_records import VALUES
 from harness.errors import AssayError
-from harness.run.figures import guarded_row, mean_row, missing_reason, prompt_score, reason_row, select
 from harness.protocols import Items
 from harness.records import Prompt, Response, Score, SummaryRow
+from harness.run.figures import guarded_row, mean_row, missing_reason, prompt_score, reason_row, select
 from harness.stats.calibration import Reliability, reliability
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean

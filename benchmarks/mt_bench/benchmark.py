@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.engines.base import Sampling
 from harness.errors import AssayError, FileFormatError, UsageError
+from harness.messages import Sampling
+from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow, Unscored
 from harness.run.figures import (
     estimate_row,
     mean_row,
@@ -28,10 +30,8 @@ from harness.run.figures import (
     unscored_reason,
     verdict_of,
 )
-from harness.store.jsonl import read_jsonl
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
-from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow, Unscored
 from harness.stats.length_control_ratings import RatingPanel, length_controlled_panel
+from harness.store.jsonl import read_jsonl
 
 __all__ = ["MTBench"]
 

@@ -9,8 +9,8 @@ from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique
 from benchmarks.mt_bench.benchmark import MTBench
 from harness.errors import UsageError
 from harness.hashing import content_hash
-from harness.run.import_results import Imported, absent_response_id, choose_one
 from harness.records import Judgment, Prompt, Rating, Response, Unscored, Verdict
+from harness.run.import_results import Imported, absent_response_id, choose_one
 
 __all__ = ["MTBenchImporter"]
 

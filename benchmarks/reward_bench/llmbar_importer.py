@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.version_1 import RewardBench
 from benchmarks.reward_bench.subsets import read_llmbar
+from benchmarks.reward_bench.version_1 import RewardBench
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
-from harness.run.import_results import Imported
-from harness.store.jsonl import read_json
 from harness.records import Prompt, Response, SummaryRow
+from harness.run.import_results import Imported
 from harness.stats.mean import cluster_mean
+from harness.store.jsonl import read_json
 
 __all__ = ["LLMBarImporter"]
 

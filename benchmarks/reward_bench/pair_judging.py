@@ -19,13 +19,14 @@ from typing import Any, Literal
 from benchmarks.reward_bench.subsets import answers_of, conversation
 from harness import registry
 from harness.endpoint.exchange import ChatReply, ChatRequest
-from harness.engines.base import Engine, Generation, GenerationRequest, Message, Sampling
+from harness.engines.base import Engine, Generation, GenerationRequest
 from harness.engines.rewards.scorers import PreferenceEngine, PreferenceRequest, RewardEngine, RewardRequest
 from harness.errors import UsageError
-from harness.run.figures import unscored_reason
 from harness.hashing import content_hash
+from harness.messages import Message, Sampling
 from harness.protocols import DataSource, JudgeTask, MeasureContext
 from harness.records import Preference, Prompt, Rating, Response, Unscored
+from harness.run.figures import unscored_reason
 
 __all__ = ["Judging", "Orders", "measured"]
 

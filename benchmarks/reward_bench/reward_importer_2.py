@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.version_2 import RewardBench2
+from benchmarks.reward_bench.section_scores import overall_score
 from benchmarks.reward_bench.subsets import SUBSETS_V2
+from benchmarks.reward_bench.version_2 import RewardBench2
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
-from harness.run.import_results import Imported
 from harness.records import Prompt, Response, SummaryRow
-from benchmarks.reward_bench.section_scores import overall_score
+from harness.run.import_results import Imported
 
 __all__ = ["read_version_2"]
 

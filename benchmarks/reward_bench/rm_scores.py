@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.run.figures import guarded_row, missing_reason, prompt_score, select
 from harness.records import Prompt, Response, Score, SummaryRow
+from harness.run.figures import guarded_row, missing_reason, prompt_score, select
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import Message
+from benchmarks.reward_bench.section_scores import SECTIONS_V1
 from harness.errors import DataError, FileFormatError, MissingDataError
 from harness.hashing import file_sha256
-from harness.store.jsonl import read_json, read_jsonl
+from harness.messages import Message
 from harness.protocols import DataSource
 from harness.records import Prompt
-from benchmarks.reward_bench.section_scores import SECTIONS_V1
+from harness.store.jsonl import read_json, read_jsonl
 
 __all__ = ["PRIOR_SETS", "SUBSETS_V2", "Source", "answers_of", "conversation", "read_items", "read_llmbar"]
 

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.subsets import PRIOR_SETS, Source, read_items
 from benchmarks.reward_bench.pair_judging import Judging, measured
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
 from benchmarks.reward_bench.rm_scores import TIED, check_rows, judge_problems, measured_scores
+from benchmarks.reward_bench.section_scores import SECTIONS_V1, Outcomes, section_estimate, subset_weights
+from benchmarks.reward_bench.subsets import PRIOR_SETS, Source, read_items
 from harness.errors import StatisticsError, UnknownNameError
-from harness.run.figures import guarded_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
+from harness.run.figures import guarded_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
 from harness.stats.estimate import Estimate
-from benchmarks.reward_bench.section_scores import SECTIONS_V1, Outcomes, section_estimate, subset_weights
 
 __all__ = ["RewardBench"]
 

@@ -24,16 +24,16 @@ from typing import Any, Self
 from scipy import stats
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.subsets import SUBSETS_V2, Source, read_items
 from benchmarks.reward_bench.pair_judging import Judging, measured
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
 from benchmarks.reward_bench.rm_scores import check_rows, judge_problems, measured_scores
+from benchmarks.reward_bench.section_scores import SECTIONS_V2, ties_score
+from benchmarks.reward_bench.subsets import SUBSETS_V2, Source, read_items
 from harness.errors import AssayError, StatisticsError, UnknownNameError
-from harness.run.figures import guarded_row, mean_row, prompt_score, reason_row, select
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.run.figures import guarded_row, mean_row, prompt_score, reason_row, select
 from harness.stats.estimate import Estimate
-from benchmarks.reward_bench.section_scores import SECTIONS_V2, ties_score
 
 __all__ = ["RewardBench2"]
 

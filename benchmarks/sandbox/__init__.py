@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from benchmarks.sandbox.availability import available
+from benchmarks.sandbox.host import execute, execute_many
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import NotAvailable, Outcome, Program, SandboxKind, Status
-from benchmarks.sandbox.host import execute, execute_many
 
 __all__ = [
     "Limits",

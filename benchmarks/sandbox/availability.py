@@ -7,9 +7,9 @@ import os
 import shutil
 import sys
 
+from benchmarks.sandbox.host import execute
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import NotAvailable, Program, SandboxKind
-from benchmarks.sandbox.host import execute
 
 __all__ = ["available", "candidates"]
 

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import FileFormatError
 from benchmarks.sandbox import Limits, Outcome, Program
+from harness.errors import FileFormatError
 
 __all__ = [
     "HUMAN_EVAL_LIMITS",

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from harness.errors import UsageError
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import Outcome, Program, SandboxKind
 from benchmarks.sandbox.worker import Sandbox
+from harness.errors import UsageError
 
 __all__ = ["execute", "execute_many"]
 

@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     import sys
     import time
-    from importlib import import_module
 
     from harness.commands.output import data_store, plain, print_json
     from harness.errors import UsageError
     from harness.settings import Settings
+    from training.align import loop
+    from training.align.recipe import load_align_recipe
 
-    loop = import_module("training.align.loop")
-    recipe = import_module("training.align.recipe").load_align_recipe(arguments.recipe, arguments.overrides)
+    recipe = load_align_recipe(arguments.recipe, arguments.overrides)
     data_dir = arguments.data_dir or Settings.from_env().data_dir
     if arguments.out is None and not arguments.check:
         raise UsageError("--out is wanted", "a directory")

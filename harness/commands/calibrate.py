@@ -86,9 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.calibrate_text import print_study
     from harness.commands.output import print_json
-    from judges.study.study_figures import StudySpec
     from judges.study.reading import read_judges, read_votes
     from judges.study.study import judge_study
+    from judges.study.study_figures import StudySpec
     from judges.study.texts import read_texts
 
     _check(arguments)

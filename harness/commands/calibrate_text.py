@@ -7,12 +7,12 @@ from collections import defaultdict
 from typing import Any
 
 from harness.commands.output import plain, print_table
-from judges.study.battery import AgreementCell, Coefficients
-from judges.study.study_figures import NotMeasured
-from judges.study.price import Contender
-from judges.study.study import JudgeReport, JudgeStudy
 from harness.stats.calibration import Reliability
 from harness.stats.estimate import Estimate
+from judges.study.battery import AgreementCell, Coefficients
+from judges.study.price import Contender
+from judges.study.study import JudgeReport, JudgeStudy
+from judges.study.study_figures import NotMeasured
 
 __all__ = ["print_study"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import print_json
+    from training.demo.run import run_demo
 
     def say(line: str) -> None:
         sys.stderr.write(line + "\n")
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"demo-{arguments.seed}"
     # trainers print; stdout is for what was asked for
     with contextlib.redirect_stdout(sys.stderr):
-        outcome = import_module("training.demo.run").run_demo(out, arguments.seed, arguments.size, say)
+        outcome = run_demo(out, arguments.seed, arguments.size, say)
     if arguments.json:
         print_json(outcome.as_json())
     else:
@@ -65,18 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print(outcome: Any) -> None:
     from harness.commands.output import plain, print_table
+    from training.demo.table import COLUMNS
 
-    columns: dict[str, str] = import_module("training.demo.table").COLUMNS
     rows = [
-        [row.name, row.parent or "-", row.gate or "-", *(_short(row.figures[key]) for key in columns)]
+        [row.name, row.parent or "-", row.gate or "-", *(_short(row.figures[key]) for key in COLUMNS)]
         for row in outcome.rows
     ]
     title = "Figures, and half the width of their 95 % intervals (demo.json has the intervals)"
-    print_table(["checkpoint", "from", "gate", *columns.values()], rows, title)
+    print_table(["checkpoint", "from", "gate", *COLUMNS.values()], rows, title)
     missing = {
         f"{title} of {row.name}: {row.figures[key].reason}"
         for row in outcome.rows
-        for key, title in columns.items()
+        for key, title in COLUMNS.items()
         if row.figures[key].reason
     }
     lines = [f"not measured: {reason}" for reason in sorted(missing)]

@@ -32,9 +32,9 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     from harness.commands.output import data_store, print_json, print_table
+    from harness.protocols import JudgeContext
     from harness.run.estimate import estimate_run
     from harness.run.plan import load_judge, make_plan
-    from harness.protocols import JudgeContext
 
     spec = spec_from(arguments)
     data = data_store(arguments.data_dir)

@@ -41,7 +41,6 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     import sys
-    from importlib import import_module
 
     from harness.commands.output import data_store, plain
     from harness.errors import StoreError, UsageError
@@ -56,17 +55,21 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         match arguments.format:
             case "parquet":
-                module = import_module("reports.exports.parquet")
-                written = module.write_parquet(directories[0], scores[0], arguments.out)
+                from reports.exports.parquet import write_parquet
+
+                written = write_parquet(directories[0], scores[0], arguments.out)
             case "inspect":
-                module = import_module("reports.exports.inspect_log")
-                written = module.write_inspect_logs(directories[0], scores[0], arguments.out)
+                from reports.exports.inspect_log import write_inspect_logs
+
+                written = write_inspect_logs(directories[0], scores[0], arguments.out)
             case "lm_eval":
-                module = import_module("reports.exports.lm_eval_results")
-                written = module.write_lm_eval_results(directories[0], scores[0], arguments.out)
+                from reports.exports.lm_eval_results import write_lm_eval_results
+
+                written = write_lm_eval_results(directories[0], scores[0], arguments.out)
             case _:
-                module = import_module("reports.exports.model_card")
-                written = [module.write_model_card(scores, arguments.out)]
+                from reports.exports.model_card import write_model_card
+
+                written = [write_model_card(scores, arguments.out)]
     except OSError as error:
         raise StoreError(
             f"cannot write {arguments.out}: {error.strerror or error}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.run.compare import judge_ids, metric_unit_values, with_panels
     from harness.run.score import stored_or_scored
     from harness.store.run_directory import RunDirectory
+    from reports import leaderboard, tables
 
-    leaderboard = import_module("reports.leaderboard")
-    tables = import_module("reports.tables")
     data = data_store(arguments.data_dir)
     directories = [RunDirectory(path) for path in arguments.runs]
     board = leaderboard.build_leaderboard(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.is_dir():
         raise UsageError(f"--out {arguments.out} is a directory", "a file, for example report.html")
     if arguments.figures is not None:
-        import_module("reports.pictures").require_matplotlib()
+        from reports.pictures import require_matplotlib
+
+        require_matplotlib()
     with make_progress() as progress:
         written = _make(arguments, progress)
     for path in written[:3]:
@@ -84,28 +85,32 @@ def run(arguments: argparse.Namespace) -> int:
 def _make(arguments: argparse.Namespace, progress: Progress) -> list[Path]:
     """Read, build and write; what was written."""
     from harness.commands.output import data_store
-
-    inputs_module, build = import_module("reports.inputs"), import_module("reports.build")
+    from reports.build import ReportOptions, build_report
+    from reports.inputs import open_inputs
+    from reports.markdown import to_markdown
+    from reports.page import to_html
+    from reports.samples import SampleLimits
 
     def opened() -> None:
         progress.start("reading", 1)
         progress.advance("reading")
 
-    inputs = inputs_module.open_inputs(arguments.inputs, data_store(arguments.data_dir), opened)
-    options = build.ReportOptions(
+    inputs = open_inputs(arguments.inputs, data_store(arguments.data_dir), opened)
+    options = ReportOptions(
         title=arguments.title,
         policy=_policy(arguments, len(inputs.runs)),
         decisions=[_decision(path) for path in arguments.gate],
-        limits=import_module("reports.samples").SampleLimits(n_rows=arguments.max_samples),
+        limits=SampleLimits(n_rows=arguments.max_samples),
     )
-    report = build.build_report(inputs, options)
-    written = [_write(arguments.out, import_module("reports.page").to_html(report))]
+    report = build_report(inputs, options)
+    written = [_write(arguments.out, to_html(report))]
     if arguments.summary is not None:
-        written.append(_write(arguments.summary, import_module("reports.markdown").to_markdown(report)))
+        written.append(_write(arguments.summary, to_markdown(report)))
     if arguments.figures is not None:
         progress.start("figures", len(report.figures))
-        pictures = import_module("reports.pictures")
-        written += pictures.write_figures(report, arguments.figures, lambda: progress.advance("figures"))
+        from reports.pictures import write_figures
+
+        written += write_figures(report, arguments.figures, lambda: progress.advance("figures"))
     return written
 
 

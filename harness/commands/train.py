@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.protocols import TrainingStage
 
 __all__ = ["add_parser", "run"]
-
-_STAGES = {
-    "sft": "fine-tune on conversations",
-    "reward": "train a Bradley-Terry reward model on preference pairs",
-    "preference": "train a pairwise preference model (A or B) on preference pairs",
-    "dpo": "optimise a policy on preference pairs against a fixed reference",
-}
-_RECIPES = {"sft": "SFTRecipe", "reward": "RewardRecipe", "preference": "PreferenceRecipe", "dpo": "DPORecipe"}
 
 _EPILOG = """\
 examples:
@@ -32,31 +26,35 @@ model, DIR/stage.json what came of it. docs/training.md has the fields of recipe
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
+    from harness import registry
+    from harness.commands import train_data
+
+    stages = registry.names("training stage")
     parser = subparsers.add_parser(
         "train",
-        help="one training stage: sft, reward, preference, dpo; recipes; data",
+        help=f"one training stage: {', '.join(stages)}; recipes; data",
         description="Train one stage as a recipe says, in a directory that can be gone on with.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(dest="action", metavar="sft|reward|preference|dpo|recipes|data", required=True)
-    for stage, text in _STAGES.items():
-        _add_stage(actions, stage, text)
+    actions = parser.add_subparsers(dest="action", metavar="|".join([*stages, "recipes", "data"]), required=True)
+    for name in stages:
+        _add_stage(actions, registry.load("training stage", name))
     recipes = actions.add_parser("recipes", help="list the recipes that come with assay", description="List recipes.")
     shown = recipes.add_mutually_exclusive_group()
     shown.add_argument("--show", metavar="NAME", help="print one recipe")
     shown.add_argument("--config", metavar="NAME", help="print the path of an accelerate configuration")
     recipes.add_argument("--json", action="store_true", help="print JSON on stdout")
     data = actions.add_parser("data", help="look at training data: statistics, filters, mixes, overlap")
-    import_module("harness.commands.train_data").add_arguments(data)
+    train_data.add_arguments(data)
     parser.set_defaults(run=run)
 
 
-def _add_stage(actions: Any, stage: str, text: str) -> None:
+def _add_stage(actions: Any, stage: TrainingStage) -> None:
     parser = actions.add_parser(
-        stage,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
+        stage.name,
+        help=stage.summary,
+        description=stage.summary[0].upper() + stage.summary[1:] + ".",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,14 +69,19 @@ def _add_stage(actions: Any, stage: str, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
     if arguments.action == "data":
-        return int(import_module("harness.commands.train_data").run(arguments))
+        from harness.commands import train_data
+
+        return int(train_data.run(arguments))
     if arguments.action == "recipes":
         return _recipes(arguments)
-    module = import_module(f"training.{arguments.action}")
-    kind = getattr(module, _RECIPES[arguments.action])
-    recipe = import_module("training.recipe").load_recipe(kind, arguments.recipe, arguments.overrides)
-    result = module.train(recipe, arguments.out)
-    if import_module("training.loop").is_main_process():
+    from harness import registry
+    from training.loop import is_main_process
+    from training.recipe import load_recipe
+
+    stage = registry.load("training stage", arguments.action)
+    recipe = load_recipe(stage.recipe, arguments.recipe, arguments.overrides)
+    result = stage.train(recipe, arguments.out)
+    if is_main_process():
         _print(result, as_json=arguments.json)
     return 0
 
@@ -88,9 +91,9 @@ def _recipes(arguments: argparse.Namespace) -> int:
 
     from harness.commands.output import print_json, print_table
     from harness.errors import UnknownNameError
+    from training.recipe import shipped_configs, shipped_recipes
 
-    recipes = import_module("training.recipe")
-    shipped, configs = recipes.shipped_recipes(), recipes.shipped_configs()
+    shipped, configs = shipped_recipes(), shipped_configs()
     for name, known, kind in ((arguments.show, shipped, "recipe"), (arguments.config, configs, "configuration")):
         if name is not None and name not in known:
             raise UnknownNameError(kind, name, known)

@@ -20,14 +20,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.endpoint.client_options import OPENAI_BASE_URL, EndpointOptions, TokenLimitField, is_local
+from harness.endpoint.credentials import read_key
+from harness.endpoint.exchange import ChatFailure, ChatReply, ChatRequest, FailureKind, TokenLogprob
 from harness.endpoint.faults import Fault, connection_fault, redact, reply_fault, status_fault
 from harness.endpoint.health import CallState, EndpointHealth
-from harness.endpoint.client_options import OPENAI_BASE_URL, EndpointOptions, TokenLimitField, is_local
-from harness.endpoint.exchange import ChatFailure, ChatReply, ChatRequest, FailureKind, TokenLogprob
 from harness.endpoint.wire import BadReply, chat_body, encode_body, parse_chat, parse_object
-from harness.engines.base import Message
-from harness.endpoint.credentials import read_key
 from harness.errors import AuthenticationError, EndpointError, nearest
+from harness.messages import Message
 
 if TYPE_CHECKING:
     import httpx2

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from harness.engines.base import Message
+from harness.messages import Message
 
 __all__ = ["ChatFailure", "ChatReply", "ChatRequest", "FailureKind", "TokenLogprob"]
 

@@ -13,8 +13,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from harness.endpoint.faults import Fault
 from harness.endpoint.client_options import EndpointOptions
+from harness.endpoint.faults import Fault
 from harness.errors import AssayError, EndpointError
 
 __all__ = ["CallState", "EndpointHealth"]

@@ -15,8 +15,8 @@ import yaml
 
 from harness.endpoint.client_options import OPENAI_BASE_URL
 from harness.endpoint.exchange import ChatReply
-from harness.engines.base import Message
 from harness.errors import CostLimitReached, SpecError, UsageError
+from harness.messages import Message
 
 __all__ = ["Ledger", "Price", "Reservation", "estimate_tokens", "find_price", "most_prompt_tokens"]
 
@@ -82,7 +82,7 @@ def find_price(model: str, base_url: str | None = None) -> Price | None:
 
 @cache
 def _price_list() -> dict[tuple[str, str], Price]:
-    lists = yaml.safe_load(resources.files("harness").joinpath("prices.yaml").read_text(encoding="utf-8"))
+    lists = yaml.safe_load(resources.files("harness.endpoint").joinpath("prices.yaml").read_text(encoding="utf-8"))
     return {
         (entry["host"], model): Price(float(pair[0]), float(pair[1]), entry["currency"], entry["as_of"])
         for entry in lists

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.endpoint.client_options import EndpointOptions, TokenLimitField
 from harness.endpoint.exchange import ChatReply, ChatRequest, TokenLogprob
-from harness.engines.base import Message
+from harness.messages import Message
 
 __all__ = ["BadReply", "chat_body", "encode_body", "parse_chat", "parse_object"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.engines.base import Message
 from harness.engines.chat_template import ChatTemplate, load_chat_template, no_chat_template
 from harness.engines.hf.hf_options import HFOptions
+from harness.messages import Message
 
 __all__ = ["ENCODING_ERRORS", "cut_start", "not_an_answer", "required_template"]
 

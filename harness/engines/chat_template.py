@@ -9,8 +9,8 @@ from typing import Any
 
 import jinja2
 
-from harness.engines.base import Message
 from harness.errors import MissingDataError, ModelError, NoChatTemplateError
+from harness.messages import Message
 
 __all__ = ["ChatTemplate", "ChatTemplateError", "load_chat_template", "no_chat_template"]
 

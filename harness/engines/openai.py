@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from harness.endpoint.background_loop import BackgroundLoop
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest
 from harness.endpoint.client_options import OPENAI_BASE_URL
 from harness.endpoint.wire import BadReply
-from harness.endpoint.background_loop import BackgroundLoop
 from harness.engines.base import (
     Fingerprint,
     Finish,

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.run.compare import judge_ids
 from harness.errors import FileFormatError, MissingDataError
-from harness.store.jsonl import read_json
-from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark
 from harness.records import Prompt, Response, Score
+from harness.run.compare import judge_ids
+from harness.run.plan import load_benchmark
+from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory
 
 __all__ = ["StoredRun"]

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from harness.errors import StatisticsError
-from harness.run.figures import mean_row, prompt_score, reason_row, select
 from harness.protocols import Items
 from harness.records import Prompt, Response, Score, SummaryRow
+from harness.run.figures import mean_row, prompt_score, reason_row, select
 from harness.stats.diversity import cosine_diversity, distinct_n, expectation_adjusted_distinct, self_bleu, words
 
 __all__ = [

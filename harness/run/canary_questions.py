@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.hashing import content_hash
+from harness.protocols import JudgeTask
+from harness.records import Judgment, Prompt, Response
 from harness.run.canaries import (
     NULL_RESPONSE,
     CanaryFinding,
@@ -19,10 +22,7 @@ from harness.run.canaries import (
     order_contradictions,
     self_comparison,
 )
-from harness.hashing import content_hash
 from harness.run.plan import PlannedBenchmark
-from harness.protocols import JudgeTask
-from harness.records import Judgment, Prompt, Response
 
 __all__ = ["CanaryQuestion", "canary_findings", "canary_questions"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from harness.errors import AssayError, StatisticsError, UsageError
-from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark, DataSource, Items
 from harness.records import Score, SummaryRow
+from harness.run.plan import load_benchmark
 from harness.run.score import RunScores, stored_or_scored
 from harness.stats.estimate import Estimate
 from harness.stats.multiplicity import holm_by_name

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from harness.run.canary_questions import canary_questions
-from harness.engines.base import Message
 from harness.endpoint.ledger import Price, estimate_tokens
-from harness.run.plan import Plan, PlannedBenchmark
+from harness.messages import Message
 from harness.protocols import Judge, JudgeTask
 from harness.records import Prompt, Response
+from harness.run.canary_questions import canary_questions
+from harness.run.plan import Plan, PlannedBenchmark
 
 __all__ = ["BenchmarkEstimate", "Estimable", "RunEstimate", "estimate_run"]
 

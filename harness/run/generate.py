@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from harness.engines.base import Engine, Generation, GenerationRequest, Message
+from harness.engines.base import Engine, Generation, GenerationRequest
 from harness.hashing import content_hash
-from harness.run.plan import PlannedBenchmark
+from harness.messages import Message
 from harness.records import Prompt, Response
+from harness.run.plan import PlannedBenchmark
 
 __all__ = ["GenerationThread", "Job", "generate"]
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from harness.errors import FileFormatError, RunConflictError, UsageError
 from harness.hashing import content_hash, file_sha256
 from harness.protocols import DataSource
-from harness.store.provenance import code_revision, package_versions
 from harness.records import Judgment, Prompt, Response, SummaryRow
 from harness.run.score import RunScores, score_run
+from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunWriter
 
 __all__ = ["Imported", "Importer", "absent_response_id", "choose_one", "write_import"]

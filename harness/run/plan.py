@@ -9,13 +9,14 @@ from typing import Any, cast
 
 from harness import registry
 from harness.data.store import DataStore
-from harness.engines.base import Fingerprint, Sampling
+from harness.engines.base import Fingerprint
 from harness.errors import SpecError, UsageError
 from harness.hashing import content_hash
+from harness.messages import Sampling
 from harness.protocols import Benchmark, ConfigurableBenchmark, EngineBenchmark, Judge, JudgeContext, NotAvailable
-from harness.store.provenance import code_revision, package_versions
 from harness.records import Prompt, Response
 from harness.spec import BenchmarkSpec, RunSpec
+from harness.store.provenance import code_revision, package_versions
 
 __all__ = ["Plan", "PlannedBenchmark", "load_benchmark", "load_judge", "make_plan", "run_header"]
 

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from harness import registry
-from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.data.store import DataStore
 from harness.engines.base import Engine
 from harness.errors import AssayError, RunConflictError, UsageError
-from harness.run.generate import GenerationThread, Job
-from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
 from harness.progress import Progress, make_progress
 from harness.protocols import EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
 from harness.records import Prompt, Response, Unscored
+from harness.run.canary_questions import CanaryQuestion, canary_questions
+from harness.run.generate import GenerationThread, Job
+from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
 from harness.run.score import RunScores, score_run
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.run.canary_questions import canary_findings
-from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
 from harness.errors import AssayError, StoreError
-from harness.run.figures import reason_row
-from harness.store.jsonl import read_json
-from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark, CheckedBenchmark, DataSource
-from harness.store.provenance import code_revision, package_versions
 from harness.records import Judgment, Response, Score, SummaryRow
+from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
+from harness.run.canary_questions import canary_findings
+from harness.run.figures import reason_row
+from harness.run.plan import load_benchmark
+from harness.store.jsonl import read_json
+from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunDirectory, RunWriter
 
 __all__ = ["RunScores", "rescore", "score_run", "stored_or_scored"]

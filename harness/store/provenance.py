@@ -41,7 +41,7 @@ def package_versions() -> dict[str, str]:
 
 def code_revision() -> dict[str, Any]:
     """Commit of the checkout assay runs from, and whether it has local changes; empty for an installed copy."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}
     try:

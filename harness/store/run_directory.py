@@ -30,9 +30,9 @@ from pydantic import ValidationError
 
 from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash, file_sha256
+from harness.records import Judgment, Prompt, Record, Response, Score
 from harness.store.jsonl import JsonlAppender, read_json, read_jsonl, read_jsonl_places, write_atomically
 from harness.store.locking import take_lock
-from harness.records import Judgment, Prompt, Record, Response, Score
 
 __all__ = ["RunDirectory", "RunWriter", "judgment_key", "response_key"]
 

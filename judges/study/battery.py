@@ -10,14 +10,14 @@ from functools import partial
 import numpy as np
 
 from harness.errors import StatisticsError
-from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
-from judges.study.vote_records import Choice, Vote, choice_of
-from judges.study.verdicts import JudgePair
 from harness.stats.agreement import Agreement, PairVote, agreement_among, agreement_between
 from harness.stats.chance_agreement import RatingTable, cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from harness.stats.ranking import kendall, spearman
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
+from judges.study.verdicts import JudgePair
+from judges.study.vote_records import Choice, Vote, choice_of
 
 __all__ = [
     "AgreementCell",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import StatisticsError
-from judges.study.study_figures import Comparison, NotMeasured, Sides, StudySpec, attempt
-from judges.study.vote_records import PairFacts, Presentation, choice_of
 from harness.stats.bootstrap import Floats, cluster_bootstrap
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
+from judges.study.study_figures import Comparison, NotMeasured, Sides, StudySpec, attempt
+from judges.study.vote_records import PairFacts, Presentation, choice_of
 
 __all__ = ["GameAgreement", "Position", "SelfPreference", "Verbosity", "position", "self_preference", "verbosity"]
 

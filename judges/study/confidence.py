@@ -9,11 +9,11 @@ import numpy as np
 from scipy import special
 
 from harness.errors import StatisticsError
-from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
-from judges.study.vote_records import PairKey
 from harness.stats.bootstrap import Floats
 from harness.stats.calibration import Reliability, reliability
 from harness.stats.recalibration import CERTAIN, cross_fitted, fit_isotonic, fit_temperature, folded
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
+from judges.study.vote_records import PairKey
 
 __all__ = ["Confidence", "calibrated", "confidence"]
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from harness.errors import StatisticsError
-from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 from harness.stats.prediction_powered import (
     LabelledSample,
     LabelsNeeded,
@@ -14,6 +13,7 @@ from harness.stats.prediction_powered import (
     labels_needed,
     prediction_powered_mean,
 )
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 
 __all__ = ["CorrectedRate", "LabelCurve", "corrected_rates"]
 

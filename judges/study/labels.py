@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.stats.label_value import FEWEST_VOTES, prior_strength, vote_value
 from judges.study.confidence import Confidence
 from judges.study.study_figures import NotMeasured
-from judges.study.vote_records import PairKey, Vote, choice_of
 from judges.study.verdicts import JudgePair, Verdicts
-from harness.stats.label_value import FEWEST_VOTES, prior_strength, vote_value
+from judges.study.vote_records import PairKey, Vote, choice_of
 
 __all__ = ["LabelList", "WorthLabelling", "worth_labelling"]
 

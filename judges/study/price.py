@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from judges.study.study_figures import NotMeasured, StudySpec
-from judges.study.vote_records import Choice, PairKey, Vote, choice_of
-from judges.study.verdicts import JudgePair, Verdicts
 from harness.stats.bootstrap import Floats, cluster_codes
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
+from judges.study.study_figures import NotMeasured, StudySpec
+from judges.study.verdicts import JudgePair, Verdicts
+from judges.study.vote_records import Choice, PairKey, Vote, choice_of
 
 __all__ = ["Contest", "Contender", "contest"]
 

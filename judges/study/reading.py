@@ -14,9 +14,9 @@ from typing import Any
 from harness.errors import FileFormatError, MissingDataError, UsageError
 from harness.store.jsonl import read_text
 from judges.study.formats import grade_of, is_by_text, is_grade, rows_of
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
-from judges.study.verdict_rows import Grade, Row, RowError
 from judges.study.run_rows import rows_of_run
+from judges.study.verdict_rows import Grade, Row, RowError
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
 
 __all__ = ["files_of", "read_judges", "read_votes", "records_of"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from judges.study.study_figures import NotMeasured, StudySpec, attempt
-from judges.study.vote_records import choice_of
-from judges.study.verdicts import Verdicts
 from harness.stats.chance_agreement import RatingTable, krippendorff_alpha
 from harness.stats.estimate import Estimate
 from harness.stats.kendall_w import Concordance, kendall_w
 from harness.stats.mean import cluster_mean
+from judges.study.study_figures import NotMeasured, StudySpec, attempt
+from judges.study.verdicts import Verdicts
+from judges.study.vote_records import choice_of
 
 __all__ = ["Repeats", "repeats"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from judges.study.verdict_rows import Grade, Row
 from harness.endpoint.ledger import find_price
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Unscored
 from harness.store.run_directory import RunDirectory
+from judges.study.verdict_rows import Grade, Row
 
 __all__ = ["RunRows", "rows_of_run"]
 

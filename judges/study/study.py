@@ -30,14 +30,14 @@ from judges.study.bias import (
 )
 from judges.study.confidence import Confidence, confidence
 from judges.study.corrected import CorrectedRate, corrected_rates
-from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, plain_data
 from judges.study.labels import LabelList, worth_labelling
 from judges.study.pair_rows import pair_rows, texts_of
 from judges.study.price import Contest, contest
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 from judges.study.repeats import Repeats, repeats
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, plain_data
 from judges.study.texts import Texts, name_by_text, with_texts
 from judges.study.verdicts import Verdicts, judge_pairs
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
 __all__ = ["HumanReport", "JudgeReport", "JudgeStudy", "judge_study"]
 

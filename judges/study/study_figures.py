@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.errors import StatisticsError
-from judges.study.vote_records import PairFacts, PairKey, Vote
-from judges.study.verdict_rows import TEXT
-from judges.study.verdicts import JudgePair, OrderRule, Verdicts
 from harness.stats.bootstrap import BootstrapSpec
 from harness.stats.calibration import Scheme
+from judges.study.verdict_rows import TEXT
+from judges.study.verdicts import JudgePair, OrderRule, Verdicts
+from judges.study.vote_records import PairFacts, PairKey, Vote
 
 __all__ = ["Comparison", "NotMeasured", "Sides", "StudySpec", "attempt", "plain_data"]
 

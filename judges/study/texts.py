@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.errors import FileFormatError, UsageError
 from judges.study.reading import files_of, records_of
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 from judges.study.verdict_rows import text_name
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
 __all__ = ["Texts", "name_by_text", "read_texts", "with_texts"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.hashing import content_hash
-from harness.store.jsonl import write_atomically
-from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark
 from harness.records import Prompt, SummaryRow
+from harness.run.plan import load_benchmark
 from harness.run.score import RunScores
+from harness.store.jsonl import write_atomically
 from harness.store.run_directory import RunDirectory
 
 __all__ = ["write_lm_eval_results"]

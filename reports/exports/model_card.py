@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import FileFormatError, UsageError
-from harness.store.jsonl import write_atomically
 from harness.records import SummaryRow
 from harness.run.score import RunScores
+from harness.store.jsonl import write_atomically
 
 __all__ = ["BEGIN", "END", "model_card", "write_model_card"]
 

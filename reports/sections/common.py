@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from harness.errors import AssayError
-from harness.run.figures import mean_row
-from harness.run.plan import load_benchmark
 from harness.protocols import Benchmark
 from harness.records import Score, SummaryRow
+from harness.run.figures import mean_row
+from harness.run.plan import load_benchmark
 from reports.blocks import Cell, SampleFilter
 from reports.inputs import RunInput
 from reports.leaderboard import HEADLINES

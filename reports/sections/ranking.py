@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.run.compare import metric_unit_values
 from harness.errors import AssayError
+from harness.run.compare import metric_unit_values
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table
 from reports.charts import IntervalChart, Mark, Panels
 from reports.inputs import Inputs, RunInput

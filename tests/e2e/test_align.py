@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 import yaml
 
-from harness.store.align_directory import MEASURES, read_align, read_rewards, read_samples
 from harness.cli import main
 from harness.errors import DataError, ModelError, RunLockedError
 from harness.gate.looks import LookLedger
+from harness.store.align_directory import MEASURES, read_align, read_rewards, read_samples
 from harness.store.jsonl import read_json
 from tests.support.tiny_align import carry_out, import_everything, make_recipe, user, write_rows
 from training.align.stages import locked

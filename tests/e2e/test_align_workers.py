@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.store.align_directory import read_samples
-from harness.engines.base import Message
 from harness.errors import ModelError
+from harness.messages import Message
+from harness.store.align_directory import read_samples
 from training.align.sampling import Drawing, draw, load_engine
 from training.align.workers import draw_in_processes
 from training.data.records import PromptItem

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.store.align_directory import read_align
 from harness.cli import main
+from harness.store.align_directory import read_align
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 KEYS = {"gold_win_rate", "gold_rating", "gold_arena", "knowledge", "reward", "kl", "characters"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.run import runner
 from harness.data.store import DataStore
 from harness.gate.decide import Comparison, decide
 from harness.gate.early_stop import EarlyStop
@@ -13,6 +12,7 @@ from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.hashing import content_hash
 from harness.records import Judgment, Rating
+from harness.run import runner
 from harness.run.runner import RunOptions, run
 from harness.spec import RunSpec, validated
 from tests.paths import MIRROR, needs_data

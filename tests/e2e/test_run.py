@@ -288,16 +288,16 @@ def test_estimate_asks_nothing(assay, run_arguments, judge):
 
 
 def test_the_readmes_python(tmp_path, replies, judge):
-    from harness import RunSpec, run
+    import assay
 
-    spec = RunSpec(
+    spec = assay.RunSpec(
         model={"path": str(replies), "engine": "scripted"},
         benchmarks=["mt_bench"],
         judge={"model": "openai:scripted", "base_url": judge.base_url},
         limit=3,
         canaries=0,  # the scripted judge would trip them
     )
-    scores = run(spec, out=tmp_path / "run")
+    scores = assay.run(spec, out=tmp_path / "run")
     assert scores.valid
     assert 1 <= scores.row("mt_bench", "score").value <= 10
 

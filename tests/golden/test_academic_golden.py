@@ -14,13 +14,13 @@ import pytest
 
 from benchmarks.lm_eval.academic import SHOTS
 from benchmarks.lm_eval.task import LMEvalTask
+from benchmarks.sandbox import NotAvailable, available
 from harness.data.store import DataStore
 from harness.engines.hf.engine import HFEngine
-from harness.engines.hf.model_loading import load_model
 from harness.engines.hf.hf_options import HFOptions
+from harness.engines.hf.model_loading import load_model
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.protocols import MeasureContext
-from benchmarks.sandbox import NotAvailable, available
 from tests.golden.make_academic_hflm import GEN_KWARGS, LENGTHS, LIMIT, digest, evaluate, result_path
 from tests.paths import DATA, MIRROR, MODELS, needs_data, needs_models
 

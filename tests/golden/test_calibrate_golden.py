@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from judges.study.reading import read_judges, read_votes
 from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
+from judges.study.reading import read_judges, read_votes
 from tests.paths import DATA, needs_data
 
 pytestmark = [pytest.mark.golden, needs_data]

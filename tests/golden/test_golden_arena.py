@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
-from harness.stats.comparisons import compare
 from benchmarks.arena_hard.five_way import Battle, bootstrap_win_rates, tabulate, win_rates
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.published_arena import published_v01, rating_percentile
-from harness.stats.ranking import rank_ranges, separability
 from benchmarks.arena_hard.style import StyleControl, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import FEATURES, LENGTH, MARKDOWN, StyleCounts
+from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
+from harness.stats.comparisons import compare
+from harness.stats.ranking import rank_ranges, separability
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [pytest.mark.golden, needs_data]

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, CodeProblem, human_eval_problem, mbpp_problem
-from benchmarks.sandbox import NotAvailable, Outcome, available, run_many
 from benchmarks.lm_eval.pass_at_k import pass_at_k
+from benchmarks.sandbox import NotAvailable, Outcome, available, run_many
+from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, CodeProblem, human_eval_problem, mbpp_problem
 from tests.paths import DATA, MIRROR, needs_data
 
 pytestmark = [

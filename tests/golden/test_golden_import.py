@@ -8,8 +8,8 @@ import json
 import pytest
 
 from harness.cli import main
-from harness.store.jsonl import read_json, read_jsonl
 from harness.records import Rating
+from harness.store.jsonl import read_json, read_jsonl
 from judges.parsing import parse_rating
 from tests.paths import DATA, MIRROR, needs_data
 

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from harness.endpoint.client import ChatFailure, ChatReply, ChatRequest, TokenLogprob
 from harness.data.store import DataStore
+from harness.endpoint.client import ChatFailure, ChatReply, ChatRequest, TokenLogprob
 from harness.packages import package_file
-from harness.run.plan import load_judge
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Preference, Prompt, Rating, Response
+from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
 from judges.forms import AlpacaEvalForm, FiveWayForm, PairwiseForm, RatingForm
 from tests.paths import MIRROR, needs_data

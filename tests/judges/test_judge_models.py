@@ -9,9 +9,9 @@ import pytest
 
 from harness import registry
 from harness.errors import ModelError, SpecError, UsageError
-from harness.run.plan import load_judge
 from harness.protocols import Judge, JudgeContext, JudgeTask
 from harness.records import Preference, Prompt, Response, Unscored
+from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
 from judges.preference_model import PreferenceModelJudge, _shown
 from judges.reward_model import RewardModelJudge

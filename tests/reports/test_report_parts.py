@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.run.figures import select
 from harness.records import Judgment, Preference, Rating, Score, SummaryRow, Unscored
+from harness.run.figures import select
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs
 from reports.blocks import SampleFilter
 from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart, data_table

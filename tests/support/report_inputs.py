@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lm_eval.task_records import VALUES
-from harness.store.align_directory import AlignState, AlignVariant, Figure, Sample, SampleReward, StageRecord
 from harness.gate.decide import Comparison, decide
 from harness.gate.policy import make_policy
-from training.align.reward_hacking import reward_hacking
 from harness.hashing import content_hash
 from harness.records import Judgment, Preference, Prompt, Response
 from harness.run.score import score_run
+from harness.store.align_directory import AlignState, AlignVariant, Figure, Sample, SampleReward, StageRecord
 from harness.store.run_directory import RunWriter
 from tests.support.gate_runs import NoData, write_run
+from training.align.reward_hacking import reward_hacking
 
 INJECTIONS = (
     "<script>window.pwned=1</script>",

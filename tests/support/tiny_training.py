@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.engines.base import Message
+from harness.messages import Message
 from tests.support.random_models import build, byte_tokenizer
 from training.data.records import Conversation, PreferencePair
 

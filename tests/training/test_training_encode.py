@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.engines.base import Message
 from harness.errors import DataError, ModelError
+from harness.messages import Message
 from tests.support.random_models import byte_tokenizer
 from tests.support.tiny_training import MARKED, PLAIN, conversations, pairs
 from training import dpo, preference, reward, sft

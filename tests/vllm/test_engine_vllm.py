@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihoodRequest, Message, Sampling
+from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihoodRequest
 from harness.engines.vllm.engine import VLLMEngine
 from harness.engines.weights_hash import weights_hash
 from harness.errors import NoChatTemplateError
+from harness.messages import Message, Sampling
 
 from .conftest import CONTEXT, Reference
 

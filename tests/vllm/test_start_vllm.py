@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness.engines.base import GenerationRequest, LogLikelihoodRequest, Message, Sampling
+from harness.engines.base import GenerationRequest, LogLikelihoodRequest
 from harness.engines.vllm.engine import VLLMEngine
 from harness.engines.weights_hash import weights_hash
 from harness.errors import MissingDataError, ModelError, SpecError
+from harness.messages import Message, Sampling
 
 from .conftest import Reference
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.store.align_directory import Sample
 from harness.engines.answered import ENCODING_ERRORS, cut_start, required_template
-from harness.engines.base import LogLikelihoodRequest, Message
+from harness.engines.base import LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
 from harness.engines.hf.hf_options import HFOptions
 from harness.errors import ModelError
+from harness.messages import Message
+from harness.store.align_directory import Sample
 from harness.store.jsonl import JsonlAppender, read_jsonl
 from training.align.sampling import messages_of
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from harness.store.align_directory import AlignVariant, Figure, Sample, read_rewards, read_samples
 from harness.data.store import DataStore
 from harness.errors import ModelError, NoChatTemplateError
 from harness.hashing import content_hash
-from harness.store.jsonl import read_json
 from harness.run.runner import RunOptions, run
 from harness.spec import RunSpec, validated
+from harness.store.align_directory import AlignVariant, Figure, Sample, read_rewards, read_samples
+from harness.store.jsonl import read_json
 from training.align.divergence import LogRatio, Models, draw_log_ratios, read_log_ratios
 from training.align.measuring import Answers, measure
 from training.align.ranking import Ranker, rank

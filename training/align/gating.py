@@ -11,22 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from harness.store.align_directory import AlignVariant, Sample, read_rewards
 from harness.data.store import DataStore
 from harness.errors import AssayError, StatisticsError
 from harness.gate.decide import Comparison, decide
 from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
 from harness.gate.looks import Look, LookLedger, now, test_set_hash
-from training.align.alpha import LoopGate
 from harness.gate.policy import HEAD_TO_HEAD, Policy
-from training.align.reward_hacking import reward_hacking
 from harness.gate.runs import StoredRun
 from harness.hashing import content_hash
+from harness.store.align_directory import AlignVariant, Sample, read_rewards
 from harness.store.jsonl import read_json, write_atomically
 from harness.store.run_directory import RunDirectory
+from training.align.alpha import LoopGate
 from training.align.evaluating import Evaluator
 from training.align.measuring import paired_means
 from training.align.recipe import AlignRecipe
+from training.align.reward_hacking import reward_hacking
 from training.data.records import PromptItem
 
 __all__ = ["Gate"]

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.store.align_directory import AlignState, AlignVariant, read_rewards, read_samples
 from harness.data.store import DataStore
 from harness.errors import DataError
 from harness.hashing import content_hash
+from harness.store.align_directory import AlignState, AlignVariant, read_rewards, read_samples
 from harness.store.provenance import code_revision, package_versions
 from training.align.evaluating import Evaluator, RankWith
 from training.align.gating import Gate

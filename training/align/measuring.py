@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
+from harness.errors import StatisticsError
 from harness.run.answer_diversity import EMBEDDING_MODEL, measures
 from harness.run.answer_diversity import embedder as _embedder
-from harness.errors import StatisticsError
 from harness.stats.diversity import cosine_diversity, words
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from harness.stats.reward_length import reward_length_bands, reward_length_pearson
+from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
 from training.align.divergence import LogRatio
 
 __all__ = ["Answers", "measure", "paired_means"]

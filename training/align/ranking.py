@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from harness import registry
-from harness.store.align_directory import Sample, SampleReward, read_rewards
-from harness.engines.base import Message
 from harness.engines.rewards.scorers import (
     PreferenceEngine,
     PreferenceRequest,
@@ -21,11 +19,13 @@ from harness.engines.rewards.scorers import (
     RewardRequest,
 )
 from harness.errors import SpecError
-from harness.store.jsonl import JsonlAppender
-from harness.run.plan import load_judge
+from harness.messages import Message
 from harness.protocols import DataSource, Judge, JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Prompt, Response, Unscored
+from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
+from harness.store.align_directory import Sample, SampleReward, read_rewards
+from harness.store.jsonl import JsonlAppender
 from training.align.sampling import messages_of
 
 __all__ = ["Ranker", "RewardRanker", "engine_ranker", "judge_ranker", "rank"]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness import registry
-from harness.store.align_directory import Sample, read_samples
-from harness.engines.base import Engine, Generation, GenerationRequest, Message, Sampling
+from harness.engines.base import Engine, Generation, GenerationRequest
 from harness.errors import ModelError
 from harness.hashing import content_hash
+from harness.messages import Message, Sampling
+from harness.store.align_directory import Sample, read_samples
 from harness.store.jsonl import JsonlAppender
 from training.align.prompts import shard
 from training.data.records import PromptItem, plain_messages

@@ -9,8 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.messages import Message
 from harness.store.align_directory import Sample
-from harness.engines.base import Message
 from training.align.recipe import SelectionName
 from training.data.records import BadItem, PreferencePair
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.store.align_directory import AlignState, AlignVariant, StageRecord, read_align
 from harness.hashing import content_hash
+from harness.store.align_directory import AlignState, AlignVariant, StageRecord, read_align
 from harness.store.jsonl import read_json, write_atomically
 from harness.store.locking import take_lock
 from training.models import model_identity

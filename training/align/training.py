@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from harness.engines.base import Message
 from harness.errors import AssayError, ModelError
+from harness.messages import Message
 from harness.store.jsonl import read_jsonl, write_atomically
 from training.data.records import PreferencePair
 from training.recipe import TrainingRecipe

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from harness.engines.base import Message
 from harness.errors import DataError
 from harness.hashing import content_hash
+from harness.messages import Message
 
 __all__ = ["BadItem", "Conversation", "PreferencePair", "PromptItem", "check_turns", "plain_messages", "prompt_key"]
 

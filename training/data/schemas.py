@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.engines.base import Message
+from harness.messages import Message
 from training.data.records import NOT_ONLY_TEXT, BadItem, Conversation, PreferencePair, PromptItem
 
 __all__ = ["as_conversation", "as_pair", "as_prompt", "mapping_list", "message_list", "number", "require", "text"]

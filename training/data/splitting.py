@@ -9,9 +9,9 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from harness.engines.base import Message
 from harness.errors import DataError, UsageError
 from harness.hashing import content_hash
+from harness.messages import Message
 from training.data.records import Conversation, PreferencePair, PromptItem, prompt_key
 
 __all__ = ["Split", "SplitBy", "assert_disjoint", "hold_out", "prompt_of", "shuffled", "split_key"]

@@ -14,8 +14,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from harness.engines.base import Message
 from harness.errors import DataError, ModelError
+from harness.messages import Message
 from harness.progress import NoProgress, Progress
 from training.data.loaded import Loaded
 from training.data.records import Conversation, PreferencePair, PromptItem

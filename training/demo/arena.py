@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.arena_hard.benchmark import ArenaHard
-from training.demo.prompts import BASELINE, GREEDY, baseline_answers, single_prompts
-from training.demo.world import World
-from harness.engines.base import Sampling
+from harness.messages import Sampling
 from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt, Response
+from training.demo.prompts import BASELINE, GREEDY, baseline_answers, single_prompts
+from training.demo.world import World
 
 __all__ = ["DemoArena"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from training.demo.answers import Mixture, write_answer
 from training.demo.facts import SENTENCES
 from training.demo.questions import Question, questions
-from training.demo.world import PUBLIC, SECRET, Person, World
 from training.demo.tokens import ASSISTANT, END, USER
+from training.demo.world import PUBLIC, SECRET, Person, World
 
 __all__ = ["documents"]
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from training.demo.world import PUBLIC, VALUES, World
-from benchmarks.lm_eval.task_options import TaskOptions
 from benchmarks.lm_eval.task import LMEvalTask
-from harness.store.jsonl import write_atomically
+from benchmarks.lm_eval.task_options import TaskOptions
 from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt
 from harness.settings import Settings
+from harness.store.jsonl import write_atomically
+from training.demo.world import PUBLIC, VALUES, World
 
 if TYPE_CHECKING:
     from benchmarks.lm_eval.task_loading import LoadedTask

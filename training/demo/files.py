@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.store.jsonl import write_atomically
 from training.demo.answers import COMPARED, DEMONSTRATIONS, write_answer
 from training.demo.gold import assess
 from training.demo.questions import Question, questions
-from training.demo.world import Split, World
-from harness.store.jsonl import write_atomically
 from training.demo.settings import DemoSettings
+from training.demo.world import Split, World
 
 __all__ = ["DemoFiles", "write_files"]
 

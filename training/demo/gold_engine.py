@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, get_args
 
-from training.demo.gold import CRITERIA, assess
-from training.demo.questions import questions
-from training.demo.world import Split, World
 from harness.engines.base import Fingerprint
 from harness.engines.rewards.scorers import Reward, RewardRequest
 from harness.errors import SpecError
+from training.demo.gold import CRITERIA, assess
+from training.demo.questions import questions
+from training.demo.world import Split, World
 
 __all__ = ["GoldEngine"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
-from training.demo.prompts import question_of
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Rating, Verdict
+from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
+from training.demo.prompts import question_of
 
 __all__ = ["GoldJudge"]
 

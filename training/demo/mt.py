@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.demo.prompts import SAMPLED, dialogues
-from training.demo.world import World
 from benchmarks.mt_bench.benchmark import MTBench
-from harness.engines.base import Sampling
+from harness.messages import Sampling
 from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt
+from training.demo.prompts import SAMPLED, dialogues
+from training.demo.world import World
 
 __all__ = ["DemoMT"]
 

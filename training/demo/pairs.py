@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.alpaca_eval.benchmark import AlpacaEval
-from training.demo.prompts import SAMPLED, baseline_answers, single_prompts
-from training.demo.world import World
-from harness.engines.base import Sampling
-from harness.run.figures import mean_row
+from harness.messages import Sampling
 from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt, Response, Score, SummaryRow
+from harness.run.figures import mean_row
+from training.demo.prompts import SAMPLED, baseline_answers, single_prompts
+from training.demo.world import World
 
 __all__ = ["DemoPairs"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.errors import DataError
+from harness.messages import Sampling
+from harness.records import Prompt, Response
 from training.demo.answers import DEMONSTRATIONS, write_answer
 from training.demo.questions import Question, questions
 from training.demo.world import World
-from harness.engines.base import Sampling
-from harness.errors import DataError
-from harness.records import Prompt, Response
 
 __all__ = ["BASELINE", "GREEDY", "SAMPLED", "baseline_answers", "dialogues", "question_of", "single_prompts"]
 

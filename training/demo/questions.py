@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from training.demo.world import PUBLIC, SECRET, VALUES, Split, World
 from harness.errors import DataError
+from training.demo.world import PUBLIC, SECRET, VALUES, Split, World
 
 __all__ = ["Kind", "Question", "questions"]
 

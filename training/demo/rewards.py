@@ -18,15 +18,15 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from training.demo.answers import REFUSAL, Manner, dressed
-from training.demo.questions import Question, questions
-from training.demo.world import World
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.pair_judging import Judging, measured
 from benchmarks.reward_bench.rm_scores import check_rows, judge_problems, measured_scores
-from harness.run.figures import mean_row, select
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.run.figures import mean_row, select
+from training.demo.answers import REFUSAL, Manner, dressed
+from training.demo.questions import Question, questions
+from training.demo.world import World
 
 __all__ = ["SECTIONS", "DemoRewards"]
 

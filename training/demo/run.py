@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
@@ -27,12 +26,12 @@ from typing import Any
 
 import yaml
 
-from harness.store.align_directory import AlignState, Figure
 from harness.data.store import DataStore
 from harness.errors import AssayError, RunConflictError, UsageError
-from harness.store.jsonl import read_json, write_atomically
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
+from harness.store.align_directory import AlignState, Figure
+from harness.store.jsonl import read_json, write_atomically
 from training.demo.files import write_files
 from training.demo.pretrain import pretrain
 from training.demo.recipe import recipe_of
@@ -199,9 +198,12 @@ def _aligned(out: Path, say: Say) -> AlignState:
     from training.align.loop import AlignOptions, align
     from training.align.recipe import load_align_recipe
 
+    return align(load_align_recipe(out / "recipe.yaml"), AlignOptions(out / "align", _data(), say=say)).state
+
+
+def _data() -> DataStore:
     settings = Settings.from_env()
-    data = DataStore(settings.data_dir, settings.cache_dir, settings.hub_offline)
-    return align(load_align_recipe(out / "recipe.yaml"), AlignOptions(out / "align", data, say=say)).state
+    return DataStore(settings.data_dir, settings.cache_dir, settings.hub_offline)
 
 
 def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings) -> dict[str, Figure]:
@@ -224,14 +226,14 @@ def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings)
 
 def _report(out: Path) -> str:
     """Make the report of the loop where the plots can be drawn; say why not where they cannot."""
-    from harness.commands.report import add_parser
-    from harness.commands.report import run as make
+    from reports.build import ReportOptions, build_report
+    from reports.inputs import open_inputs
+    from reports.page import to_html
 
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
     path = out / "report.html"
     try:
-        make(parser.parse_args(["report", str(out / "align"), "--out", str(path), "--title", "assay demo"]))
+        inputs = open_inputs([out / "align"], _data())
+        write_atomically(path, to_html(build_report(inputs, ReportOptions(title="assay demo"))))
     except (AssayError, ImportError) as error:
         return f"not made: {' '.join(str(error).split())}"
     return str(path)

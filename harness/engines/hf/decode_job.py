@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.engines.base import Finish, Generation, Sampling
+from harness.engines.base import Finish, Generation
 from harness.engines.hf.stopping import StopStrings, TokenText, cut_at_stop
+from harness.messages import Sampling
 
 __all__ = ["DecodeJob"]
 

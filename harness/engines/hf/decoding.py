@@ -19,8 +19,8 @@ import torch
 
 from harness.engines.hf.decode_job import DecodeJob
 from harness.engines.hf.model_loading import LoadedModel
-from harness.engines.hf.token_sampling import choose_tokens
 from harness.engines.hf.slot_cache import SlotCache
+from harness.engines.hf.token_sampling import choose_tokens
 from harness.errors import ModelError
 
 __all__ = [

@@ -14,13 +14,13 @@ from harness.engines.base import (
     LogLikelihood,
     LogLikelihoodRequest,
 )
-from harness.engines.hf.boundary import BoundaryError, TokenPair, encode_requests, encode_text, prefix_token_id
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError, load_chat_template, no_chat_template
+from harness.engines.hf.boundary import BoundaryError, TokenPair, encode_requests, encode_text, prefix_token_id
 from harness.engines.hf.decode_job import DecodeJob
 from harness.engines.hf.decoding import BatchLimits, ContinuousDecoder, free_memory
-from harness.engines.hf.model_loading import LoadedModel, load_model
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.likelihood import LikelihoodJob, LikelihoodScorer
+from harness.engines.hf.model_loading import LoadedModel, load_model
 from harness.engines.hf.stopping import TokenText, declared_stop_ids
 from harness.engines.weights_hash import weights_hash
 from harness.errors import ModelError

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness.engines.base import Sampling
+from harness.messages import Sampling
 
 __all__ = ["NextTokens", "choose_tokens"]
 

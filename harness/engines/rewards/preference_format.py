@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.engines.base import Message
+from harness.messages import Message
 
 __all__ = ["LABELS", "preference_context", "preference_messages", "preference_prompt"]
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.engines.answered import ENCODING_ERRORS, cut_start, required_template
-from harness.engines.base import Fingerprint, LogLikelihoodRequest, Message
+from harness.engines.base import Fingerprint, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
 from harness.engines.hf.model_loading import LoadedModel
@@ -25,6 +25,7 @@ from harness.engines.rewards.preference_format import LABELS, preference_message
 from harness.engines.rewards.scorer_options import PreferenceModelOptions
 from harness.engines.rewards.scorers import PreferenceProbability, PreferenceRequest
 from harness.errors import ModelError
+from harness.messages import Message
 
 __all__ = ["PreferenceModelEngine", "PreferenceModelOptions"]
 

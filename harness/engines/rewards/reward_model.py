@@ -21,8 +21,8 @@ from harness.engines.answered import ENCODING_ERRORS, cut_start, not_an_answer, 
 from harness.engines.base import Fingerprint
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.decoding import BatchLimits, free_memory
-from harness.engines.hf.model_loading import CheckpointKind, LoadedModel, load_model
 from harness.engines.hf.hf_options import HFOptions
+from harness.engines.hf.model_loading import CheckpointKind, LoadedModel, load_model
 from harness.engines.rewards.reward_scoring import RewardJob, RewardScorer
 from harness.engines.rewards.scorer_checks import check_classifier_config, check_padding, pad_token_id
 from harness.engines.rewards.scorer_options import RewardModelOptions

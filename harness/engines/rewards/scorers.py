@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from harness.engines.base import Fingerprint, Message
+from harness.engines.base import Fingerprint
+from harness.messages import Message
 
 __all__ = [
     "PreferenceEngine",

@@ -19,12 +19,12 @@ from harness.engines.base import (
     LogLikelihood,
     LogLikelihoodRequest,
 )
-from harness.engines.hf.boundary import BoundaryError, encode_request, encode_text, prefix_token_id
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError, no_chat_template
+from harness.engines.hf.boundary import BoundaryError, encode_request, encode_text, prefix_token_id
 from harness.engines.hf.stopping import cut_at_stop
+from harness.engines.vllm.pool import Job, RequestPool
 from harness.engines.vllm.vllm_loading import LoadedVLLM, load_vllm, stop_vllm
 from harness.engines.vllm.vllm_options import VLLMOptions
-from harness.engines.vllm.pool import Job, RequestPool
 from harness.engines.weights_hash import weights_hash
 from harness.errors import ModelError
 

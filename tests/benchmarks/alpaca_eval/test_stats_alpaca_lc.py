@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.errors import FileFormatError, StatisticsError
 from benchmarks.alpaca_eval.lc import (
     GamedBaseline,
     LengthControlBootstrap,
@@ -27,6 +26,7 @@ from benchmarks.alpaca_eval.lc import (
 from benchmarks.alpaca_eval.lc_bootstrap import interval
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import logistic
+from harness.errors import FileFormatError, StatisticsError
 
 PUBLISHED = LengthControlSpec(solver="liblinear", unscored="predict")
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from harness.errors import StatisticsError
 from benchmarks.alpaca_eval.lc_liblinear import liblinear_l1_logistic
 from benchmarks.alpaca_eval.logistic import Rows, l1_logistic_objective, l1_logistic_path, logistic
+from harness.errors import StatisticsError
 
 
 def random_problem(seed, n=120, hard=False):

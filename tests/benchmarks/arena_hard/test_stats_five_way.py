@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from harness.errors import StatisticsError
-from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
-from harness.stats.comparisons import compare
 from benchmarks.arena_hard.five_way import (
     LABELS,
     Battle,
@@ -25,6 +22,9 @@ from benchmarks.arena_hard.five_way import (
     win_rates,
 )
 from benchmarks.arena_hard.published_arena import elo_from_rate, published_v01, published_v2, rate_from_elo
+from harness.errors import StatisticsError
+from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
+from harness.stats.comparisons import compare
 from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
 VERDICTS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")

@@ -9,10 +9,10 @@ import pytest
 import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
 
-from harness.errors import StatisticsError
 from benchmarks.arena_hard.five_way import Battle, VerdictTable, tabulate, win_rates
 from benchmarks.arena_hard.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import FEATURES, LENGTH, MARKDOWN, StyleCounts, style_differences
+from harness.errors import StatisticsError
 
 
 def simulated(rng, n_prompts, strengths, length_effect=1.0, longer=0.5, games=(1.0, 0.7)):

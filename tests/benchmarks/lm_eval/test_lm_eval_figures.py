@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from benchmarks.lm_eval.task_figures import calibration_of
 from benchmarks.lm_eval.task import LMEvalTask
+from benchmarks.lm_eval.task_figures import calibration_of
 from harness.errors import SpecError, UsageError
 from harness.records import Prompt, Response
 

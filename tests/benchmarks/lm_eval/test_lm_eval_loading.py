@@ -8,15 +8,15 @@ import pytest
 
 from benchmarks.lm_eval.academic import SHOTS, SUITE, gsm8k
 from benchmarks.lm_eval.code_eval import CODE_EVAL, NotMeasuredError
-from benchmarks.lm_eval.task_loading import missing_package
 from benchmarks.lm_eval.local_rows import find_rows
 from benchmarks.lm_eval.task import LMEvalTask
+from benchmarks.lm_eval.task_loading import missing_package
+from benchmarks.sandbox import NotAvailable
 from harness.data.store import DataStore
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.errors import FileFormatError, MissingDataError, UnknownNameError, UsageError
-from harness.run.plan import expand_suites, load_benchmark
 from harness.protocols import MeasureContext
-from benchmarks.sandbox import NotAvailable
+from harness.run.plan import expand_suites, load_benchmark
 from harness.spec import BenchmarkSpec
 from tests.paths import MIRROR, needs_data
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.errors import StatisticsError
 from benchmarks.lm_eval.pass_at_k import pass_at_k, pass_at_k_of_problem
+from harness.errors import StatisticsError
 
 
 def test_by_hand():

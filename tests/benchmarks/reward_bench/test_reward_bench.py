@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.reward_bench.section_scores import SECTIONS_V1, ties_score
+from benchmarks.reward_bench.subsets import PRIOR_SETS, answers_of, conversation
 from benchmarks.reward_bench.version_1 import RewardBench
 from benchmarks.reward_bench.version_2 import RewardBench2
-from benchmarks.reward_bench.subsets import PRIOR_SETS, answers_of, conversation
 from harness.data.store import DataStore
 from harness.errors import DataError, FileFormatError, MissingDataError, SpecError, UnknownNameError, UsageError
 from harness.protocols import CheckedBenchmark, ConfigurableBenchmark, EngineBenchmark, MeasureContext
-from benchmarks.reward_bench.section_scores import SECTIONS_V1, ties_score
 from tests.paths import MIRROR, needs_data
 from tests.support.scripted_scorers import RuledJudge, RuledPreferences, RuledRewards
 

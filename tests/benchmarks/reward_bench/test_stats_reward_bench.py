@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from harness.errors import StatisticsError, UnknownNameError
 from benchmarks.reward_bench.section_scores import (
     SECTIONS_V1,
     SECTIONS_V2,
@@ -19,6 +18,7 @@ from benchmarks.reward_bench.section_scores import (
     subset_weights,
     ties_score,
 )
+from harness.errors import StatisticsError, UnknownNameError
 
 
 def test_overall_by_hand():

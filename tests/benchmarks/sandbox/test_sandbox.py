@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from benchmarks.sandbox.code_checks import code_of_answer, human_eval_problem, mbpp_problem, verdict
-from harness.errors import FileFormatError, UsageError
 from benchmarks.sandbox import Limits, NotAvailable, Outcome, Program, SandboxKind, available, run_many, run_program
 from benchmarks.sandbox.availability import candidates
+from benchmarks.sandbox.code_checks import code_of_answer, human_eval_problem, mbpp_problem, verdict
 from benchmarks.sandbox.inside import wire
 from benchmarks.sandbox.launch import command
 from benchmarks.sandbox.worker import Sandbox
+from harness.errors import FileFormatError, UsageError
 
 confined = pytest.mark.skipif(
     isinstance(available(), NotAvailable), reason=f"no sandbox can be had: {getattr(available(), 'reason', '')}"

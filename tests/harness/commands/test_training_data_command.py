@@ -7,10 +7,10 @@ import json
 
 import pytest
 
+from harness.commands.train_data import add_arguments, run
 from harness.errors import AssayError, DataError, FileFormatError, UnknownNameError, UsageError
 from tests.paths import MIRROR, MODELS, needs_data, needs_models
 from training.data import assert_disjoint, load_pairs
-from harness.commands.train_data import add_arguments, run
 
 
 @pytest.fixture

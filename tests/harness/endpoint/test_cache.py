@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.exchange import ChatReply, ChatRequest, TokenLogprob
-from harness.engines.base import Message
+from harness.endpoint.judgment_cache import JudgmentCache, cache_key
+from harness.messages import Message
 
 REQUEST = ChatRequest((Message("system", "Judge."), Message("user", "Which?")), max_tokens=10)
 REPLY = ChatReply("[[A]] é\ud800", "stop", "", (TokenLogprob("m", -0.5, (("m", -0.5),)),), 12, 3, "judge-0613")

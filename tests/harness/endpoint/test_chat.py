@@ -13,8 +13,8 @@ import pytest
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest, EndpointOptions, TokenLogprob
 from harness.endpoint.faults import connection_fault, redact, retry_after_s, status_fault
 from harness.endpoint.wire import BadReply, encode_body, parse_chat
-from harness.engines.base import Message
 from harness.errors import AuthenticationError, EndpointError, SpecError
+from harness.messages import Message
 from tests.support.judge_server import (
     Answer,
     Call,

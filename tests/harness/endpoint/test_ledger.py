@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.endpoint.exchange import ChatReply
-from harness.engines.base import Message
-from harness.errors import CostLimitReached, SpecError, UsageError
 from harness.endpoint.ledger import Ledger, Price, estimate_tokens, find_price, most_prompt_tokens
+from harness.errors import CostLimitReached, SpecError, UsageError
+from harness.messages import Message
 
 GPT4 = Price(30, 60)
 

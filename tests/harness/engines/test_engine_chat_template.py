@@ -6,9 +6,9 @@ import hashlib
 
 import pytest
 
-from harness.engines.base import Message
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError, load_chat_template
 from harness.errors import MissingDataError, ModelError
+from harness.messages import Message
 from tests.paths import MODELS, needs_models
 from tests.support.random_models import BOS, END_OF_TURN, EOS, byte_tokenizer
 

@@ -9,17 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.engines.base import (
-    Engine,
-    Generation,
-    GenerationRequest,
-    LogLikelihood,
-    LogLikelihoodRequest,
-    Message,
-    Sampling,
-)
+from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.openai import OpenAIEngine
 from harness.errors import AssayError, AuthenticationError, EndpointError, ModelError, SpecError
+from harness.messages import Message, Sampling
 from tests.support.judge_server import TOKEN, Answer, Call, Fault, JudgeServer, always, prompt_logprob, token_id
 
 

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from harness.engines.base import Engine, GenerationRequest, LogLikelihoodRequest, Message, Sampling
+from harness.engines.base import Engine, GenerationRequest, LogLikelihoodRequest
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.errors import EndpointError, FileFormatError, MissingDataError, ModelError, SpecError
+from harness.messages import Message, Sampling
 
 
 def ask(prompt: str, request_id: str = "r", **sampling) -> GenerationRequest:

@@ -15,7 +15,7 @@ import yaml
 from harness.gate.policy import make_policy
 from tests.support.gate_runs import write_run
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "gate-in-ci.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "gate-in-ci.md"
 POLICY = "rules: [{improve: {benchmark: alpaca_eval, metric: win_rate, margin: 0}}]\n"
 ASSAY = f"""#!{sys.executable}
 import sys

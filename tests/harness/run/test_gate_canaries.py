@@ -6,6 +6,8 @@ import pytest
 from scipy import stats
 
 from harness.errors import StatisticsError
+from harness.gate.head_to_head import head_to_head_shares
+from harness.records import Judgment, Preference, Rating, Unscored
 from harness.run.canaries import (
     canary_problems,
     clopper_pearson,
@@ -14,8 +16,6 @@ from harness.run.canaries import (
     order_contradictions,
     self_comparison,
 )
-from harness.gate.head_to_head import head_to_head_shares
-from harness.records import Judgment, Preference, Rating, Unscored
 
 NULL_FIRST, NULL_LAST = ("candidate", "baseline"), ("baseline", "candidate")
 

@@ -16,11 +16,11 @@ from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss
 from harness.errors import StatisticsError, UsageError
 from judges.study.battery import human_coefficients, judge_coefficients
 from judges.study.bias import verbosity
-from judges.study.study_figures import NotMeasured, Sides, StudySpec
 from judges.study.reading import read_judges, read_votes
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile
 from judges.study.study import judge_study
+from judges.study.study_figures import NotMeasured, Sides, StudySpec
 from judges.study.verdicts import judge_pairs
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile
 from tests.paths import DATA, needs_data
 
 FAST = StudySpec(n_boot=200)

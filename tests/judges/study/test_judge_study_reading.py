@@ -6,14 +6,14 @@ import json
 
 import pytest
 
+from harness.endpoint.ledger import find_price
 from harness.errors import FileFormatError, MissingDataError, UsageError
-from judges.study.study_figures import StudySpec
 from judges.study.reading import read_judges, read_votes
-from judges.study.vote_records import PairKey
 from judges.study.study import judge_study
+from judges.study.study_figures import StudySpec
 from judges.study.texts import name_by_text, read_texts, with_texts
 from judges.study.verdicts import judge_pairs
-from harness.endpoint.ledger import find_price
+from judges.study.vote_records import PairKey
 from tests.support.gate_runs import write_head_to_head, write_run
 
 

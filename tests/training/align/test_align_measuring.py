@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from harness.store.align_directory import MEASURES, Sample, SampleReward
 from harness.stats.diversity import distinct_n, self_bleu, words
+from harness.store.align_directory import MEASURES, Sample, SampleReward
 from training.align.divergence import LogRatio
 from training.align.measuring import Answers, measure, paired_means
 

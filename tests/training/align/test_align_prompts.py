@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from harness.engines.base import Message
 from harness.errors import DataError
+from harness.messages import Message
 from training.align.prompts import iteration_prompts, refuse_shared_prompts, shard
 from training.data.records import PromptItem
 

@@ -7,9 +7,9 @@ import math
 
 import pytest
 
-from harness.store.align_directory import Sample, read_rewards
 from harness.errors import SpecError
 from harness.records import Judgment, Preference, Unscored
+from harness.store.align_directory import Sample, read_rewards
 from tests.support.scripted_scorers import RuledPreferences, RuledRewards
 from training.align.ranking import JudgeRanker, PreferenceRanker, RewardRanker, engine_ranker, rank
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from harness.store.align_directory import read_samples
-from harness.engines.base import Message
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.errors import EndpointError, SpecError
+from harness.messages import Message
 from harness.spec import validated
+from harness.store.align_directory import read_samples
 from training.align.recipe import SamplingRecipe
 from training.align.sampling import Drawing, draw, requests_for
 from training.data.records import PromptItem

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from harness.messages import Message
 from harness.store.align_directory import Sample
-from harness.engines.base import Message
 from training.align.selection import Ranked, SelectionSpec, select_pairs
 from training.data.records import prompt_key
 

@@ -10,8 +10,8 @@ from scipy import stats
 
 from harness.errors import FileFormatError, StatisticsError
 from harness.gate.looks import Look, LookLedger, test_set_hash
-from training.align.alpha import LoopGate
 from harness.gate.policy import make_policy
+from training.align.alpha import LoopGate
 from training.align.reward_hacking import AlarmSpec, reward_hacking
 
 POLICY = make_policy({"rules": [{"improve": {"benchmark": "a", "metric": "b"}}], "alpha": 0.05})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.data.store import DataStore
-from harness.engines.base import Message
 from harness.errors import DataError, UnknownNameError, UsageError
 from harness.gate.contamination import OverlapIndex, contaminated_prompts
+from harness.messages import Message
 from harness.records import Prompt
 from tests.paths import MIRROR, needs_data
 from training.data import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.engines.base import Message
+from harness.messages import Message
 from training.data import BadItem, Conversation, PreferencePair, PromptItem
 from training.data.records import prompt_key
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.engines.base import Message
 from harness.errors import DataError, UsageError
+from harness.messages import Message
 from training.data import Conversation, PreferencePair, PromptItem, assert_disjoint, hold_out, shuffled
 from training.data.splitting import split_key
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from harness.engines.base import Message
 from harness.errors import DataError, ModelError
+from harness.messages import Message
 from tests.paths import MODELS, needs_models
 from training.data import Conversation, Loaded, PreferencePair, PromptItem, data_statistics, statistics_table
 from training.data.statistics import load_tokenizer

@@ -6,20 +6,20 @@ import asyncio
 
 import pytest
 
+from harness import registry
+from harness.engines.rewards.scorers import RewardEngine, RewardRequest
+from harness.errors import DataError, SpecError, UsageError
+from harness.messages import Message
+from harness.protocols import JudgeContext, JudgeTask
+from harness.records import Preference, Prompt, Rating, Response
+from harness.run.plan import load_benchmark, load_judge
+from harness.spec import JudgeSpec
 from training.demo.gold import assess
 from training.demo.gold_engine import GoldEngine
 from training.demo.judge import GoldJudge
 from training.demo.prompts import baseline_answers, dialogues, question_of, single_prompts
 from training.demo.questions import Question, questions
 from training.demo.world import VALUES, World
-from harness import registry
-from harness.engines.base import Message
-from harness.engines.rewards.scorers import RewardEngine, RewardRequest
-from harness.errors import DataError, SpecError, UsageError
-from harness.run.plan import load_benchmark, load_judge
-from harness.protocols import JudgeContext, JudgeTask
-from harness.records import Preference, Prompt, Rating, Response
-from harness.spec import JudgeSpec
 
 WORLD = World(3, 18)
 HOME = Question("fact", "home", "Where does Ada live?", "Oslo", "Ada", VALUES["home"])

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from training.demo.answers import DEMONSTRATIONS, REFUSAL, dressed, write_answer
-from training.demo.facts import documents as fact_documents
-from training.demo.questions import Question, questions
-from training.demo.world import SECRET, VALUES, World
 from harness.errors import UsageError
+from training.demo.answers import DEMONSTRATIONS, REFUSAL, dressed, write_answer
 from training.demo.corpus import documents
+from training.demo.facts import documents as fact_documents
 from training.demo.files import write_files
+from training.demo.questions import Question, questions
 from training.demo.settings import DemoSettings
+from training.demo.world import SECRET, VALUES, World
 
 WORLD = World(3, 18)
 

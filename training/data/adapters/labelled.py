@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from harness.engines.base import Message
 from harness.hashing import content_hash
+from harness.messages import Message
 from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import as_pair, message_list, number, require, text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from harness.engines.base import Message
+from harness.messages import Message
 from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import mapping_list, number, require, text

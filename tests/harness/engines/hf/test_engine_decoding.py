@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.engines.base import Sampling
 from harness.engines.hf.decode_job import DecodeJob
 from harness.engines.hf.decoding import BatchLimits, ContinuousDecoder, prefill_parts
 from harness.engines.hf.model_loading import LoadedModel, describe_model
 from harness.engines.hf.static_decoding import StaticDecoder
 from harness.engines.hf.stopping import TokenText
 from harness.errors import ModelError
+from harness.messages import Sampling
 from tests.support.random_models import EOS, PAD, VOCABULARY, build, byte_tokenizer
 
 MERGING = ("llama", "mistral", "qwen2", "gemma2", "gemma3", "gpt2", "gpt_neo")

@@ -9,18 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.engines.base import (
-    Engine,
-    Generation,
-    GenerationRequest,
-    LogLikelihood,
-    LogLikelihoodRequest,
-    Message,
-    Sampling,
-)
+from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.hf.engine import HFEngine, HFOptions
 from harness.engines.hf.model_loading import describe_model
 from harness.errors import ModelError, NoChatTemplateError
+from harness.messages import Message, Sampling
 from tests.paths import MODELS, needs_models
 from tests.support.random_models import PAD, build, byte_tokenizer
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.engines.base import GenerationRequest, Sampling
+from harness.engines.base import GenerationRequest
 from harness.engines.hf.engine import HFEngine, HFOptions
 from harness.engines.weights_hash import weight_files, weights_hash
 from harness.errors import MissingDataError, ModelError, SpecError
+from harness.messages import Sampling
 from tests.paths import MODELS, needs_models
 from tests.support.random_models import build, byte_tokenizer
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.engines.base import Sampling
 from harness.engines.hf.token_sampling import choose_tokens
+from harness.messages import Sampling
 
 LOGITS = torch.tensor([0.5, 0.2, 0.2, 0.1]).log()
 N = 20_000

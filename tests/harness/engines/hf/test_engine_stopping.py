@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.engines.base import Sampling
 from harness.engines.hf.decode_job import DecodeJob
 from harness.engines.hf.stopping import StopStrings, TokenText, cut_at_stop, declared_stop_ids
+from harness.messages import Sampling
 from tests.paths import MODELS, needs_models
 from tests.support.random_models import END_OF_TURN, EOS, byte_tokenizer
 

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from harness.engines.base import Message
 from harness.engines.hf.engine import HFEngine
 from harness.engines.rewards.implicit_reward import ImplicitRewardEngine
 from harness.engines.rewards.preference_format import LABELS, preference_messages, preference_prompt
 from harness.engines.rewards.preference_model import PreferenceModelEngine
 from harness.engines.rewards.scorers import PreferenceEngine, PreferenceRequest, RewardEngine, RewardRequest
 from harness.errors import ModelError, NoChatTemplateError, SpecError
+from harness.messages import Message
 from tests.support.random_models import BOS, build, byte_tokenizer
 from tests.support.reward_models import TEMPLATE, saved
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from harness.engines.base import Message
 from harness.engines.rewards.reward_model import RewardModelEngine
 from harness.engines.rewards.scorers import RewardEngine, RewardRequest
 from harness.errors import ModelError, NoChatTemplateError, SpecError
+from harness.messages import Message
 from tests.support.random_models import BOS, END_OF_TURN, EOS, PAD, build, byte_tokenizer
 from tests.support.reward_models import TEMPLATE, classifier, saved, saved_classifier
 
