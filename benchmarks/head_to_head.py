@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.errors import SpecError, UsageError
 from harness.gate.head_to_head import head_to_head_shares
 from harness.gate.policy import HEAD_TO_HEAD
 from harness.messages import Sampling
-from harness.protocols import Benchmark, DataSource, Items, JudgeTask, NotAvailable
+from harness.protocols import Benchmark, DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, missing_reason, prompt_score, select
 from harness.run.plan import load_benchmark
@@ -45,6 +45,10 @@ class HeadToHead:
 
     inner: Benchmark
     baseline: Path | None = None
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
+        "preference": ScoreKind("preference", "share", (0.0, 1.0)),
+        "length": ScoreKind("length", "characters"),
+    }
 
     @classmethod
     def of_version(cls, version: str | None) -> HeadToHead:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
 
 from harness.messages import Sampling
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.spec import JudgeSpec
+from harness.stats.estimate import Estimate
 
 __all__ = [
     "Benchmark",
@@ -17,12 +20,17 @@ __all__ = [
     "ConfigurableBenchmark",
     "DataSource",
     "EngineBenchmark",
+    "FittedBenchmark",
+    "FittedComparison",
     "Items",
     "Judge",
     "JudgeContext",
     "JudgeTask",
     "MeasureContext",
     "NotAvailable",
+    "PanelBenchmark",
+    "ScoreKind",
+    "ScoreRole",
     "TrainingStage",
 ]
 
@@ -112,6 +120,42 @@ class Items:
     bounds: tuple[float, float] | None = None
 
 
+ScoreRole = Literal["rating", "preference", "outcome", "length", "measurement"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreKind:
+    """What the scores of one name mean: a benchmark declares one for each name it gives (`Benchmark.score_kinds`).
+
+    Parameters
+    ----------
+    role : str
+        "rating": a judge's grade of one answer.
+        "preference": a judge's share (0 to 1) for the candidate against another answer.
+        "outcome": right or wrong, or a suite's own figure, decided without a judge's opinion of quality.
+        "length": how long an answer is (part "baseline": the other side's).
+        "measurement": anything else worth keeping.
+    unit : str
+        Of the value, for tables and axes ("points", "characters", "tokens").
+    scale : tuple of float or None
+        Ends of the scale; None where it is open.
+    """
+
+    role: ScoreRole
+    unit: str = ""
+    scale: tuple[float, float] | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge's opinion is behind it, so that two runs need the same judge."""
+        return self.role in ("rating", "preference")
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says how good an answer is; what is missing of these makes a run invalid."""
+        return self.judged or self.role == "outcome"
+
+
 @dataclass(frozen=True, slots=True)
 class NotAvailable:
     """A part of a benchmark that cannot be run from the data at hand, and why."""
@@ -143,8 +187,13 @@ class Benchmark(Protocol):
         """The judge forms its tasks use; empty where nothing is judged."""
         ...
 
+    @property
+    def score_kinds(self) -> Mapping[str, ScoreKind]:
+        """What its scores are, by name (`Score.metric`); at least one of them decides."""
+        ...
+
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """All prompts in upstream's order, and the parts that cannot be had."""
+        """All prompts in upstream's order, and the parts that are unavailable."""
         ...
 
     def sampling(self, prompt: Prompt) -> Sampling:
@@ -228,6 +277,86 @@ class EngineBenchmark(Protocol):
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
         """Yield a response for each prompt as it is measured; one that cannot be has ``finish="error"``."""
+        ...
+
+
+@runtime_checkable
+class PanelBenchmark(Protocol):
+    """A benchmark with figures that exist only between models (MT-Bench's length-controlled score)."""
+
+    def panel(self, scores: Mapping[str, Sequence[Score]]) -> Mapping[str, SummaryRow]:
+        """Compute the figure of each model from all models' scores.
+
+        Parameters
+        ----------
+        scores : mapping of str to sequence of Score
+            Each model's scores of this benchmark.
+
+        Returns
+        -------
+        mapping of str to SummaryRow
+            One row a model, in place of the row of the same metric that `summarize` gave; a reason where there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FittedComparison:
+    """Two runs' values of a metric that is a fit, both refitted to the same resampled prompts.
+
+    Parameters
+    ----------
+    first, second : float
+        The values over the shared prompts.
+    difference : Estimate
+        First minus second.
+    p_value : float or None
+        Two-sided; None where there is none.
+    """
+
+    first: float
+    second: float
+    difference: Estimate
+    p_value: float | None = None
+
+
+@runtime_checkable
+class FittedBenchmark(Protocol):
+    """A benchmark with metrics that are no means of items but fits (a length-controlled win rate)."""
+
+    def compare_fitted(
+        self,
+        metric: str,
+        scores: tuple[Sequence[Score], Sequence[Score]],
+        data: DataSource,
+        rng: np.random.Generator,
+        level: float,
+    ) -> FittedComparison | None:
+        """Compare two runs on a fitted metric.
+
+        Parameters
+        ----------
+        metric : str
+            The metric.
+        scores : (sequence of Score, sequence of Score)
+            Both runs' scores of this benchmark.
+        data : DataSource
+            Upstream files the fit needs.
+        rng : numpy.random.Generator
+            Of the resampling.
+        level : float
+            Nominal coverage of the difference's interval.
+
+        Returns
+        -------
+        FittedComparison or None
+            None for a metric that is not a fit.
+
+        Raises
+        ------
+        StatisticsError, DataError
+            The fit cannot be made, or a file it needs is unavailable.
+        """
         ...
 
 

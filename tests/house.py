@@ -12,9 +12,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("harness", "benchmarks", "judges", "training", "reports")
-_BRANCHES = (
-    ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.comprehension, ast.IfExp, ast.match_case, ast.Assert,
-)  # fmt: skip
+_NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
 
 
 def files() -> list[Path]:
@@ -39,11 +45,8 @@ def code_lines(path: Path) -> int:
     """Lines that hold code: no blank lines, comments or docstrings."""
     text = path.read_text()
     lines: set[int] = set()
-    skipped = (
-        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER,
-    )  # fmt: skip
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in skipped:
+        if token.type not in _NO_CODE:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(text)):
         # A string that stands alone is documentation, of a module, a class, a function or an attribute.
@@ -61,14 +64,31 @@ def shared_names() -> dict[str, list[Path]]:
     return found
 
 
-def strings_that_import() -> Iterator[tuple[Path, int]]:
-    """Calls of ``import_module`` and ``__import__``."""
+def strings_that_import() -> Iterator[tuple[str, int]]:
+    """Calls of ``import_module`` and ``__import__``, but for those that name another package by a literal."""
     for path in files():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                if name in ("import_module", "__import__"):
-                    yield path.relative_to(ROOT), node.lineno
+                if name in ("import_module", "__import__") and not _names_another_package(node):
+                    yield str(path.relative_to(ROOT)), node.lineno
+
+
+def _names_another_package(call: ast.Call) -> bool:
+    given = call.args[0] if call.args else None
+    is_literal = isinstance(given, ast.Constant) and isinstance(given.value, str)
+    return is_literal and given.value.partition(".")[0] not in PACKAGES
+
+
+def complexities() -> Iterator[tuple[str, int]]:
+    """Cyclomatic complexity (radon) of every function and method, by where it stands."""
+    from radon.complexity import cc_visit
+    from radon.visitors import Function
+
+    for path in files():
+        for block in cc_visit(path.read_text()):
+            if isinstance(block, Function):
+                yield f"{path.relative_to(ROOT)}:{block.lineno} {block.fullname}", block.complexity
 
 
 def main() -> None:
@@ -77,6 +97,8 @@ def main() -> None:
     for path in files():
         sizes[path.relative_to(ROOT).parts[0]] += code_lines(path)
     print("code lines", sum(sizes.values()), dict(sizes))  # noqa: T201
+    found = [complexity for _, complexity in complexities()]
+    print(f"complexity: {sum(c > 14 for c in found)} above 14, {sum(c > 10 for c in found)} above 10")  # noqa: T201
     crowded = {name: len(paths) for name, paths in shared_names().items() if len(paths) > 1}
     print("shared file names", crowded)  # noqa: T201
 

@@ -24,7 +24,7 @@ from benchmarks.alpaca_eval.lc_bootstrap import (
     compare_length_controlled,
 )
 from harness.errors import AssayError, StatisticsError
-from harness.protocols import DataSource
+from harness.protocols import DataSource, FittedComparison
 from harness.records import Score, SummaryRow
 from harness.run.figures import guarded_row, reason_row, select
 from harness.stats.estimate import Estimate
@@ -188,13 +188,10 @@ def compare_fitted(
     upstream: Upstream,
     rng: np.random.Generator,
     level: float = 0.95,
-) -> tuple[tuple[float, float], Estimate, float | None] | None:
+) -> FittedComparison | None:
     """Compare two models' length-controlled win rates, both refitted to the same resampled prompts.
 
-    Returns
-    -------
-    ((float, float), Estimate, float or None) or None
-        Both values, their difference, a two-sided p-value by the normal approximation; None for another metric.
+    The p-value is two-sided, by the normal approximation. None for another metric.
     """
     if metric != LENGTH_CONTROLLED:
         return None
@@ -204,11 +201,11 @@ def compare_fitted(
         raise StatisticsError("the runs have no scored item in common", "the same prompts")
     difficulty = upstream.difficulty[[upstream.place[key] for key in shared]]
     first, second = (_data([found[key] for key in shared], difficulty) for found in rows)
-    values = tuple(length_controlled_win_rate(d, upstream.gamed).win_rate for d in (first, second))
+    values = [length_controlled_win_rate(d, upstream.gamed).win_rate for d in (first, second)]
     difference = compare_length_controlled(
         first, second, upstream.gamed, rng, bootstrap=LengthControlBootstrap(level=level)
     )
-    return (values[0], values[1]), difference, _p_value(difference)
+    return FittedComparison(values[0], values[1], difference, _p_value(difference))
 
 
 def _p_value(difference: Estimate) -> float | None:

@@ -11,8 +11,9 @@ Deviations       - greedy answers of at most 2,048 tokens for every checkpoint; 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,10 +21,9 @@ from benchmarks.alpaca_eval.alpaca_figures import Upstream, compare_fitted, leng
 from harness.errors import FileFormatError, UsageError
 from harness.hashing import content_hash
 from harness.messages import Sampling
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.protocols import DataSource, FittedComparison, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
 from harness.run.figures import mean_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
-from harness.stats.estimate import Estimate
 from harness.store.jsonl import read_json
 
 __all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key", "share_for_candidate"]
@@ -63,6 +63,11 @@ class AlpacaEval:
     name: str = "alpaca_eval"
     version: str = "2"
     judge_forms: tuple[str, ...] = ("alpaca_eval",)
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
+        "preference": ScoreKind("preference", "share", (0.0, 1.0)),
+        "row": ScoreKind("measurement", "row of upstream's file"),
+        "length": ScoreKind("length", "characters"),
+    }
 
     @classmethod
     def of_version(cls, version: str | None) -> AlpacaEval:
@@ -170,6 +175,6 @@ class AlpacaEval:
         data: DataSource,
         rng: np.random.Generator,
         level: float,
-    ) -> tuple[tuple[float, float], Estimate, float | None] | None:
+    ) -> FittedComparison | None:
         """Compare two runs' length-controlled win rates (`harness.run.compare`)."""
         return compare_fitted(metric, scores, self._upstream(data), rng, level)

@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.arena_hard.arena_figures import STYLE_METRICS, arena_rows
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.style_features import Version
 from harness.errors import FileFormatError, MissingDataError, UnknownNameError
 from harness.messages import Sampling
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
 from harness.run.figures import missing_reason, prompt_score, reason_row, select, unscored_reason, verdict_of
 from harness.store.jsonl import read_jsonl
@@ -92,6 +92,15 @@ class ArenaHard:
                 return cls("arena_hard@v2.0", "v2.0", "five_way_v2", _V2)
             case _:
                 raise UnknownNameError("version of arena_hard", version, ["v0.1", "v2.0"])
+
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
+        "verdict": ScoreKind("preference", "share", (0.0, 1.0)),
+        "length": ScoreKind("length", "characters"),
+        "tokens": ScoreKind("measurement", "tokens"),
+        "headers": ScoreKind("measurement", "Markdown headers"),
+        "lists": ScoreKind("measurement", "Markdown list items"),
+        "bold": ScoreKind("measurement", "Markdown bold spans"),
+    }
 
     @property
     def judge_forms(self) -> tuple[str, ...]:

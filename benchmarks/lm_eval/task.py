@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.lm_eval.task_figures import metric_items, scores_of, summary_rows
+from benchmarks.lm_eval.task_figures import SCORE_KINDS, metric_items, scores_of, summary_rows
 from benchmarks.lm_eval.task_options import TaskOptions
 from harness.errors import UsageError
 from harness.messages import Sampling
-from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
+from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.spec import validated
 
@@ -41,6 +41,7 @@ class LMEvalTask(ImportedOnly):
     name: str
     options: TaskOptions = field(default_factory=TaskOptions)
     judge_forms: tuple[str, ...] = ()
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     _loaded: list[LoadedTask] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod

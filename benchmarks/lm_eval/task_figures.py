@@ -19,20 +19,27 @@ import numpy as np
 
 from benchmarks.lm_eval.task_records import VALUES
 from harness.errors import AssayError
-from harness.protocols import Items
+from harness.protocols import Items, ScoreKind
 from harness.records import Prompt, Response, Score, SummaryRow
 from harness.run.figures import guarded_row, mean_row, missing_reason, prompt_score, reason_row, select
 from harness.stats.calibration import Reliability, reliability
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["calibration_of", "metric_items", "scores_of", "summary_rows"]
+__all__ = ["SCORE_KINDS", "calibration_of", "metric_items", "scores_of", "summary_rows"]
 
 _OUTCOME = "outcome"
 _BY_TASK = "outcome_by_task"
 _CALIBRATION = "calibration"
 _NOT_KEPT = "not_kept"
 _CUT = "prompt_cut"
+SCORE_KINDS: Mapping[str, ScoreKind] = {
+    _OUTCOME: ScoreKind("outcome"),
+    _BY_TASK: ScoreKind("measurement"),
+    _CALIBRATION: ScoreKind("measurement", "probability"),
+    _NOT_KEPT: ScoreKind("measurement"),
+    _CUT: ScoreKind("measurement", "tokens"),
+}
 _ROUNDING = 1e-9
 _UNMEASURED = "all"
 """Part of the score of a document nothing was measured of: which metrics it would have had is not known."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from harness.errors import AssayError, FileFormatError, UsageError
 from harness.messages import Sampling
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable
+from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow, Unscored
 from harness.run.figures import (
     estimate_row,
@@ -60,6 +61,10 @@ class MTBench:
     name: str = "mt_bench"
     version: str = "1"
     judge_forms: tuple[str, ...] = ("rating",)
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
+        "rating": ScoreKind("rating", "points", _SCALE),
+        "length": ScoreKind("length", "characters"),
+    }
 
     @classmethod
     def of_version(cls, version: str | None) -> MTBench:

@@ -8,18 +8,24 @@ a preference model's probabilities are averaged over the orders before they deci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.protocols import ScoreKind
 from harness.records import Prompt, Response, Score, SummaryRow
 from harness.run.figures import guarded_row, missing_reason, prompt_score, select
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["FIRST_SHOWN", "TIED", "check_rows", "judge_problems", "measured_scores", "outcome_of"]
+__all__ = ["FIRST_SHOWN", "SCORE_KINDS", "TIED", "check_rows", "judge_problems", "measured_scores", "outcome_of"]
 
 TIED = "tied"
 FIRST_SHOWN = "first_shown_preferred"
+SCORE_KINDS: Mapping[str, ScoreKind] = {
+    "outcome": ScoreKind("outcome", "share", (0.0, 1.0)),
+    TIED: ScoreKind("measurement", "share", (0.0, 1.0)),
+    FIRST_SHOWN: ScoreKind("measurement", "share", (0.0, 1.0)),
+}
 _MOST_FIRST_SHOWN = 90.0
 _LEAST_ITEMS = 8
 

@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.pair_judging import Judging, measured
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
-from benchmarks.reward_bench.rm_scores import TIED, check_rows, judge_problems, measured_scores
+from benchmarks.reward_bench.rm_scores import SCORE_KINDS, TIED, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.section_scores import SECTIONS_V1, Outcomes, section_estimate, subset_weights
 from benchmarks.reward_bench.subsets import PRIOR_SETS, Source, read_items
 from harness.errors import StatisticsError, UnknownNameError
-from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
+from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
 from harness.run.figures import guarded_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
 from harness.stats.estimate import Estimate
@@ -60,6 +60,7 @@ class RewardBench(ImportedOnly):
     name: str = "reward_bench"
     version: str = "1"
     judge_forms: tuple[str, ...] = ()
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     part: str = ""
     with_prior_sets: bool = False
     own: Path | None = None

@@ -19,18 +19,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from scipy import stats
 
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.pair_judging import Judging, measured
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
-from benchmarks.reward_bench.rm_scores import check_rows, judge_problems, measured_scores
+from benchmarks.reward_bench.rm_scores import SCORE_KINDS, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.section_scores import SECTIONS_V2, ties_score
 from benchmarks.reward_bench.subsets import SUBSETS_V2, Source, read_items
 from harness.errors import AssayError, StatisticsError, UnknownNameError
-from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
+from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import guarded_row, mean_row, prompt_score, reason_row, select
 from harness.stats.estimate import Estimate
@@ -61,6 +61,7 @@ class RewardBench2(ImportedOnly):
     name: str = "reward_bench_2"
     version: str = "2"
     judge_forms: tuple[str, ...] = ()
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = {**SCORE_KINDS, _REWARD: ScoreKind("measurement", "reward")}
     part: str = ""
     own: Path | None = None
     judging: Judging = field(default_factory=lambda: Judging("rating"))

@@ -21,12 +21,12 @@ from harness.gate.runs import StoredRun
 from harness.gate.testing import fitted_test
 from harness.gate.validity import benchmark_problems, judge_problem, run_problems
 from harness.gate.words import overall_message, rule_reason
-from harness.protocols import DataSource
+from harness.protocols import DataSource, FittedBenchmark
+from harness.run.figures import deciding
 
 __all__ = ["Comparison", "decide"]
 
 _SEED = 20240917  # of the bootstraps; fixed, so that the same runs are always decided the same way
-_JUDGED = ("rating", "preference", "verdict", "outcome")
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _Sides:
         items = benchmark.items(rule.metric, scores[0]), benchmark.items(rule.metric, scores[1])
         if items[0] is None or items[1] is None or not items[0].scores or not items[1].scores:
             return self._fitted(kind, rule, group, (name, scores))
-        judged = any(s.metric in _JUDGED for s in items[0].scores)
+        judged = deciding(benchmark, items[0].scores)
         problem = judge_problem(name, self.candidate, self.baseline) if judged else None
         if problem:
             return RuleDecision(kind, rule, "invalid", problem, group)
@@ -231,19 +231,20 @@ class _Sides:
         problem = judge_problem(name, self.candidate, self.baseline)
         if problem:
             return RuleDecision(kind, rule, "invalid", problem, group)
-        refit = getattr(self.candidate.benchmark(name), "compare_fitted", None)
-        level = 1.0 - 2.0 * self.policy.alpha
-        rng = np.random.default_rng(_SEED)
-        compared = None if refit is None else refit(rule.metric, scores, self.comparison.data, rng, level)
+        benchmark = self.candidate.benchmark(name)
+        compared = None
+        if isinstance(benchmark, FittedBenchmark):
+            level, rng = 1.0 - 2.0 * self.policy.alpha, np.random.default_rng(_SEED)
+            compared = benchmark.compare_fitted(rule.metric, scores, self.comparison.data, rng, level)
         if compared is None:
-            means = [m for m in self.candidate.metrics(name) if self.candidate.benchmark(name).items(m, scores[0])]
+            means = [m for m in self.candidate.metrics(name) if benchmark.items(m, scores[0])]
             reason = (
                 f"{name} offers no paired comparison of {rule.metric}, which is no mean over prompts; "
                 f"metrics that can be gated: {', '.join(means)}"
             )
             return RuleDecision(kind, rule, "invalid", reason, group)
-        values, difference, _ = compared
-        judged = [[s for s in side if s.metric in _JUDGED] for side in scores]
+        difference = compared.difference
+        judged = [deciding(benchmark, side) for side in scores]
         n_all = max(len(side) for side in judged)
         n_unscored = max(sum(s.value is None for s in side) for side in judged)
         limit = self.policy.max_unscored if rule.max_unscored is None else rule.max_unscored
@@ -256,7 +257,7 @@ class _Sides:
             too_little = f"{difference.n_clusters} prompts, and the policy wants at least {min_n}"
         if too_little:
             return RuleDecision(kind, rule, "invalid", too_little, group, **counts)
-        tested = fitted_test(kind, rule, self.policy, values, difference)
+        tested = fitted_test(kind, rule, self.policy, (compared.first, compared.second), difference)
         verdict = verdict_of(tested, self.policy.alpha)
         reason = rule_reason(kind, rule, tested, verdict, self._n_all(name))
         return RuleDecision(kind, rule, verdict, reason, group, tested, tested.p_pass, **counts)

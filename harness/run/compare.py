@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import AssayError, StatisticsError, UsageError
-from harness.protocols import Benchmark, DataSource, Items
+from harness.protocols import Benchmark, DataSource, FittedBenchmark, Items, PanelBenchmark
 from harness.records import Score, SummaryRow
 from harness.run.plan import load_benchmark
 from harness.run.score import RunScores, stored_or_scored
@@ -206,15 +206,15 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
 def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
     """Add the figures that exist only between models (MT-Bench's length-controlled score) in place of their reasons.
 
-    A benchmark that has such figures offers ``panel(scores by model) -> row by model``.
+    See `harness.protocols.PanelBenchmark`.
     """
     names = dict.fromkeys(row.benchmark for run in runs for row in run.rows)
     for name in names:
         holders = [run for run in runs if any(row.benchmark == name for row in run.rows)]
-        panel = getattr(load_benchmark(holders[0].asked_as[name]), "panel", None)
-        if panel is None or len(holders) < 2:
+        benchmark = load_benchmark(holders[0].asked_as[name])
+        if len(holders) < 2 or not isinstance(benchmark, PanelBenchmark):
             continue
-        rows = panel({run.model: [s for s in run.scores if s.benchmark == name] for run in holders})
+        rows = benchmark.panel({run.model: [s for s in run.scores if s.benchmark == name] for run in holders})
         runs = [_with_row(run, rows[run.model]) if run in holders else run for run in runs]
     return list(runs)
 
@@ -308,23 +308,21 @@ def _compare_refitted(
     benchmark: Benchmark, metric: str, scores: tuple[Sequence[Score], Sequence[Score]], data: DataSource, level: float
 ) -> ComparedMetric | None:
     """Compare a metric that is a fit: both refitted to the same resampled prompts."""
-    refit = getattr(benchmark, "compare_fitted", None)
-    if refit is None:
+    if not isinstance(benchmark, FittedBenchmark):
         return None
     try:
-        found = refit(metric, scores, data, np.random.default_rng(_SEED), level)
+        found = benchmark.compare_fitted(metric, (scores[0], scores[1]), data, np.random.default_rng(_SEED), level)
     except AssayError as error:
         return ComparedMetric(benchmark.name, metric, reason=" ".join(str(error).split()))
     if found is None:
         return None
-    values, difference, p_value = found
     return ComparedMetric(
         benchmark.name,
         metric,
-        value_first=values[0],
-        value_second=values[1],
-        difference=difference,
-        p_value=p_value,
+        value_first=found.first,
+        value_second=found.second,
+        difference=found.difference,
+        p_value=found.p_value,
         test="paired bootstrap of the whole fit",
     )
 

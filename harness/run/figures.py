@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.errors import AssayError
-from harness.protocols import Items
+from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
 __all__ = [
+    "deciding",
     "estimate_row",
     "guarded_row",
     "mean_row",
@@ -55,6 +56,12 @@ def select(scores: Iterable[Score], metric: str, part: str | None = None, catego
         for s in scores
         if s.metric == metric and (part is None or s.part == part) and (category is None or s.category == category)
     ]
+
+
+def deciding(benchmark: Benchmark, scores: Iterable[Score]) -> list[Score]:
+    """Pick the scores that say how good an answer is, as the benchmark declares them."""
+    kinds = benchmark.score_kinds
+    return [s for s in scores if s.metric in kinds and kinds[s.metric].decides]
 
 
 def reasons_of(scores: Iterable[Score]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from harness.protocols import Benchmark, CheckedBenchmark, DataSource
 from harness.records import Judgment, Response, Score, SummaryRow
 from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
 from harness.run.canary_questions import canary_findings
-from harness.run.figures import reason_row
+from harness.run.figures import deciding, reason_row
 from harness.run.plan import load_benchmark
 from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
@@ -21,8 +21,6 @@ from harness.store.run_directory import RunDirectory, RunWriter
 __all__ = ["RunScores", "rescore", "score_run", "stored_or_scored"]
 
 _DEFAULT_MAX_UNSCORED = 0.01
-_MEASURED = ("rating", "preference", "verdict", "outcome")
-"""Metrics of scores that a judge or a checker decides; the others (lengths) describe answers."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def score_run(
         given = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
         rows += given
         if found or not given:
-            problems += _unscored_problems(entry["name"], found, limit)
+            problems += _unscored_problems(entry["name"], deciding(benchmark, found), limit)
         if isinstance(benchmark, CheckedBenchmark):
             problems += benchmark.problems(found)
         remarks += _remarks_on(entry)
@@ -232,8 +230,7 @@ def _rows_of(benchmark: Benchmark, entry: dict[str, Any], scores: list[Score], d
     return rows
 
 
-def _unscored_problems(benchmark: str, scores: list[Score], limit: float) -> list[str]:
-    measured = [s for s in scores if s.metric in _MEASURED]
+def _unscored_problems(benchmark: str, measured: list[Score], limit: float) -> list[str]:
     n_unscored = sum(s.value is None for s in measured)
     if not measured:
         return [f"{benchmark}: nothing to score"]

@@ -17,11 +17,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.pair_judging import Judging, measured
-from benchmarks.reward_bench.rm_scores import check_rows, judge_problems, measured_scores
-from harness.protocols import DataSource, Items, MeasureContext, NotAvailable
+from benchmarks.reward_bench.rm_scores import SCORE_KINDS, check_rows, judge_problems, measured_scores
+from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, select
 from training.demo.answers import REFUSAL, Manner, dressed
@@ -42,6 +43,7 @@ class DemoRewards(ImportedOnly):
     name: str = "demo_rewards"
     version: str = World(0).version
     judge_forms: tuple[str, ...] = ()
+    score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     world: World = field(default_factory=lambda: World(0))
 
     @classmethod
