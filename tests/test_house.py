@@ -11,7 +11,11 @@ import pytest
 
 from tests import house
 
-MAY_IMPORT_BY_NAME = {"harness/registry.py", "harness/cli.py"}
+MAY_IMPORT_BY_NAME = {
+    "harness/registry.py",
+    "harness/cli.py",
+    "benchmarks/sandbox/inside/server.py",  # outside the package: modules of the standard library, before the program
+}
 AT_MOST_CODE_LINES = 35_700
 AT_MOST_ABOVE_10 = 205
 

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness import registry
 from harness.errors import AssayError, ModelError
 from harness.messages import Message
 from harness.store.jsonl import read_jsonl, write_atomically
@@ -54,7 +54,7 @@ def train(
     if launch:
         result = _launched(stage, recipe, out, launch, data)
     else:
-        result = import_module(f"training.{stage}").train(recipe, out, data=data)
+        result = registry.load("training stage", stage).train(recipe, out, data=data)
     if result.problems:
         raise ModelError(f"{out}: " + "; ".join(result.problems))
     return result
