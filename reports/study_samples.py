@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.samples import SampleTables
 
 __all__ = ["add_study"]
-
-_WORDS = {"first": "first", "second": "second", "tie": "tie", None: "no verdict"}
 
 
 def add_study(tables: SampleTables, study: Mapping[str, Any]) -> None:
@@ -33,49 +31,53 @@ def add_study(tables: SampleTables, study: Mapping[str, Any]) -> None:
 
 
 def _add(tables: SampleTables, model: int, pair: Mapping[str, Any], texts: Mapping[str, str]) -> None:
-    def text(name: str | None) -> str | None:
-        return None if name is None else texts.get(name, name)
-
-    question = text(pair.get("prompt_text")) or f"{pair['prompt']} (the text is not in the study)"
+    """Add a pair: its question, both answers, then every vote and every verdict."""
     turn = int(pair["turn"])
-    prompt = tables.prompt(
-        ("study", pair["prompt"], turn, pair["first"], pair["second"]),
-        "judge study",
-        pair.get("category") or "",
-        f"{pair['prompt']}, turn {turn}",
-        [question],
-    )
+    prompt = _question(tables, pair, texts)
+    names = {side: str(pair.get(f"model_{side}") or pair[side]) for side in ("first", "second")}
     answers = []
-    for side in ("first", "second"):
-        name = str(pair.get(f"model_{side}") or pair[side])
-        content = text(pair.get(f"text_{side}"))
-        answers.append(
-            tables.answer(("study", pair["prompt"], turn, name), name, [] if content is None else [content], name)
-        )
+    for side, name in names.items():
+        text = _text(texts, pair.get(f"text_{side}"))
+        turns = [] if text is None else [text]
+        answers.append(tables.answer(("study", pair["prompt"], turn, name), name, turns, name))
     start = len(tables.judgments)
-    names = {"first": pair.get("model_first") or pair["first"], "second": pair.get("model_second") or pair["second"]}
     for vote in pair.get("votes") or ():
         p = vote["p_first"]
-        said = "tie" if p == 0.5 else f"prefers {names['first' if p > 0.5 else 'second']}"
-        tables.judgment(f"voter {vote['voter']}", said)
-    differs, inconsistent, value = 0, 0, None
-    for judge, verdict in (pair.get("judges") or {}).items():
-        choice = verdict.get("choice")
-        said = (
-            "tie"
-            if choice == "tie"
-            else f"prefers {names[choice]}"
-            if choice
-            else f"no verdict: {verdict.get('reason')}"
-        )
-        if verdict.get("calibrated") is not None:
-            said += f" (calibrated probability of the first: {verdict['calibrated']:.2f})"
-        tables.judgment(str(judge), said)
-        inconsistent |= int(bool(verdict.get("inconsistent")))
-        differs |= int(choice is not None and pair.get("winner") is not None and choice != pair["winner"])
-        value = verdict.get("p_first") if value is None else value
-    agreement = "no vote" if pair.get("winner") is None else "judge differs" if differs else "judge agrees"
+        choice = "tie" if p == 0.5 else "first" if p > 0.5 else "second"
+        tables.judgment(f"voter {vote['voter']}", _said(choice, names))
+    verdicts: Mapping[str, Mapping[str, Any]] = pair.get("judges") or {}
+    for judge, verdict in verdicts.items():
+        tables.judgment(str(judge), _said_by_judge(verdict, names))
+    value = next((v["p_first"] for v in verdicts.values() if v.get("p_first") is not None), None)
     lengths = pair.get("length_first"), pair.get("length_second")
-    tables.row(
-        model, prompt, [answers[0]], [answers[1]], start, agreement, value, inconsistent | 2 * differs, lengths, False
-    )
+    agreement, flags = _agreement(pair.get("winner"), verdicts.values())
+    tables.row(model, prompt, [answers[0]], [answers[1]], start, agreement, value, flags, lengths, False)
+
+
+def _question(tables: SampleTables, pair: Mapping[str, Any], texts: Mapping[str, str]) -> int:
+    key = ("study", pair["prompt"], int(pair["turn"]), pair["first"], pair["second"])
+    text = _text(texts, pair.get("prompt_text")) or f"{pair['prompt']} (the text is not in the study)"
+    return tables.prompt(key, "judge study", pair.get("category") or "", f"{pair['prompt']}, turn {key[2]}", [text])
+
+
+def _agreement(winner: str | None, verdicts: Iterable[Mapping[str, Any]]) -> tuple[str, int]:
+    """Whether the judges agree with the votes, and the browser's flags: 1 the order mattered, 2 a judge differs."""
+    given = list(verdicts)
+    differs = winner is not None and any(v.get("choice") not in (None, winner) for v in given)
+    words = "no vote" if winner is None else "judge differs" if differs else "judge agrees"
+    return words, int(any(v.get("inconsistent") for v in given)) | 2 * int(differs)
+
+
+def _text(texts: Mapping[str, str], name: str | None) -> str | None:
+    """Look a text up by its name; a name that is not in the study stands for itself."""
+    return None if name is None else texts.get(name, name)
+
+
+def _said(choice: str, names: Mapping[str, str]) -> str:
+    return "tie" if choice == "tie" else f"prefers {names[choice]}"
+
+
+def _said_by_judge(verdict: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    choice, calibrated = verdict.get("choice"), verdict.get("calibrated")
+    said = _said(choice, names) if choice else f"no verdict: {verdict.get('reason')}"
+    return said if calibrated is None else f"{said} (calibrated probability of the first: {calibrated:.2f})"

@@ -84,12 +84,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    from harness.commands.calibrate_text import print_study
     from harness.commands.output import print_json
     from judges.study.reading import read_judges, read_votes
     from judges.study.study import judge_study
     from judges.study.study_figures import StudySpec
     from judges.study.texts import read_texts
+    from reports.sections.study import study_section
+    from reports.terminal import print_blocks
 
     _check(arguments)
     spec = StudySpec(
@@ -111,13 +112,13 @@ def run(arguments: argparse.Namespace) -> int:
         named = ", ".join(judge.name for judge in judges)
         raise UsageError(f"--price for {unknown[0]!r}, which is no judge here", named, "name a judge of --judgments")
     texts = read_texts(arguments.answers, arguments.questions) if arguments.answers or arguments.questions else None
-    study = judge_study(human, judges, spec, texts, arguments.max_unscored / 100.0)
+    study = judge_study(human, judges, spec, texts, arguments.max_unscored / 100.0).as_json()
     if arguments.out is not None:
-        _store(arguments.out, study.as_json())
+        _store(arguments.out, study)
     if arguments.json:
-        print_json(study.as_json())
+        print_json(study)
     else:
-        print_study(study)
+        print_blocks(study_section(study).blocks)
     return 0
 
 

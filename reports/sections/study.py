@@ -1,11 +1,11 @@
-"""A judge study: agreement with people and its ceiling, what biases the judge, and whether its confidence is honest.
+"""A judge study: agreement with people and its ceiling, what biases the judges, and whether their confidence is honest.
 
-All figures are the study's own (`judges.study`); a part that is not measured says why.
+The figures are the study's own (`judges.study`). A figure that is not measured is a "-" with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table
@@ -15,12 +15,37 @@ from reports.sections.common import percent, slug
 __all__ = ["study_section"]
 
 Data = Mapping[str, Any]
+
 _COEFFICIENTS = (
     ("cohen", "Cohen's kappa"),
     ("fleiss", "Fleiss' kappa"),
     ("alpha", "Krippendorff's alpha"),
     ("ac1", "Gwet's AC1"),
 )
+_BIASES = (
+    ("position", "consistent", "same in both orders (%)", ".1f"),
+    ("position", "n_favours_first", "changed with the order, towards the answer shown first", ","),
+    ("position", "n_favours_second", "changed with the order, towards the answer shown second", ","),
+    ("position", "shown_first_rate", "first shown wins (%), 50: no bias", ".1f"),
+    ("position", "beyond_people", "first shown wins more often than with people (points)", "+.1f"),
+    ("verbosity", "bias", "verbosity bias (points): the next row less the one after it", "+.1f"),
+    ("verbosity", "agreement_longer", "agreement where people chose the longer answer (%)", ".1f"),
+    ("verbosity", "agreement_shorter", "agreement where people chose the shorter answer (%)", ".1f"),
+    ("verbosity", "judge_longer", "judge takes longer (%)", ".1f"),
+    ("verbosity", "human_longer", "people take longer (%)", ".1f"),
+    ("self_preference", "bias", "self-preference (points): the next row less the one after it", "+.1f"),
+    ("self_preference", "judge_rate", "the judge's own family wins, by the judge (%)", ".1f"),
+    ("self_preference", "human_rate", "the judge's own family wins, by people (%)", ".1f"),
+    ("self_preference", "family", "the judge's own family", ""),
+    ("repeats", "concordance.w", "asked again: Kendall's W", ".3f"),
+    ("repeats", "unanimous", "asked again: always the same (%)", ".1f"),
+    ("repeats", "alpha", "asked again: Krippendorff's alpha", ".3f"),
+    ("repeats", "n_repeats", "asked again: repetitions", ","),
+    ("repeats", "n_pairs", "asked again: pairs", ","),
+)
+"""Part of a judge's report, figure, name and format."""
+_RECALIBRATED = (("raw", "as it is"), ("temperature", "temperature"), ("isotonic", "isotonic"))
+_MOST_CONTENDERS = 12
 
 
 def study_section(study: Data, number: int = 1) -> Section:
@@ -33,223 +58,210 @@ def study_section(study: Data, number: int = 1) -> Section:
     number : int
         1-based; names of the second and later studies are told apart by it.
     """
-    judges = list(study["judges"])
+    judges: list[Data] = list(study["judges"])
     suffix = "" if number == 1 else f"-{number}"
-    names = [str(j["name"]) for j in judges]
-    blocks: list[Block] = [_head(study)]
-    blocks += _agreement(study, suffix)
+    blocks: list[Block] = [_head(study), *_agreement(study, suffix)]
     for judge in judges:
-        name = str(judge["name"]) + suffix
-        found: list[Block] = [_confusion(judge, name), *_ranking(judge, name), *_confidence(judge, name)]
-        found += [*_corrected(judge, name), *_bias(judge, name)]
-        blocks += sorted(found, key=lambda block: not isinstance(block, Figure))  # figures side by side, then tables
-    blocks += [*_contest(study, suffix), *_labels(study)]
-    blocks += [Note(str(remark)) for remark in study.get("remarks", ())]
-    return Section(f"study{suffix}", "Judge study: " + ", ".join(names), blocks)
+        blocks += _charts(judge, f"{judge['name']}{suffix}")
+    blocks += [_biases(judges), *_orders(judges), *_confidence(judges), _rankings(judges)]
+    blocks += [*_contest(study, suffix), *_corrected(study), *_labels(study)]
+    return Section(f"study{suffix}", "Judge study: " + ", ".join(str(judge["name"]) for judge in judges), blocks)
 
 
-def _value(estimate: Data, form: str = ".1f") -> str:
-    return format(estimate["value"], form)
+# ---- figures as cells
+
+
+def _at(data: Any, path: str) -> Any:
+    """Look a figure up; where a part of the path is not measured, what says why."""
+    for name in path.split("."):
+        if name not in data:
+            return data
+        data = data[name]
+    return data
 
 
 def _limits(estimate: Data, form: str = ".1f") -> str:
     low, high = estimate.get("ci_low"), estimate.get("ci_high")
-    return "" if low is None or high is None else f"{format(low, form)} to {format(high, form)}"
+    return "" if low is None or high is None else f"{low:{form}} to {high:{form}}"
 
 
-def _cell(estimate: Data | None, form: str = ".1f", samples: SampleFilter | None = None) -> Cell:
-    """A figure with its interval, or why there is none."""
-    if estimate is None or "value" not in estimate:
-        return Cell("-", str((estimate or {}).get("reason", "")), tone="muted")
-    return Cell(_value(estimate, form), _limits(estimate, form) or str(estimate.get("note", "")), samples)
+def _words(estimate: Data, form: str = ".1f", unit: str = "") -> str:
+    limits = _limits(estimate, form)
+    return f"{estimate['value']:{form}}{unit}" + (f" ({limits})" if limits else "")
 
 
-def _mark(label: str, estimate: Data, series: str = "", samples: SampleFilter | None = None) -> Mark:
-    return Mark(label, estimate["value"], estimate.get("ci_low"), estimate.get("ci_high"), series, samples=samples)
+def _missing(found: Data) -> Cell:
+    return Cell("-", str(found.get("reason") or ""), tone="muted")
+
+
+def _cell(found: Any, form: str = ".1f", samples: SampleFilter | None = None) -> Cell:
+    """A figure with its interval, or why there is none; a count or a name as it is."""
+    if not isinstance(found, Mapping):
+        return Cell(f"{found:{form}}")
+    if "value" not in found:
+        return _missing(found)
+    return Cell(f"{found['value']:{form}}", _limits(found, form) or str(found.get("note", "")), samples)
+
+
+def _number(value: float | None, form: str) -> Cell:
+    return Cell("-" if value is None else f"{value:{form}}")
+
+
+def _row(name: str, cells: Sequence[Cell], n_cells: int) -> list[Cell]:
+    """A row filled up with "-" where a reason stands for several figures."""
+    return [Cell(name), *cells, *[Cell("-")] * (n_cells - len(cells))]
+
+
+def _counts(counts: Data, n_all: int) -> Cell:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+    return Cell(f"{sum(counts.values()):,} of {n_all:,}", reasons)
+
+
+def _mark(label: str, estimate: Data, series: str = "") -> Mark:
+    return Mark(label, estimate["value"], estimate.get("ci_low"), estimate.get("ci_high"), series)
+
+
+# ---- agreement
+
+
+def _sides(study: Data) -> list[tuple[str, Data]]:
+    """The judges, and people beside them as the ceiling."""
+    return [*((str(judge["name"]), judge) for judge in study["judges"]), ("people among themselves", study["human"])]
+
+
+def _ties(counted: bool) -> str:
+    return "with ties" if counted else "without ties"
 
 
 def _head(study: Data) -> Statement:
-    human = study["human"]
+    human, problems = study["human"], [str(problem) for problem in study.get("problems", ())]
+    names = ", ".join(str(judge["name"]) for judge in study["judges"])
+    counts = [_many(human[f"n_{thing}s"], thing) for thing in ("vote", "voter", "pair")]
+    head = f"{names} against {' of '.join(counts[:2])} on {counts[2]}: {'NOT VALID' if problems else 'valid'}"
     items = []
     for judge in study["judges"]:
-        whole = [_agreed(c) for c in judge["cells"] if c["turn"] is None]
-        said = [
-            f"{_value(found)} % ({_limits(found)}) {'with' if cell['ties'] else 'without'} ties"
-            for cell, found in zip((c for c in judge["cells"] if c["turn"] is None), whole, strict=True)
-            if found is not None
-        ]
+        said = [f"{_words(found, '.1f', ' %')} {ties}" for found, ties in _overall(judge)]
         items.append(f"{judge['name']} agrees with people on {' and '.join(said) or 'nothing that can be compared'}")
-    ceiling = [
-        f"{_value(found)} % {'with' if c['ties'] else 'without'} ties"
-        for c in human["cells"]
-        if c["turn"] is None and (found := _agreed(c)) is not None
-    ]
+    ceiling = [f"{found['value']:.1f} % {ties}" for found, ties in _overall(human)]
     if ceiling:
         items.append(f"people agree with one another on {' and '.join(ceiling)}")
-    votes = f"{human['n_votes']:,} votes of {human['n_voters']:,} people on {human['n_pairs']:,} pairs"
-    problems = [str(p) for p in study.get("problems", ())]
-    if problems:
-        return Statement("invalid", f"NOT VALID: {votes}", "; ".join(problems), items)
-    return Statement("info", votes, "", items)
+    items += [str(remark) for remark in study.get("remarks", ())]
+    return Statement("invalid" if problems else "info", head, "; ".join(problems), items)
 
 
-def _agreed(cell: Data) -> Data | None:
-    found = cell["agreement"]
-    estimate: Data | None = found.get("estimate")
-    return estimate
+def _overall(side: Data) -> list[tuple[Data, str]]:
+    """A side's agreement over all turns, with ties and without."""
+    whole = [(cell["agreement"], _ties(cell["ties"])) for cell in side["cells"] if cell["turn"] is None]
+    return [(agreement["estimate"], ties) for agreement, ties in whole if "estimate" in agreement]
+
+
+def _many(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def _agreement(study: Data, suffix: str) -> list[Block]:
-    """The agreement table by turn and setup, and the coefficients, people beside the judges."""
-    sides: list[tuple[str, Data]] = [(str(j["name"]), j) for j in study["judges"]]
-    sides.append(("people among themselves", study["human"]))
+    """Agreement by turn, and beyond chance."""
+    sides = _sides(study)
+    names = [f"{name}#" for name, _ in sides]
     rows = []
     for cell in sides[0][1]["cells"]:
-        turn, ties = cell["turn"], cell["ties"]
-        line = [Cell("all turns" if turn is None else f"turn {turn}", "with ties" if ties else "without ties")]
-        for _, side in sides:
-            found = next((c for c in side["cells"] if (c["turn"], c["ties"]) == (turn, ties)), None)
-            agreed = found["agreement"] if found else None
-            if agreed and "estimate" in agreed:
-                counts = f"{agreed['n_agree']:,} of {agreed['n_compared']:,}"
-                line.append(Cell(_value(agreed["estimate"]) + " %", f"{_limits(agreed['estimate'])}; {counts}"))
-            else:
-                line.append(_cell(agreed))
-        rows.append(line)
-    columns = ["comparisons", *(f"{name}#" for name, _ in sides)]
-    blocks: list[Block] = [Table("Agreement with people, in percent", columns, rows, summary=True)]
-    coefficient_rows, marks = [], []
-    for place, ties in enumerate((True, False)):
-        for key, name in _COEFFICIENTS:
-            line = [Cell(name, "with ties" if ties else "without ties")]
-            for side_name, side in sides:
-                found = next((c for c in side["coefficients"] if c["ties"] == ties), None)
-                estimate = found.get(key) if found else None
-                line.append(_cell(estimate, ".3f"))
-                if place == 0 and estimate and "value" in estimate:
-                    marks.append(_mark(name, estimate, side_name))
-            coefficient_rows.append(line)
-    blocks.append(Table("Agreement beyond chance", ["coefficient", *columns[1:]], coefficient_rows, summary=True))
+        turn = "all turns" if cell["turn"] is None else f"turn {cell['turn']}"
+        rows.append([Cell(turn, _ties(cell["ties"])), *(_agreed(side, cell) for _, side in sides)])
+    level = f"{study['spec']['level']:.0%} interval"
+    caption = f"Agreement with each human vote, percent ({level}; agreeing of compared)"
+    return [Table(caption, ["comparisons", *names], rows, summary=True), *_beyond_chance(sides, names, suffix)]
+
+
+def _beyond_chance(sides: Sequence[tuple[str, Data]], names: Sequence[str], suffix: str) -> Iterable[Block]:
+    rows, marks = [], []
+    for ties in (True, False):
+        by_side = [(name, next(c for c in side["coefficients"] if c["ties"] == ties)) for name, side in sides]
+        for key, words in _COEFFICIENTS:
+            rows.append([Cell(words, _ties(ties)), *(_cell(found[key], ".3f") for _, found in by_side)])
+            marks += [_mark(words, found[key], name) for name, found in by_side if ties and "value" in found[key]]
+    yield Table("Agreement beyond chance", ["coefficient", *names], rows, summary=True)
     if marks:
         chart = IntervalChart("Agreement beyond chance, ties counted", "", marks, [RefLine(0.0, "chance")])
-        caption = "0 is what chance gives, 1 is perfect. Beside the judge, people among themselves: the ceiling."
-        blocks.append(Figure(f"agreement{suffix}", caption, chart, SampleFilter(disagreement="people")))
-    return blocks
+        caption = "0 is what chance gives, 1 is perfect. People among themselves are the ceiling for a judge."
+        yield Figure(f"agreement{suffix}", caption, chart, SampleFilter(disagreement="people"))
+
+
+def _agreed(side: Data, like: Data) -> Cell:
+    """A side's agreement for a turn, with ties or without."""
+    same = [c["agreement"] for c in side["cells"] if (c["turn"], c["ties"]) == (like["turn"], like["ties"])]
+    if not same or "estimate" not in same[0]:
+        return _missing(same[0] if same else {})
+    found = same[0]
+    limits, counts = _limits(found["estimate"]), f"{found['n_agree']:,} of {found['n_compared']:,}"
+    return Cell(f"{found['estimate']['value']:.1f}", f"{limits}; {counts}" if limits else counts)
+
+
+# ---- charts of one judge
+
+
+def _charts(judge: Data, name: str) -> list[Block]:
+    """The charts of a judge; the figures in them are in the tables too."""
+    found: list[Block] = [_confusion(judge, name)]
+    if "models" in judge["ranking"]:
+        found.append(_ranking_chart(judge, name))
+    if "raw" in judge["confidence"]:
+        found.append(_reliability(judge, name))
+    rates = [] if isinstance(judge["win_rates"], Mapping) else judge["win_rates"]
+    marks = [
+        _mark(str(rate["model"]), rate["rate"][key], words)
+        for rate in rates
+        for key, words in (("estimate", "corrected"), ("labels_only", "votes only"), ("judge_only", "judge only"))
+        if "value" in rate["rate"].get(key, ())
+    ]
+    if marks:
+        chart = IntervalChart(f"{judge['name']}: win rates corrected by votes", "%", marks)
+        caption = "Prediction-powered: the judge's verdicts on all pairs, corrected by the votes on some."
+        found.append(Figure(slug("corrected", name), caption, chart))
+    return found
 
 
 def _confusion(judge: Data, name: str) -> Figure:
-    counts = judge["confusion"]["counts"]
-    columns = ["first", "tie", "second", "no verdict"]
-    values: list[list[float | None]] = [
-        [float(counts.get(vote, {}).get(verdict, 0)) for verdict in columns] for vote in ("first", "tie", "second")
-    ]
-    if not any(row[-1] for row in values):
-        columns, values = columns[:-1], [row[:-1] for row in values]
+    confusion = judge["confusion"]
+    rows, columns = ["first", "tie", "second"], ["first", "tie", "second", "no verdict"]
+    counts = [[float(confusion["counts"].get(vote, {}).get(said, 0)) for said in columns] for vote in rows]
+    if not any(row[-1] for row in counts):
+        columns, counts = columns[:-1], [row[:-1] for row in counts]
     chart = Heatmap(
         f"{judge['name']}: votes and verdicts",
         "the judge prefers",
         "a person prefers",
         columns,
-        ["first", "tie", "second"],
-        values,
-        limits=(0.0, max([v for row in values for v in row if v is not None] or [1.0]) or 1.0),
+        rows,
+        counts,
+        limits=(0.0, max(max(row) for row in counts) or 1.0),
     )
-    c = judge["confusion"]
     caption = (
         f"Comparisons of a vote with a verdict; first and second are the two answers in alphabetical order of their "
-        f"models. {c['opposite']:,} contradict each other; only the judge says tie in {c['judge_tie']:,}, only the "
-        f"person in {c['human_tie']:,}."
+        f"models. {confusion['opposite']:,} contradict each other; only the judge says tie in "
+        f"{confusion['judge_tie']:,}, only the person in {confusion['human_tie']:,}."
     )
     return Figure(slug("confusion", name), caption, chart, SampleFilter(disagreement="people"))
 
 
-def _ranking(judge: Data, name: str) -> list[Block]:
+def _ranking_chart(judge: Data, name: str) -> Figure:
     ranking = judge["ranking"]
-    if "models" not in ranking:
-        return [Note(f"{judge['name']}: no ranking of models, {ranking.get('reason')}")]
-    marks = []
-    for model in ranking["models"]:
-        for side in ("human", "judge"):
-            marks.append(_mark(str(model["model"]), model[side], "people" if side == "human" else str(judge["name"])))
-    said = []
-    for key, words in (("spearman", "Spearman"), ("kendall", "Kendall")):
-        found = ranking[key]
-        if "value" not in found:
-            said.append(f"{words}: {found.get('reason')}")
-            continue
-        limits = _limits(found, ".3f")
-        said.append(f"{words} {_value(found, '.3f')}" + (f" ({limits})" if limits else ""))
+    sides = (("human", "people"), ("judge", str(judge["name"])))
+    marks = [_mark(str(model["model"]), model[side], words) for model in ranking["models"] for side, words in sides]
     chart = IntervalChart(f"Win rates by {judge['name']} and by people", "%", marks, [RefLine(50.0, "even")])
+    said = [
+        f"{words} {_words(found, '.3f')}" if "value" in found else f"{words}: {found.get('reason')}"
+        for found, words in ((ranking["spearman"], "Spearman"), (ranking["kendall"], "Kendall"))
+    ]
     caption = f"Among the pairs both saw, ties half. Rank correlation over models: {', '.join(said)}."
-    return [Figure(slug("ranking", name), caption, chart)]
+    return Figure(slug("ranking", name), caption, chart)
 
 
-def _bias(judge: Data, name: str) -> list[Block]:
-    rows: list[list[Cell]] = []
-    position = judge["position"]
-    orders = SampleFilter(disagreement="orders")
-    if "n_both_orders" in position:
-        rows.append([Cell("position: both orders agree (%)"), _cell(position["consistent"], samples=orders)])
-        rows.append([Cell("position: for the answer shown first (%)"), _cell(position["shown_first_rate"])])
-        towards = f"{position['n_favours_first']:,} to {position['n_favours_second']:,}"
-        if "value" in position["shown_first_rate"]:
-            rows.append([Cell("position: changed verdicts, for the first to for the second"), Cell(towards)])
-    else:
-        rows.append([Cell("position"), _cell(position)])
-    verbosity = judge["verbosity"]
-    if "bias" in verbosity:
-        meaning = "agreement where people chose the longer answer, less agreement where the shorter"
-        rows.append([Cell("verbosity: bias (points)", meaning), _cell(verbosity["bias"], "+.1f")])
-        for key, words in (
-            ("agreement_longer", "verbosity: agreement where people chose the longer (%)"),
-            ("agreement_shorter", "verbosity: agreement where people chose the shorter (%)"),
-            ("judge_longer", "the judge chooses the longer (%)"),
-            ("human_longer", "people choose the longer (%)"),
-        ):
-            rows.append([Cell(words), _cell(verbosity[key])])
-    else:
-        rows.append([Cell("verbosity"), _cell(verbosity)])
-    own = judge["self_preference"]
-    if "bias" in own:
-        rows.append([Cell("self-preference: bias (points)", f"family {own['family']}"), _cell(own["bias"], "+.1f")])
-        rows.append([Cell("the family's answers win, by the judge (%)"), _cell(own["judge_rate"])])
-        rows.append([Cell("the family's answers win, by people (%)"), _cell(own["human_rate"])])
-    else:
-        rows.append([Cell("self-preference"), _cell(own)])
-    n, failed = judge["n_presentations"], judge["failed_presentations"]
-    n_failed = sum(failed.values())
-    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.items())
-    rows.append([Cell("verdicts that could not be read"), Cell(f"{n_failed:,} of {n:,}", reasons)])
-    repeats = judge["repeats"]
-    if "concordance" in repeats:
-        w = repeats["concordance"]
-        inner = w.get("estimate", w)
-        rows.append([Cell("repeats: Kendall's W", f"{repeats['n_repeats']} repeats"), _cell(inner, ".3f")])
-        rows.append([Cell("repeats: unanimous (%)"), _cell(repeats["unanimous"])])
-    else:
-        rows.append([Cell("repeats"), _cell(repeats)])
-    return [Table(f"What biases {judge['name']}", ["what", "figure, interval#"], rows)]
-
-
-def _confidence(judge: Data, name: str) -> list[Block]:
+def _reliability(judge: Data, name: str) -> Figure:
     found = judge["confidence"]
-    if "raw" not in found:
-        return [Note(f"{judge['name']}: no reliability diagram, {found.get('reason')}")]
-    versions = [("as it is", found["raw"]), ("temperature", found["temperature"]), ("isotonic", found["isotonic"])]
-    diagonal = Series("honest", [0.5, 1.0], [0.5, 1.0], slot=6)
-    series = [diagonal]
-    rows = []
-    for place, (words, one) in enumerate(versions):
-        if "bins" not in one:
-            rows.append([Cell(words), _cell(one), Cell("")])
-            continue
-        bins = [b for b in one["bins"] if b["n"]]
-        low = [b["accuracy"] if b["ci_low"] is None else b["ci_low"] for b in bins]
-        high = [b["accuracy"] if b["ci_high"] is None else b["ci_high"] for b in bins]
-        if words in ("as it is", found["best"]):
-            x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
-            series.append(Series(words, x, y, low, high, "points", place))
-        rows.append([Cell(words), _cell(one["ece"], ".3f"), _cell(one["brier"], ".3f")])
+    series = [Series("honest", [0.5, 1.0], [0.5, 1.0], slot=6)]
+    for place, (key, words) in enumerate(_RECALIBRATED):
+        if words in ("as it is", found["best"]) and "bins" in found[key]:
+            series.append(_bins([b for b in found[key]["bins"] if b["n"]], words, place))
     chart = XYChart(
         f"{judge['name']}: reliability diagram",
         "the judge's confidence in the answer it prefers",
@@ -261,65 +273,198 @@ def _confidence(judge: Data, name: str) -> list[Block]:
         f"On the line the confidence is honest; below it the judge is too sure of itself. Best of the three: "
         f"{found['best']}. It gives {found['n_levels']} different confidences."
     )
-    table = Table(
-        f"Confidence of {judge['name']}", ["recalibrated by", "expected calibration error#", "Brier score#"], rows
-    )
-    return [Figure(slug("reliability", name), caption, chart, SampleFilter(disagreement="people")), table]
+    return Figure(slug("reliability", name), caption, chart, SampleFilter(disagreement="people"))
 
 
-def _corrected(judge: Data, name: str) -> list[Block]:
-    rates = judge["win_rates"]
-    if isinstance(rates, Mapping):
-        return [Note(f"{judge['name']}: no corrected win rates, {rates.get('reason')}")]
-    marks = []
+def _bins(bins: Sequence[Data], name: str, slot: int) -> Series:
+    low = [b["accuracy"] if b["ci_low"] is None else b["ci_low"] for b in bins]
+    high = [b["accuracy"] if b["ci_high"] is None else b["ci_high"] for b in bins]
+    return Series(name, [b["confidence"] for b in bins], [b["accuracy"] for b in bins], low, high, "points", slot)
+
+
+# ---- tables of all judges
+
+
+def _biases(judges: Sequence[Data]) -> Table:
+    unread = [_counts(judge["failed_presentations"], judge["n_presentations"]) for judge in judges]
+    rows = [
+        [Cell("pairs without a verdict"), *(_counts(judge["unscored"], judge["n_pairs"]) for judge in judges)],
+        [Cell("verdicts that could not be read"), *unread],
+    ]
+    unmeasured: set[str] = set()
+    for part, figure, words, form in _BIASES:
+        if part in unmeasured:
+            continue
+        if all("reason" in judge[part] for judge in judges):
+            unmeasured.add(part)  # one row says why
+        samples = SampleFilter(disagreement="orders") if figure == "consistent" else None
+        rows.append([Cell(words), *(_cell(_bias(judge[part], figure), form, samples) for judge in judges)])
+    return Table("Biases", ["what", *(f"{judge['name']}#" for judge in judges)], rows)
+
+
+def _bias(part: Data, figure: str) -> Any:
+    first_rate = part.get("shown_first_rate", {})
+    if figure.startswith("n_favours") and "reason" in first_rate:
+        return first_rate  # the files say that the order mattered, not which way
+    return _at(part, figure)
+
+
+def _orders(judges: Sequence[Data]) -> list[Block]:
+    """Each order alone against people, and both together."""
     rows = []
-    for rate in rates:
-        found = rate["rate"]
-        needed = rate["labels"].get("wanted", {}) if "wanted" in rate["labels"] else rate["labels"]
-        labels = needed.get("with_judge") or needed.get("labels_only")
-        cells = [
-            _cell(found.get(key) if "estimate" in found else found) for key in ("estimate", "labels_only", "judge_only")
-        ]
-        reason = str(needed.get("reason") or "")
-        wanted = Cell("-" if labels is None else f"{labels:,}", reason)
-        rows.append([Cell(str(rate["model"])), *cells, wanted])
-        if "estimate" in found:
-            for key, words in (("estimate", "corrected"), ("labels_only", "votes only"), ("judge_only", "judge only")):
-                if "value" in found[key]:
-                    marks.append(_mark(str(rate["model"]), found[key], words))
-    blocks: list[Block] = []
-    if marks:
-        chart = IntervalChart(f"{judge['name']}: win rates corrected by votes", "%", marks)
-        caption = "Prediction-powered: the judge's verdicts on all pairs, set right by the votes on some."
-        blocks.append(Figure(slug("corrected", name), caption, chart))
-    columns = ["model", "corrected#", "votes only#", "judge only#", "votes needed#"]
-    return [*blocks, Table(f"Win rates by {judge['name']}, corrected by votes", columns, rows, folded=bool(marks))]
+    for judge in judges:
+        position = judge["position"]
+        for game in position.get("games", ()):
+            counts = [Cell(f"{game[key]:,}") for key in ("n_agree", "n_compared", "n_no_verdict")]
+            wrong = Cell(f"{game['percent_of_all']:.1f}")
+            rows.append(
+                _row(judge["name"], [Cell(f"order {game['game']} alone"), _cell(game["agreement"]), *counts, wrong], 6)
+            )
+        if position.get("games"):
+            n, n_all = position["n_both_right"], position["n_votes"]
+            counts = [
+                Cell(f"{n:,}"),
+                Cell(f"{n_all:,}"),
+                Cell("-"),
+                _number(100.0 * n / n_all if n_all else 0.0, ".1f"),
+            ]
+            rows.append(_row(judge["name"], [Cell("both orders"), _cell(position["both_right"]), *counts], 6))
+    columns = ["judge", "verdict", "agreement#", "agree#", "compared#", "no verdict#", "missing counted as wrong#"]
+    return [Table("Each order alone, percent with ties", columns, rows)] if rows else []
+
+
+def _confidence(judges: Sequence[Data]) -> list[Block]:
+    rows = []
+    for judge in judges:
+        found = judge["confidence"]
+        if "raw" not in found:
+            rows.append(_row(judge["name"], [_missing(found)], 6))
+            continue
+        for key, words in _RECALIBRATED:
+            best = " (best)" if words == found["best"] else ""
+            rows.append(_row(judge["name"], [Cell(words + best), *_calibration(found[key])], 6))
+    columns = ["judge", "confidence", "ECE#", "if calibrated#", "p calibrated#", "largest gap#", "Brier score#"]
+    note = (
+        "ECE: expected calibration error. It is never 0 on real data: compare it with the next column. Recalibration "
+        "is by fits that never saw the prompt."
+    )
+    return [Table("Can its confidence be believed?", columns, rows), Note(note)]
+
+
+def _calibration(found: Data) -> list[Cell]:
+    if "ece" not in found:
+        return [_missing(found)]
+    return [
+        _cell(found["ece"], ".3f"),
+        _number(found["ece_if_calibrated"], ".3f"),
+        _number(found["p_calibrated"], ".2g"),
+        Cell(f"{found['max_error']:.3f}", f"n {found['max_error_n']}"),
+        _cell(found["brier"], ".3f"),
+    ]
+
+
+def _rankings(judges: Sequence[Data]) -> Table:
+    rows = []
+    for judge in judges:
+        found = judge["ranking"]
+        cells = [_missing(found)]
+        if "models" in found:
+            cells = [Cell(str(len(found["models"]))), _cell(found["spearman"], ".3f"), _cell(found["kendall"], ".3f")]
+        rows.append(_row(judge["name"], cells, 3))
+    columns = ["judge", "models#", "Spearman#", "Kendall's tau#"]
+    return Table("Order of the models by win rate, judge against people", columns, rows)
 
 
 def _contest(study: Data, suffix: str) -> list[Block]:
     contest = study["contest"]
-    if "contenders" not in contest or len(contest["contenders"]) < 2:
+    if "contenders" not in contest:
+        return [Note(f"Judges against each other: {contest.get('reason')}")]
+    contenders: list[Data] = list(contest["contenders"])
+    if len(contenders) < 2:
         return []
-    rows, marks = [], []
-    for one in contest["contenders"]:
-        price = one["price"]
-        best = "nothing is better at its price" if one["pareto"] else ""
-        priced = Cell("not known" if price is None else f"{price:.4g}", best)
-        rows.append([Cell(str(one["name"])), _cell(one["accuracy"]), _cell(one["decisive_accuracy"]), priced])
-        marks.append(_mark(str(one["name"]), one["accuracy"]))
-    chart = IntervalChart("Which judge or ensemble agrees with people most", "agreement (%)", marks)
-    caption = f"On the {contest['n_pairs']:,} pairs all judges gave a verdict on. {contest.get('note') or ''}".strip()
-    columns = ["judge or ensemble", "agreement (%)#", "without ties (%)#", "price of a verdict#"]
-    return [Figure(f"contest{suffix}", caption, chart), Table("Judges and ensembles at their prices", columns, rows)]
+    shown = [c for i, c in enumerate(contenders) if i < _MOST_CONTENDERS or c["kind"] == "judge" or c["pareto"]]
+    caption = (
+        f"Accuracy and price on the {contest['n_pairs']:,} pairs all judges share ({contest['n_votes']:,} votes), "
+        "percent"
+    )
+    columns = ["judge or ensemble", "best at its price", "accuracy#", "without ties#", "behind the best#"]
+    table = Table(caption, [*columns, "price of a pair#"], [_contender(one) for one in shown])
+    chart = IntervalChart(
+        "Which judge or ensemble agrees with people most",
+        "agreement (%)",
+        [_mark(str(one["name"]), one["accuracy"]) for one in contenders],
+    )
+    figure = Figure(f"contest{suffix}", "On the pairs on which all judges gave a verdict.", chart)
+    return [figure, table, *map(Note, _contest_notes(contest, len(contenders) - len(shown)))]
+
+
+def _contender(one: Data) -> list[Cell]:
+    return [
+        Cell(str(one["name"])),
+        Cell({True: "yes", False: "no", None: "-"}[one["pareto"]]),
+        _cell(one["accuracy"]),
+        _cell(one["decisive_accuracy"]),
+        _cell(one["behind_best"]) if "value" in one["behind_best"] else Cell("best"),
+        _number(one["price"], ".4g"),
+    ]
+
+
+def _contest_notes(contest: Data, n_left_out: int) -> Iterable[str]:
+    if n_left_out:
+        yield f"{n_left_out} less accurate ensembles are not listed; the study's JSON holds them."
+    if "value" in contest["chosen_accuracy"]:
+        yield f"Accuracy of choosing the best on other prompts: {_words(contest['chosen_accuracy'])}."
+    if any(one["price"] is None for one in contest["contenders"]):
+        yield "The price of a judge is unknown: give --price JUDGE=PRICE."
+    if contest.get("note"):
+        yield str(contest["note"])
+
+
+def _corrected(study: Data) -> list[Block]:
+    rows = []
+    for judge in study["judges"]:
+        rates = judge["win_rates"]
+        if isinstance(rates, Mapping):
+            rows.append(_row(judge["name"], [_missing(rates)], 8))
+            continue
+        for rate in rates:
+            rows.append(_row(judge["name"], [Cell(str(rate["model"])), *_rate(rate["rate"], rate["labels"])], 8))
+    columns = ["judge", "model", "judge alone#", "votes alone#", "corrected#", "votes#", "worth#"]
+    columns += [f"votes for +-{study['spec']['half_width']:g}#", "without the judge#"]
+    note = "Corrected win rates are right if the pairs with votes are a random sample of the judged ones."
+    return [Table("Win rates corrected by human votes (PPI++), percent", columns, rows), Note(note)]
+
+
+def _rate(rate: Data, labels: Data) -> list[Cell]:
+    if "estimate" not in rate:
+        return [_missing(rate)]
+    cells = [_cell(rate[key]) for key in ("judge_only", "labels_only", "estimate")]
+    cells += [Cell(f"{rate['n_labelled']:,}"), Cell(f"{rate['effective_labels']:.0f}")]
+    if "wanted" not in labels:
+        return [*cells, _missing(labels)]
+    wanted = labels["wanted"]
+    needed = Cell("more pairs") if wanted["with_judge"] is None else Cell(f"{wanted['with_judge']:,}")
+    return [*cells, needed, Cell(f"{wanted['labels_only']:,}")]
 
 
 def _labels(study: Data) -> list[Block]:
     pairs: Sequence[Data] = study["labels"]["pairs"]
+    if not pairs:
+        return []
+    texts = study.get("texts") or {}
+    asked = {(row["prompt"], row["turn"]): texts.get(row["prompt_text"]) for row in study.get("pairs") or ()}
     rows = []
     for pair in pairs:
         key = pair["key"]
-        name = f"{key['first']} / {key['second']}"
-        share = percent(pair["probability"])
-        rows.append([Cell(f"{key['prompt']}, turn {key['turn']}"), Cell(name), Cell(share), Cell(str(pair["reason"]))])
-    columns = ["prompt", "answers", "P(first better)#", "why"]
-    return [Table("Pairs most worth a further vote", columns, rows, folded=True)] if rows else []
+        prompt, text = str(key["prompt"]), asked.get((key["prompt"], key["turn"]))
+        # a name that is a hash of the text says less than the text
+        named = f'"{text[:50]}"' if prompt.startswith("text:") and text else f"{prompt}, turn {key['turn']}"
+        answers = "" if str(key["first"]).startswith("text:") else f"{key['first']} / {key['second']}"
+        figures = Cell(percent(pair["probability"])), Cell(str(pair["n_votes"])), Cell(f"{pair['value']:.2g}")
+        rows.append([Cell(named), Cell(answers), *figures, Cell(str(pair["reason"]))])
+    columns = ["prompt", "answers", "P(first better)#", "votes#", "value#", "why"]
+    note = (
+        "This list is for finding a judge's faults. Leave votes collected with it out of corrected win rates, which "
+        "need a random sample."
+    )
+    return [Table("Pairs most worth a further vote", columns, rows, folded=True), Note(note)]
