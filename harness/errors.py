@@ -10,6 +10,7 @@
     │   ├── FileFormatError         malformed line or wrong column, with file and line number
     │   ├── MissingDataError        not there, and what would bring it
     │   └── ChecksumError           there, but not the file that was pinned
+    ├── PluginError                 a plug-in lacks what its kind must offer, or fails
     ├── ModelError                  a checkpoint cannot be used
     │   └── NoChatTemplateError
     ├── EndpointError               an HTTP endpoint cannot be used; the run can be resumed
@@ -39,6 +40,7 @@ __all__ = [
     "MissingDataError",
     "ModelError",
     "NoChatTemplateError",
+    "PluginError",
     "RunConflictError",
     "RunLockedError",
     "SpecError",
@@ -112,6 +114,25 @@ class UnknownNameError(UsageError):
         hint = f"did you mean {close}?" if close else remedy
         super().__init__(f"unknown {kind} {name!r}", "one of " + ", ".join(names), hint)
         self.name = name
+
+
+class PluginError(AssayError):
+    """A plug-in cannot be used.
+
+    Parameters
+    ----------
+    kind, name : str
+        Which plug-in.
+    found : str
+        What is wrong with it.
+    allowed, remedy : str, optional
+        As in :class:`AssayError`; the remedy names the documentation where none is given.
+    """
+
+    def __init__(self, kind: str, name: str, found: str, allowed: str = "", remedy: str = "") -> None:
+        article = "an" if kind[0] in "aeiou" else "a"
+        guide = f'see docs/extending.md, "{article.capitalize()} {kind}"'
+        super().__init__(f"the {kind} {name!r}: {found}", allowed, f"{remedy}; {guide}" if remedy else guide)
 
 
 class DataError(AssayError):

@@ -1,18 +1,34 @@
-"""What a benchmark and a judge must offer. Engines are in `harness.engines.base`."""
+"""What plug-ins must offer, kind by kind; `harness.registry` checks it and docs/extending.md has an example of each.
+
+============== =========================== ================================================================
+kind           entry point                 protocol
+============== =========================== ================================================================
+benchmark      ``assay.benchmarks``        :class:`Benchmark`; by choice :class:`ConfigurableBenchmark`,
+                                           :class:`EngineBenchmark`, :class:`PanelBenchmark`,
+                                           :class:`FittedBenchmark`, :class:`CheckedBenchmark`
+suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
+judge          ``assay.judges``            :class:`Judge`, made of a :class:`JudgeContext`
+engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
+                                           `PreferenceEngine` of `harness.engines.rewards.scorers`
+training stage ``assay.stages``            :class:`TrainingStage`
+============== =========================== ================================================================
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from harness.messages import Sampling
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.spec import JudgeSpec
-from harness.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from harness.stats.estimate import Estimate
 
 __all__ = [
     "Benchmark",

@@ -1,43 +1,98 @@
-"""Plug-ins: benchmarks, judges and engines are found by entry points, the project's own by the same door.
+"""The doors for plug-ins: entry points by kind, and the check that what comes in offers what its protocol asks.
 
 ::
 
     [project.entry-points."assay.benchmarks"]
-    my_bench = "my_package.my_bench:MyBench"
+    my_bench = "my_package.my_bench:MyBench.of_version"
+
+The project's own parts come in by the same doors. `harness.protocols` states what each kind must offer and
+docs/extending.md has a least example of each.
 """
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any
 
-from harness.errors import AssayError, UnknownNameError
+from typing_extensions import get_protocol_members
 
-__all__ = ["load", "names"]
+from harness import protocols
+from harness.engines.base import Engine
+from harness.engines.rewards.scorers import PreferenceEngine, RewardEngine
+from harness.errors import AssayError, PluginError, UnknownNameError
 
-_KINDS = {
-    "benchmark": "assay.benchmarks",
-    "judge": "assay.judges",
-    "judge form": "assay.judge_forms",
-    "engine": "assay.engines",
-    "importer": "assay.importers",
-    "suite": "assay.suites",
-    "training stage": "assay.stages",
+__all__ = ["DOORS", "Door", "checked", "forget", "load", "make", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A kind of plug-in.
+
+    Parameters
+    ----------
+    group : str
+        The entry-point group.
+    protocols : tuple of type
+        What the plug-in, or what its factory makes, must offer: all members of one of these.
+    factory : str or None
+        How the plug-in is made of what the entry point names: "" calls it, a name calls its class method of that name,
+        None takes it as it is.
+    """
+
+    group: str
+    protocols: tuple[type, ...] = ()
+    factory: str | None = None
+
+
+DOORS = {
+    "benchmark": Door("assay.benchmarks", (protocols.Benchmark,), ""),
+    "judge": Door("assay.judges", (protocols.Judge,), ""),
+    "judge form": Door("assay.judge_forms", (), ""),
+    "engine": Door("assay.engines", (Engine, RewardEngine, PreferenceEngine), "from_options"),
+    "importer": Door("assay.importers", (), ""),
+    "suite": Door("assay.suites"),
+    "training stage": Door("assay.stages", (protocols.TrainingStage,)),
 }
 
 
 @cache
-def _found(kind: str) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=_KINDS[kind]):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise AssayError(
-                f"two installed packages offer the {kind} {point.name!r}: {other.value} and {point.value}",
-                remedy="uninstall one of them",
-            )
+def _found(kind: str) -> dict[str, list[EntryPoint]]:
+    """Entry points by name; a name that two packages offer differently has two."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=DOORS[kind].group):
+        others = found.setdefault(point.name, [])
+        if all(other.value != point.value for other in others):
+            others.append(point)
     return found
+
+
+def _entry_point(kind: str, name: str) -> EntryPoint:
+    """The one entry point of a name."""
+    found = _found(kind)
+    if name not in found:
+        raise UnknownNameError(kind, name, found, "install the package that offers it")
+    first, *others = found[name]
+    if others:
+        offered = ", ".join(f"{_package(point)} offers it as {point.value}" for point in (first, *others))
+        raise PluginError(
+            kind,
+            name,
+            f"the name is taken twice: {offered}",
+            remedy=f"uninstall one of them, or rename the entry point in {DOORS[kind].group}",
+        )
+    return first
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown package"
+
+
+def forget() -> None:
+    """Look the entry points up anew on the next call: a package was installed while this process runs."""
+    _found.cache_clear()
 
 
 def names(kind: str) -> list[str]:
@@ -52,16 +107,124 @@ def load(kind: str, name: str) -> Any:
     ------
     UnknownNameError
         Nothing of that name is registered.
-    AssayError
-        It is registered but cannot be imported.
+    PluginError
+        It is registered but needs a newer assay, cannot be imported, or does not offer what its kind must.
     """
-    found = _found(kind)
-    if name not in found:
-        raise UnknownNameError(kind, name, found, "install the package that offers it")
+    point = _entry_point(kind, name)
+    _refuse_newer(kind, point)
     try:
-        return found[name].load()
+        loaded = point.load()
     except ImportError as error:
-        raise AssayError(
-            f"the {kind} {name!r} ({found[name].value}) cannot be imported: {error}",
-            remedy=f"install what it needs, for example `pip install 'assay[{name}]'`, or choose another {kind}",
+        extra = f"`pip install 'assay[{name}]'`" if _package(point) == "assay" else f"what {_package(point)} requires"
+        raise PluginError(
+            kind,
+            name,
+            f"{point.value} cannot be imported: {error}",
+            remedy=f"install {extra}, or choose another {kind}",
         ) from error
+    except Exception as error:
+        raise _raised(kind, name, f"importing {point.value}", error) from error
+    door = DOORS[kind]
+    return checked(kind, name, loaded) if door.factory is None else loaded
+
+
+def make(kind: str, name: str, *arguments: Any) -> Any:
+    """Make a plug-in: load it, call its factory, check what comes of it.
+
+    Parameters
+    ----------
+    kind, name : str
+        As for :func:`load`.
+    *arguments
+        What the factory of the kind takes (a version, a `JudgeContext`, options, a data source).
+
+    Raises
+    ------
+    UnknownNameError, PluginError
+        As :func:`load`.
+    AssayError
+        Whatever the factory says of its arguments.
+    """
+    factory = load(kind, name)
+    method = DOORS[kind].factory
+    if method:
+        if not callable(getattr(factory, method, None)):
+            raise PluginError(kind, name, f"{_entry_point(kind, name).value} has no class method {method}")
+        factory = getattr(factory, method)
+    try:
+        made = factory(*arguments)
+    except AssayError:
+        raise
+    except Exception as error:
+        raise _raised(kind, name, f"calling {_entry_point(kind, name).value}", error) from error
+    return checked(kind, name, made)
+
+
+def checked(kind: str, name: str, made: Any) -> Any:
+    """Return a plug-in that offers all its kind must.
+
+    Raises
+    ------
+    PluginError
+        Members of the protocol are missing, or a benchmark declares no score that decides.
+    """
+    lacking = [(protocol, _missing(protocol, made)) for protocol in DOORS[kind].protocols]
+    if lacking and all(missing for _, missing in lacking):
+        protocol, missing = min(lacking, key=lambda item: len(item[1]))
+        raise PluginError(
+            kind,
+            name,
+            f"{type(made).__name__} lacks {', '.join(missing)}",
+            f"all members of {protocol.__module__}.{protocol.__name__}",
+        )
+    if kind == "benchmark":
+        _check_score_kinds(name, made)
+    return made
+
+
+def _missing(protocol: type, made: Any) -> list[str]:
+    """The members of a protocol that an object lacks; properties are not evaluated."""
+    absent = object()
+    return sorted(m for m in get_protocol_members(protocol) if inspect.getattr_static(made, m, absent) is absent)
+
+
+def _check_score_kinds(name: str, benchmark: protocols.Benchmark) -> None:
+    kinds = benchmark.score_kinds
+    wrong = [key for key, kind in kinds.items() if not isinstance(kind, protocols.ScoreKind)]
+    if wrong:
+        raise PluginError(
+            "benchmark", name, f"score_kinds of {', '.join(wrong)}: no ScoreKind", "ScoreKind(role, unit)"
+        )
+    if not any(kind.decides for kind in kinds.values()):
+        raise PluginError(
+            "benchmark",
+            name,
+            f"declares no score that decides (score_kinds: {', '.join(kinds) or 'empty'})",
+            'a ScoreKind with the role "rating", "preference" or "outcome"',
+        )
+
+
+def _raised(kind: str, name: str, doing: str, error: Exception) -> PluginError:
+    return PluginError(kind, name, f"{doing} raised {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _refuse_newer(kind: str, point: EntryPoint) -> None:
+    """Refuse a plug-in whose package asks for another assay than this; pip may have been told not to look."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        installed = version("assay")
+    except PackageNotFoundError:
+        return
+    for text in (point.dist.requires if point.dist is not None else None) or ():
+        try:
+            wanted = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if wanted.name == "assay" and not wanted.specifier.contains(installed, prereleases=True):
+            raise PluginError(
+                kind,
+                point.name,
+                f"{_package(point)} needs assay{wanted.specifier}, and this is {installed}",
+                remedy=f"upgrade assay, or install a version of {_package(point)} made for {installed}",
+            )

@@ -139,7 +139,7 @@ class ModelJudge(ABC):
     def _engine(self) -> Any:
         if self._loaded is None:
             options: Mapping[str, Any] = {"model": self._spec.model_name, **self._spec.options}
-            self._loaded = registry.load("engine", self.kind).from_options(options)
+            self._loaded = registry.make("engine", self.kind, options)
         return self._loaded
 
     async def _work(self) -> None:

@@ -251,7 +251,7 @@ def _by_judge(
 ) -> Iterator[Response]:
     if not judging.data:
         raise RuntimeError("the items are read before they are measured")
-    form = registry.load("judge form", judging.form)(judging.data[0])
+    form = registry.make("judge form", judging.form, judging.data[0])
     settings = form.settings
     parts = _Parts(prompts)
     asked: dict[str, list[_Asked]] = {}

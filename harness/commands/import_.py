@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
     for name in registry.names("importer"):
-        importer = registry.load("importer", name)()
+        importer = registry.make("importer", name)
         kind = kinds.add_parser(name, help=(type(importer).__doc__ or "").splitlines()[0])
         importer.add_arguments(kind)
         kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to make")

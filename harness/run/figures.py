@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.errors import AssayError
+from harness.errors import AssayError, PluginError
 from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Unscored
 from harness.stats.estimate import Estimate
@@ -13,6 +13,7 @@ from harness.stats.mean import cluster_mean
 
 __all__ = [
     "deciding",
+    "declared",
     "estimate_row",
     "guarded_row",
     "mean_row",
@@ -56,6 +57,25 @@ def select(scores: Iterable[Score], metric: str, part: str | None = None, catego
         for s in scores
         if s.metric == metric and (part is None or s.part == part) and (category is None or s.category == category)
     ]
+
+
+def declared(benchmark: Benchmark, scores: list[Score]) -> list[Score]:
+    """Return scores whose names the benchmark declares.
+
+    Raises
+    ------
+    PluginError
+        It gave a score of another name, which nothing downstream would know how to read.
+    """
+    unknown = sorted({s.metric for s in scores} - set(benchmark.score_kinds))
+    if unknown:
+        raise PluginError(
+            "benchmark",
+            benchmark.name,
+            f"gave scores it does not declare: {', '.join(unknown)}",
+            f"names in score_kinds ({', '.join(benchmark.score_kinds)})",
+        )
+    return scores
 
 
 def deciding(benchmark: Benchmark, scores: Iterable[Score]) -> list[Score]:

@@ -33,6 +33,11 @@ class PlannedBenchmark:
     n_all: int
 
     @property
+    def prompts_hash(self) -> str:
+        """What the benchmark asks, whatever version its author gave it: a hash of its prompts and references."""
+        return content_hash("prompts", sorted([prompt.id, *(prompt.reference or ())] for prompt in self.prompts))
+
+    @property
     def asks_engine(self) -> bool:
         """Whether it measures on the engine itself instead of having conversations."""
         return isinstance(self.benchmark, EngineBenchmark)
@@ -79,7 +84,7 @@ def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Bench
         It does not take these options.
     """
     plain, version = _split(name)
-    benchmark = cast(Benchmark, registry.load("benchmark", plain)(version or None))
+    benchmark = cast(Benchmark, registry.make("benchmark", plain, version or None))
     if not options:
         return benchmark
     if not isinstance(benchmark, ConfigurableBenchmark):
@@ -118,7 +123,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def load_judge(context: JudgeContext) -> Judge:
     """Make the judge that a spec's ``KIND:MODEL`` stands for."""
-    return cast(Judge, registry.load("judge", context.spec.kind)(context))
+    return cast(Judge, registry.make("judge", context.spec.kind, context))
 
 
 def make_plan(spec: RunSpec, data: DataStore) -> Plan:
@@ -193,6 +198,7 @@ def run_header(
             {
                 "name": name,
                 "version": planned.benchmark.version,
+                "prompts_hash": planned.prompts_hash,
                 "asked_as": planned.spec.name,
                 "sampling": _samplings(planned),
                 **({"options": planned.spec.options} if planned.spec.options else {}),

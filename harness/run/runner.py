@@ -12,6 +12,7 @@ import asyncio
 import shutil
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -295,9 +296,8 @@ class _Session:
 
     def _load_engine(self) -> Engine:
         model = self.plan.spec.model
-        factory = registry.load("engine", model.engine)
         options = {"model": model.path, "name": model.display_name, **model.options}
-        engine = factory.from_options(options)
+        engine = registry.make("engine", model.engine, options)
         if self.jobs and not isinstance(engine, Engine):
             engine.close()
             names = dict.fromkeys(job.prompt.benchmark for job in self.jobs)
@@ -347,6 +347,7 @@ class _Session:
     def _refuse_changes(self, engine: Engine | None) -> None:
         """Refuse to mix answers of two models, or verdicts of two prompts, in one run."""
         header = self.writer.header()
+        self._refuse_other_prompts(header)
         now: dict[str, Any] = {"data": self.data.used()}
         then: dict[str, Any] = {"data": {k: v for k, v in header["data"].items() if k in now["data"]}}
         if engine is not None:
@@ -361,6 +362,33 @@ class _Session:
                 "the same model weights, data files and judge prompts",
                 "restore them, or choose another --out",
             )
+
+    def _refuse_other_prompts(self, header: dict[str, Any]) -> None:
+        """Refuse to pool answers to old and new prompts of a benchmark whose author kept its version."""
+        stored: dict[str, dict[str, Prompt]] = defaultdict(dict)
+        for prompt in self.writer.each_prompt():
+            stored[prompt.benchmark][prompt.key] = prompt
+        for entry in header["benchmarks"]:
+            planned = self.plan.benchmarks[entry["name"]]
+            changed = _first_change(stored[entry["name"]], planned.prompts)
+            if changed is None and entry.get("prompts_hash", planned.prompts_hash) == planned.prompts_hash:
+                continue
+            first = "one that is not stored yet" if changed is None else repr(changed)
+            raise RunConflictError(
+                f"{self.writer.path}: the prompts of {entry['name']} (version {entry['version']}) have changed since "
+                f"the run began; the first that differs: {first}",
+                "the prompts the run began with",
+                "restore them, or choose another --out; whoever changes a benchmark's prompts should raise its version",
+            )
+
+
+def _first_change(stored: Mapping[str, Prompt], planned: Sequence[Prompt]) -> str | None:
+    """Key of the first prompt that is stored otherwise than it is planned, or no longer planned."""
+    for prompt in planned:
+        kept = stored.get(prompt.key)
+        if kept is not None and (kept.id, kept.reference) != (prompt.id, prompt.reference):
+            return prompt.key
+    return next((key for key in stored if key not in {prompt.key for prompt in planned}), None)
 
 
 class _Pipeline:

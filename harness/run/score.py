@@ -12,7 +12,7 @@ from harness.protocols import Benchmark, CheckedBenchmark, DataSource
 from harness.records import Judgment, Response, Score, SummaryRow
 from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
 from harness.run.canary_questions import canary_findings
-from harness.run.figures import deciding, reason_row
+from harness.run.figures import deciding, declared, reason_row
 from harness.run.plan import load_benchmark
 from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
@@ -209,7 +209,7 @@ def _scores_of(
             prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
         )
         judged = [j for j in judgments.of(prompt.id) if _is_about(j, candidate)]
-        scores += benchmark.score(prompt, candidate, by_role.get("baseline"), judged)
+        scores += declared(benchmark, benchmark.score(prompt, candidate, by_role.get("baseline"), judged))
         scores += diversity_scores(prompt, [r for r in answers if r.role == "candidate"])
     return scores
 

@@ -226,7 +226,7 @@ def engine_ranker(engine: str, model: str, options: dict[str, Any]) -> Ranker:
     SpecError
         The engine does neither.
     """
-    loaded = registry.load("engine", engine).from_options({"model": model, "name": model, **options})
+    loaded = registry.make("engine", engine, {"model": model, "name": model, **options})
     if isinstance(loaded, RewardEngine):
         return RewardRanker(loaded)
     if isinstance(loaded, PreferenceEngine):

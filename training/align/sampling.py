@@ -78,7 +78,7 @@ def requests_for(
 
 def load_engine(engine: str, model: str, options: dict[str, Any]) -> Engine:
     """Load a checkpoint in a registered engine."""
-    return cast(Engine, registry.load("engine", engine).from_options({"model": model, "name": model, **options}))
+    return cast(Engine, registry.make("engine", engine, {"model": model, "name": model, **options}))
 
 
 def draw(
