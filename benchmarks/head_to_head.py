@@ -144,12 +144,11 @@ class HeadToHead:
     ) -> list[Score]:
         """The candidate's share on the prompt, and both lengths in characters."""
         found = head_to_head_shares(judgments)
-        if not judgments:
-            reason: str | None = missing_reason(candidate, baseline, needs_baseline=True)
+        if prompt.id in found.shares:
+            scores = [prompt_score(prompt, "preference", value=found.shares[prompt.id])]
         else:
-            reason = next(iter(found.unscored), None)
-        share = found.shares.get(prompt.id)
-        scores = [prompt_score(prompt, "preference", value=share, reason=None if share is not None else reason)]
+            missing = missing_reason(candidate, baseline, needs_baseline=True)
+            scores = [prompt_score(prompt, "preference", reason=next(iter(found.unscored), missing))]
         for response in (candidate, baseline):
             if response is not None and response.ok:
                 length = float(sum(len(turn) for turn in response.turns))

@@ -282,6 +282,13 @@ class Judgment(Record):
     cached: bool = False
     meta: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def candidate_share(self) -> float | None:
+        """Probability that the candidate's answer is better, whichever was shown first; None without a preference."""
+        if not isinstance(self.verdict, Preference):
+            return None
+        return self.verdict.p_first if self.order[0] == "candidate" else 1.0 - self.verdict.p_first
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -22,11 +22,11 @@ from harness.errors import FileFormatError, UsageError
 from harness.hashing import content_hash
 from harness.messages import Sampling
 from harness.protocols import DataSource, FittedComparison, Items, JudgeTask, NotAvailable, ScoreKind
-from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
-from harness.run.figures import mean_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
+from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.run.figures import mean_row, missing_reason, prompt_score, select, verdict_of, verdict_score
 from harness.store.jsonl import read_json
 
-__all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key", "share_for_candidate"]
+__all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key"]
 
 BASELINE = "gpt4_1106_preview"
 
@@ -39,14 +39,6 @@ def instruction_key(instruction: str) -> str:
 def baseline_is_first(instruction: str) -> bool:
     """Say in which order upstream shows the two outputs: a coin seeded by the instruction, the same for all models."""
     return random.Random(f"is_switched_outputs{instruction}0").choices([True, False], k=1)[0]
-
-
-def share_for_candidate(judgment: Judgment) -> float | None:
-    """The probability that the candidate is better, whichever was shown first; None where it was not measured."""
-    if not isinstance(judgment.verdict, Preference):
-        return None
-    p_first = judgment.verdict.p_first
-    return p_first if judgment.order[0] == "candidate" else 1.0 - p_first
 
 
 def _discrete(score: Score) -> Score:
@@ -129,16 +121,8 @@ class AlpacaEval:
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
         """The candidate's share of the preference, and both lengths in characters."""
-        found = verdict_of(judgments, 1, 1)
-        value, reason = None, None
-        if found is None:
-            reason = missing_reason(candidate, baseline, needs_baseline=True)
-        elif isinstance(found.verdict, Unscored):
-            reason = unscored_reason(found.verdict)
-        else:
-            value = share_for_candidate(found)
-            reason = None if value is not None else "out_of_scale: a rating where a preference was asked for"
-        scores = [prompt_score(prompt, "preference", value=value, reason=reason)]
+        missing = missing_reason(candidate, baseline, needs_baseline=True)
+        scores = [verdict_score(prompt, "preference", verdict_of(judgments, 1, 1), missing)]
         if "row" in prompt.meta:
             scores.append(prompt_score(prompt, "row", value=float(prompt.meta["row"])))
         for response in (candidate, baseline):

@@ -16,7 +16,7 @@ Deviations       - a verdict that cannot be read is not scored and counted; upst
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,8 +26,8 @@ from benchmarks.arena_hard.style_features import Version
 from harness.errors import FileFormatError, MissingDataError, UnknownNameError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
-from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
-from harness.run.figures import missing_reason, prompt_score, reason_row, select, unscored_reason, verdict_of
+from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow
+from harness.run.figures import missing_reason, prompt_score, reason_row, select, verdict_of, verdict_score
 from harness.store.jsonl import read_jsonl
 
 __all__ = ["DECISIVE_WEIGHT", "ArenaHard", "answer_text", "question_text"]
@@ -173,22 +173,13 @@ class ArenaHard:
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
         """One verdict a game as the candidate's share, weighted as upstream, and the style of both answers."""
+        missing = missing_reason(candidate, baseline, needs_baseline=True)
         scores = []
         for game in (1, 2):
             found = verdict_of(judgments, 1, game)
-            part = f"game_{game}"
-            if found is None:
-                reason = missing_reason(candidate, baseline, needs_baseline=True)
-                scores.append(prompt_score(prompt, "verdict", part, reason=reason))
-            elif isinstance(found.verdict, Unscored):
-                scores.append(prompt_score(prompt, "verdict", part, reason=unscored_reason(found.verdict)))
-            elif isinstance(found.verdict, Preference):
-                share = found.verdict.p_first if found.order[0] == "candidate" else 1.0 - found.verdict.p_first
-                weight = DECISIVE_WEIGHT if ">>" in found.verdict.label else 1.0
-                scores.append(prompt_score(prompt, "verdict", part, value=share, weight=weight))
-            else:
-                reason = "out_of_scale: a rating where a comparison was asked for"
-                scores.append(prompt_score(prompt, "verdict", part, reason=reason))
+            score = verdict_score(prompt, "verdict", found, missing, part=f"game_{game}")
+            decisive = found is not None and isinstance(found.verdict, Preference) and ">>" in found.verdict.label
+            scores.append(replace(score, weight=DECISIVE_WEIGHT) if decisive else score)
         for response in (candidate, baseline):
             if response is not None and response.ok:
                 scores += _style_scores(prompt, response)

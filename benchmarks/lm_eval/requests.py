@@ -2,8 +2,8 @@
 
 The prompt/continuation boundary is `harness.engines.hf.boundary`; lengths are lm-eval's (``HFLM``, 0.4.13): a
 continuation is scored after the last ``max_length + 1 - n`` tokens of its context, a generation follows the last
-``max_length - max_gen_toks``. Where nothing would be left of the prompt, which lm-eval refuses, half the context is
-left to it, and what was cut is recorded.
+``max_length - max_gen_toks``. Where that would leave nothing of the prompt, which lm-eval refuses, the prompt keeps
+half the context. What was cut is recorded.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import numpy as np
 from harness.errors import AssayError, FileFormatError, UsageError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
-from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow, Unscored
+from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow
 from harness.run.figures import (
     estimate_row,
     mean_row,
@@ -28,8 +28,8 @@ from harness.run.figures import (
     prompt_score,
     reason_row,
     select,
-    unscored_reason,
     verdict_of,
+    verdict_score,
 )
 from harness.stats.length_control_ratings import RatingPanel, length_controlled_panel
 from harness.store.jsonl import read_jsonl
@@ -122,19 +122,11 @@ class MTBench:
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
         """One rating a turn, and the answer's length in characters."""
+        missing = missing_reason(candidate, baseline, needs_baseline=False)
         scores = []
         for turn in range(1, len(prompt.turns) + 1):
             found = verdict_of(judgments, turn, 1)
-            value, reason = None, None
-            if found is None:
-                reason = missing_reason(candidate, baseline, needs_baseline=False)
-            elif isinstance(found.verdict, Rating):
-                value = found.verdict.value
-            elif isinstance(found.verdict, Unscored):
-                reason = unscored_reason(found.verdict)
-            else:
-                reason = "out_of_scale: a preference where a rating was asked for"
-            scores.append(prompt_score(prompt, "rating", f"turn_{turn}", value=value, reason=reason))
+            scores.append(verdict_score(prompt, "rating", found, missing, part=f"turn_{turn}", expected=Rating))
             if candidate.ok:
                 length = float(len(candidate.turns[turn - 1]))
                 scores.append(prompt_score(prompt, "length", f"turn_{turn}", value=length))

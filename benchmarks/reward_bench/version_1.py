@@ -27,8 +27,8 @@ from benchmarks.reward_bench.section_scores import SECTIONS_V1, Outcomes, sectio
 from benchmarks.reward_bench.subsets import PRIOR_SETS, Source, read_items
 from harness.errors import StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
-from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow, Unscored
-from harness.run.figures import guarded_row, missing_reason, prompt_score, select, unscored_reason, verdict_of
+from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.run.figures import guarded_row, missing_reason, prompt_score, select, verdict_of, verdict_score
 from harness.stats.estimate import Estimate
 
 __all__ = ["RewardBench"]
@@ -134,16 +134,12 @@ class RewardBench(ImportedOnly):
         """One outcome: 1 where the chosen answer is preferred, 0.5 for a tie."""
         if candidate.ok or not judgments:
             return measured_scores(prompt, candidate)
-        found = verdict_of(judgments, 1, 1)
-        if found is None:
-            return [prompt_score(prompt, "outcome", reason=missing_reason(candidate, baseline, needs_baseline=False))]
-        if isinstance(found.verdict, Unscored):
-            return [prompt_score(prompt, "outcome", reason=unscored_reason(found.verdict))]
-        if isinstance(found.verdict, Preference):
-            p = found.verdict.p_first
-            outcome = 1.0 if p > 0.5 else 0.0 if p < 0.5 else 0.5
-            return [prompt_score(prompt, "outcome", value=outcome), prompt_score(prompt, TIED, value=float(p == 0.5))]
-        return [prompt_score(prompt, "outcome", reason="out_of_scale: a rating where a preference was asked for")]
+        missing = missing_reason(candidate, baseline, needs_baseline=False)
+        score = verdict_score(prompt, "outcome", verdict_of(judgments, 1, 1), missing)
+        if score.value is None:
+            return [score]
+        outcome = 1.0 if score.value > 0.5 else 0.0 if score.value < 0.5 else 0.5
+        return [replace(score, value=outcome), prompt_score(prompt, TIED, value=float(outcome == 0.5))]
 
     def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
         """Say which outcomes a figure averages, each with its subset's weight."""

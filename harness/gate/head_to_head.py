@@ -18,7 +18,7 @@ from harness.errors import StatisticsError
 from harness.gate.evidence import PairedUnits
 from harness.gate.policy import HEAD_TO_HEAD, Policy
 from harness.gate.runs import StoredRun
-from harness.records import Judgment, Preference, Prompt, Unscored
+from harness.records import Judgment, Prompt, Unscored
 from harness.spec import RunSpec, validated
 
 __all__ = [
@@ -74,7 +74,7 @@ def head_to_head_shares(judgments: Iterable[Judgment]) -> HeadToHead:
     for prompt_id, found in orders.items():
         turns = {turn for turn, _ in found}
         both = all((turn, first) in found for turn in turns for first in ("candidate", "baseline"))
-        values = {key: _share(j) for key, j in found.items()}
+        values = {key: j.candidate_share for key, j in found.items()}
         if not both or any(value is None for value in values.values()):
             reasons[_reason(found.values())] += 1
             continue
@@ -84,12 +84,6 @@ def head_to_head_shares(judgments: Iterable[Judgment]) -> HeadToHead:
             (measured[turn, "candidate"] - 0.5) * (measured[turn, "baseline"] - 0.5) < 0.0 for turn in turns
         )
     return HeadToHead(shares, dict(reasons.most_common()), n_contradicting)
-
-
-def _share(judgment: Judgment) -> float | None:
-    if not isinstance(judgment.verdict, Preference):
-        return None
-    return judgment.verdict.p_first if judgment.order[0] == "candidate" else 1.0 - judgment.verdict.p_first
 
 
 def _reason(judgments: Iterable[Judgment]) -> str:

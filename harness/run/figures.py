@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from harness.errors import AssayError, PluginError
 from harness.protocols import Benchmark, Items
-from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Unscored
+from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, SummaryRow, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
@@ -24,6 +24,7 @@ __all__ = [
     "select",
     "unscored_reason",
     "verdict_of",
+    "verdict_score",
 ]
 
 
@@ -108,6 +109,45 @@ def missing_reason(candidate: Response, baseline: Response | None, needs_baselin
 def verdict_of(judgments: Sequence[Judgment], turn: int, game: int) -> Judgment | None:
     """Find the judgment of a turn and game."""
     return next((j for j in judgments if j.turn == turn and j.game == game), None)
+
+
+def verdict_score(
+    prompt: Prompt,
+    metric: str,
+    found: Judgment | None,
+    missing: str,
+    *,
+    part: str = "",
+    expected: type[Rating | Preference] = Preference,
+) -> Score:
+    """Make the score of a verdict: the rating, or the candidate's share of the preference.
+
+    Parameters
+    ----------
+    prompt : Prompt
+    metric : str
+        Name of the score.
+    found : Judgment or None
+        The judgment, where there is one.
+    missing : str
+        Reason to give where there is none (`missing_reason`).
+    part : str
+        Part of the score.
+    expected : type
+        Kind of verdict the benchmark asked for; the other kind is "out_of_scale".
+    """
+    if found is None:
+        return prompt_score(prompt, metric, part, reason=missing)
+    verdict = found.verdict
+    if isinstance(verdict, Unscored):
+        return prompt_score(prompt, metric, part, reason=unscored_reason(verdict))
+    if not isinstance(verdict, expected):
+        wanted = "rating" if expected is Rating else "preference"
+        return prompt_score(
+            prompt, metric, part, reason=f"out_of_scale: a {verdict.kind} where a {wanted} was asked for"
+        )
+    value = verdict.value if isinstance(verdict, Rating) else found.candidate_share
+    return prompt_score(prompt, metric, part, value=value)
 
 
 def estimate_row(benchmark: str, metric: str, estimate: Estimate, scores: Sequence[Score]) -> SummaryRow:

@@ -21,7 +21,7 @@ from harness.engines.rewards.scorers import (
 from harness.errors import SpecError
 from harness.messages import Message
 from harness.protocols import DataSource, Judge, JudgeContext, JudgeTask
-from harness.records import Judgment, Preference, Prompt, Response, Unscored
+from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
 from harness.store.align_directory import Sample, SampleReward, read_rewards
@@ -211,11 +211,11 @@ def _response(prompt: Prompt, sample: Sample, role: Any) -> Response:
 
 def _share(judgment: Judgment) -> tuple[float | None, str]:
     verdict = judgment.verdict
-    if isinstance(verdict, Preference):
-        return (verdict.p_first if judgment.order[0] == "candidate" else 1.0 - verdict.p_first), ""
     if isinstance(verdict, Unscored):
         return None, f"{verdict.reason} {verdict.detail}".strip()
-    return None, "a rating where a preference was asked for"
+    if judgment.candidate_share is None:
+        return None, "a rating where a preference was asked for"
+    return judgment.candidate_share, ""
 
 
 def engine_ranker(engine: str, model: str, options: dict[str, Any]) -> Ranker:
