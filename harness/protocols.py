@@ -10,6 +10,7 @@ suite          ``assay.suites``            a sequence of `harness.spec.Benchmark
 judge          ``assay.judges``            :class:`Judge`, made of a :class:`JudgeContext`
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
+exporter       ``assay.exporters``         :class:`Exporter`
 training stage ``assay.stages``            :class:`TrainingStage`
 ============== =========================== ================================================================
 """
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigurableBenchmark",
     "DataSource",
     "EngineBenchmark",
+    "Exporter",
     "FittedBenchmark",
     "FittedComparison",
     "Items",
@@ -439,4 +441,33 @@ class TrainingStage(Protocol):
     @property
     def train(self) -> Callable[..., Any]:
         """Train as ``train(recipe, out)`` says and return a `training.stage.StageResult`."""
+        ...
+
+
+class Exporter(Protocol):
+    """A format runs are written in: ``assay export DIR --format NAME --out PATH``."""
+
+    @property
+    def name(self) -> str:
+        """What ``--format`` names."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it writes and what ``--out`` is, in half a sentence, for ``--help``."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes several runs at once."""
+        ...
+
+    @property
+    def write(self) -> Callable[[Sequence[Any], Sequence[Any], Path], list[Path]]:
+        """Write runs and return the files written.
+
+        It is called as ``write(directories, scores, out)`` with the runs' `harness.store.run_directory.RunDirectory`
+        and `harness.run.score.RunScores`. It raises an `AssayError` for what cannot be exported; an `OSError` is
+        turned into one.
+        """
         ...

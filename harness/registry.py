@@ -54,6 +54,7 @@ DOORS = {
     "engine": Door("assay.engines", (Engine, RewardEngine, PreferenceEngine), "from_options"),
     "importer": Door("assay.importers", (), ""),
     "suite": Door("assay.suites"),
+    "exporter": Door("assay.exporters", (protocols.Exporter,)),
     "training stage": Door("assay.stages", (protocols.TrainingStage,)),
 }
 

@@ -17,8 +17,8 @@ from harness.messages import Message, Sampling
 
 __all__ = [
     "Engine",
-    "Finish",
     "Fingerprint",
+    "Finish",
     "Generation",
     "GenerationRequest",
     "LogLikelihood",

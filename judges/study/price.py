@@ -16,7 +16,7 @@ from judges.study.study_figures import NotMeasured, StudySpec
 from judges.study.verdicts import JudgePair, Verdicts
 from judges.study.vote_records import Choice, PairKey, Vote, choice_of
 
-__all__ = ["Contest", "Contender", "contest"]
+__all__ = ["Contender", "Contest", "contest"]
 
 _MOST_JUDGES_IN_ENSEMBLES = 6
 _FOLDS = 5

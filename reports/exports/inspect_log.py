@@ -10,8 +10,9 @@ from harness.errors import MissingDataError
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, SummaryRow
 from harness.run.score import RunScores
 from harness.store.run_directory import RunDirectory
+from reports.exports import Exporter
 
-__all__ = ["write_inspect_logs"]
+__all__ = ["EXPORTER", "write_inspect_logs"]
 
 _REASONS = {"refused": "refusal", "unparsed": "invalid_response_format", "no_response": "no_response"}
 
@@ -183,3 +184,10 @@ def _verdict(judgment: Judgment) -> str:
     else:
         said = f"not scored: {verdict.reason} {verdict.detail}".strip()
     return f"[{judgment.judge}, turn {judgment.turn}, game {judgment.game}: {said}]\n{judgment.raw}".strip()
+
+
+EXPORTER = Exporter(
+    "inspect",
+    "Inspect's .eval logs, one a benchmark, into the directory --out (needs inspect-ai)",
+    lambda directories, scores, out: write_inspect_logs(directories[0], scores[0], out),
+)

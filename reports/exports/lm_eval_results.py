@@ -14,8 +14,9 @@ from harness.run.plan import load_benchmark
 from harness.run.score import RunScores
 from harness.store.jsonl import write_atomically
 from harness.store.run_directory import RunDirectory
+from reports.exports import Exporter
 
-__all__ = ["write_lm_eval_results"]
+__all__ = ["EXPORTER", "write_lm_eval_results"]
 
 _FILTER = "none"
 
@@ -115,3 +116,10 @@ def _sample(index: int, prompt: Prompt, values: dict[str, float]) -> str:
         **values,
     }
     return json.dumps(fields, ensure_ascii=False)
+
+
+EXPORTER = Exporter(
+    "lm_eval",
+    "results_*.json and samples_*.jsonl as lm-eval writes them, into the directory --out",
+    lambda directories, scores, out: write_lm_eval_results(directories[0], scores[0], out),
+)

@@ -11,8 +11,9 @@ from harness.errors import FileFormatError, UsageError
 from harness.records import SummaryRow
 from harness.run.score import RunScores
 from harness.store.jsonl import write_atomically
+from reports.exports import Exporter
 
-__all__ = ["BEGIN", "END", "model_card", "write_model_card"]
+__all__ = ["BEGIN", "END", "EXPORTER", "model_card", "write_model_card"]
 
 BEGIN = "<!-- assay: begin -->"
 END = "<!-- assay: end -->"
@@ -125,3 +126,11 @@ def _line(row: SummaryRow) -> str:
 def _plain(text: str) -> str:
     """Make text safe in a Markdown table: one line, nothing of it markup."""
     return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text)).replace("&", "&amp;")
+
+
+EXPORTER = Exporter(
+    "model_card",
+    "a model card's evaluation section: --out README.md is made, or only its section replaced",
+    lambda _, scores, out: [write_model_card(scores, out)],
+    several=True,
+)

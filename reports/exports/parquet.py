@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.score import RunScores
 from harness.store.run_directory import RunDirectory
+from reports.exports import Exporter
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["write_parquet"]
+__all__ = ["EXPORTER", "write_parquet"]
 
 _BATCH = 10_000
 
@@ -131,3 +132,10 @@ def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Pat
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     while batch := list(islice(rows, _BATCH)):
         yield batch
+
+
+EXPORTER = Exporter(
+    "parquet",
+    "every record, one Parquet file a kind, into the directory --out",
+    lambda directories, scores, out: write_parquet(directories[0], scores[0], out),
+)

@@ -16,7 +16,7 @@ from . import checker, wire
 from .isolation import enter
 from .system import die_with_parent
 
-__all__ = ["ENDED", "END", "READY", "RUN", "main"]
+__all__ = ["END", "ENDED", "READY", "RUN", "main"]
 
 READY, RUN, END, ENDED = b"r", b"p", b"x", b"e"
 _SIGKILL = 9
