@@ -16,7 +16,7 @@ from harness.gate.looks import LookLedger
 from harness.store.align_directory import MEASURES, read_align, read_rewards, read_samples
 from harness.store.jsonl import read_json
 from tests.support.tiny_align import carry_out, import_everything, make_recipe, user, write_rows
-from training.align.stages import locked
+from training.align.book import locked
 from training.metrics import read_metrics
 from training.models import model_identity
 

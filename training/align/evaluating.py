@@ -19,7 +19,7 @@ from training.align.measuring import Answers, measure
 from training.align.ranking import Ranker, rank
 from training.align.recipe import AlignRecipe, ChooseBy
 from training.align.sampling import Drawing, draw, load_engine
-from training.align.stages import Book, identity_of
+from training.align.book import Book, identity_of
 from training.align.workers import draw_in_processes
 from training.data.records import PromptItem
 

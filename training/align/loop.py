@@ -27,8 +27,8 @@ from training.align.ranking import engine_ranker, judge_ranker, rank
 from training.align.recipe import AlignRecipe
 from training.align.sampling import Drawing
 from training.align.selection import Ranked, SelectionSpec, select_pairs
-from training.align.stages import Book, identity_of, locked
-from training.align.training import pairs_file, read_pairs, train
+from training.align.book import Book, identity_of, locked
+from training.align.launching import pairs_file, read_pairs, train
 from training.data.records import PreferencePair, PromptItem
 from training.recipe import TrainingRecipe
 
