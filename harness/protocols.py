@@ -12,6 +12,7 @@ engine         ``assay.engines``           `harness.engines.base.Engine`, or a `
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
 exporter       ``assay.exporters``         :class:`Exporter`
 training stage ``assay.stages``            :class:`TrainingStage`
+ranker         ``assay.rankers``           :class:`Ranker`, made of options and a :class:`RankerContext`
 ============== =========================== ================================================================
 """
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.stats.estimate import Estimate
+    from harness.store.align_directory import Sample
 
 __all__ = [
     "Benchmark",
@@ -49,6 +51,8 @@ __all__ = [
     "PanelBenchmark",
     "ScoreKind",
     "ScoreRole",
+    "Ranker",
+    "RankerContext",
     "TrainingStage",
 ]
 
@@ -469,5 +473,55 @@ class Exporter(Protocol):
         It is called as ``write(directories, scores, out)`` with the runs' `harness.store.run_directory.RunDirectory`
         and `harness.run.score.RunScores`. It raises an `AssayError` for what cannot be exported; an `OSError` is
         turned into one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RankerContext:
+    """What a ranker may need besides its options.
+
+    Parameters
+    ----------
+    data : DataSource
+        Upstream files.
+    cache_path : Path or None
+        The judgment cache shared by runs; None for none.
+    """
+
+    data: DataSource
+    cache_path: Path | None = None
+
+
+class Ranker(Protocol):
+    """Gives sampled answers rewards, from which `assay align` makes pairs.
+
+    Registered under the entry point ``assay.rankers`` as a factory of the recipe's options and a
+    :class:`RankerContext`. The factory checks the options (`SpecError`) and loads nothing; `scores` loads what it
+    needs and frees it at the end.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything its rewards depend on, as JSON values; answers are ranked again when it changes."""
+        ...
+
+    def scores(self, answers: Sequence[Sequence[Sample]]) -> Iterator[tuple[str, int, float | None, str]]:
+        """Score answers; rewards of answers to one prompt are comparable.
+
+        Parameters
+        ----------
+        answers : sequence of sequences of Sample
+            The answers to each prompt.
+
+        Yields
+        ------
+        (str, int, float or None, str)
+            Prompt key, number of the answer, its reward, and why it has none.
         """
         ...

@@ -56,6 +56,7 @@ DOORS = {
     "suite": Door("assay.suites"),
     "exporter": Door("assay.exporters", (protocols.Exporter,)),
     "training stage": Door("assay.stages", (protocols.TrainingStage,)),
+    "ranker": Door("assay.rankers", (protocols.Ranker,), ""),
 }
 
 

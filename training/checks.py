@@ -6,7 +6,7 @@ Records are checked where they are made (`training.data.records`): equal sides, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ from typing import Any
 from harness.errors import DataError, ModelError, NoChatTemplateError, SpecError
 from harness.messages import Message
 from training.encode import IGNORED, Encoder
+from training.inputs import Inputs
 from training.models import load_tokenizer
 from training.recipe import TrainingRecipe
 
 __all__ = [
     "ItemReport",
+    "Rows",
     "check_end_of_answer",
     "check_length",
     "check_packing",
     "check_pad",
     "check_template",
+    "checked_rows",
     "refuse_truncation",
 ]
 
@@ -72,29 +75,71 @@ class ItemReport:
         }
 
 
-def checked_tokenizer(recipe: TrainingRecipe, *, own_pad: bool) -> tuple[Any, Encoder]:
-    """Load a stage's tokenizer, with the checks every stage begins with.
+@dataclass(frozen=True)
+class Rows:
+    """The encoded records of a stage.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The encoder; it holds the tokenizer.
+    train, held_out : list
+        One row a record, as the stage's `encode` made them.
+    reports : dict of str to ItemReport
+        What became of the records, "train" and "held_out".
+    """
+
+    encoder: Encoder
+    train: list[Any]
+    held_out: list[Any]
+    reports: dict[str, ItemReport]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The stage's tokenizer."""
+        return self.encoder.tokenizer
+
+
+def checked_rows(
+    recipe: TrainingRecipe,
+    inputs: Inputs[Any],
+    encode: Callable[[Encoder, Sequence[Any], Any], tuple[list[Any], ItemReport]],
+    *,
+    own_pad: bool = False,
+    answers: bool = True,
+) -> Rows:
+    """Load a stage's tokenizer, encode its records, and check both.
 
     Parameters
     ----------
     recipe : TrainingRecipe
         The stage's recipe.
+    inputs : Inputs
+        Its records.
+    encode : callable
+        ``encode(encoder, records, recipe)`` returns a row a record, and the report.
     own_pad : bool
-        Whether padding must be told from the end of an answer.
-
-    Returns
-    -------
-    tokenizer, Encoder
+        Whether the padding token must differ from the end of an answer.
+    answers : bool
+        Whether the model learns to write answers, so that the template must end them with a token that is learnt.
 
     Raises
     ------
     AssayError
-        As :func:`check_length`, :func:`check_pad` and :func:`check_template`.
+        As :func:`check_length`, :func:`check_pad`, :func:`check_template`, :func:`check_end_of_answer` and
+        :func:`refuse_truncation`.
     """
     check_length(recipe.model, recipe.max_length)
     tokenizer = load_tokenizer(recipe)
     check_pad(tokenizer, needs_own=own_pad)
-    return tokenizer, check_template(tokenizer, recipe)
+    encoder = check_template(tokenizer, recipe)
+    if answers:
+        check_end_of_answer(encoder, recipe.model)
+    train, report = encode(encoder, inputs.train, recipe)
+    report.left_out(inputs.left_out)
+    refuse_truncation(report, recipe)
+    held_out, held_report = encode(encoder, inputs.held_out, recipe)
+    return Rows(encoder, train, held_out, {"train": report, "held_out": held_report})
 
 
 def check_template(tokenizer: Any, recipe: TrainingRecipe) -> Encoder:
@@ -262,7 +307,7 @@ def check_length(model: str, max_length: int) -> None:
         raise SpecError(f"max_length {max_length}", f"at most the {known} positions of {Path(model).name}")
 
 
-def refuse_truncation(report: ItemReport, recipe: TrainingRecipe, what: str) -> None:
+def refuse_truncation(report: ItemReport, recipe: TrainingRecipe) -> None:
     """Stop where too many records would be cut.
 
     Raises
@@ -273,7 +318,7 @@ def refuse_truncation(report: ItemReport, recipe: TrainingRecipe, what: str) -> 
     share = report.truncated / max(1, report.n_given)
     if share > recipe.max_truncated_share:
         raise DataError(
-            f"{report.truncated} of {report.n_given} {what} ({share:.0%}) are longer than max_length "
+            f"{report.truncated} of {report.n_given} records ({share:.0%}) are longer than max_length "
             f"{recipe.max_length} and would be cut",
             f"at most {recipe.max_truncated_share:.0%} (max_truncated_share)",
             "raise max_length, drop the long ones, or raise max_truncated_share to accept it",

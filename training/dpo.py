@@ -17,29 +17,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.checks import (
-    ItemReport,
-    check_end_of_answer,
-    checked_tokenizer,
-    refuse_truncation,
-)
+from training.checks import ItemReport, checked_rows
 from training.data.records import PreferencePair
 from training.encode import Encoder
 from training.inputs import Data, pair_inputs
 from training.loop import Prepared, Stage, run_stage
-from training.models import (
-    add_pad_row,
-    check_same_tokens,
-    load_causal,
-    lora_config,
-    model_identity,
-    require_extra,
-)
+from training.models import check_same_tokens, load_causal, lora_config, model_identity
 from training.recipe import TrainingRecipe
 from training.sft import as_dataset
 from training.stage import StageEntry, StageResult
@@ -132,7 +121,7 @@ def train(
     recipe : DPORecipe
         What to do; `model` is where the policy starts, `reference` what it is held to.
     out : Path
-        The stage's directory: a finished stage there is read, an unfinished one gone on with.
+        The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
         In place of what the recipe names.
 
@@ -147,51 +136,42 @@ def train(
     AssayError
         As :func:`training.loop.run_stage`.
     """
-    require_extra(*recipe.report_to)
     inputs = pair_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
         from trl.trainer.dpo_config import DPOConfig
 
-        tokenizer, encoder = checked_tokenizer(recipe, own_pad=False)
-        check_end_of_answer(encoder, recipe.model)
         check_same_tokens(recipe.model, recipe.reference)
-        train_rows, report = encode_pairs(encoder, inputs.train, recipe)
-        report.left_out(inputs.left_out)
-        refuse_truncation(report, recipe, "pairs")
-        held_rows, held_report = encode_pairs(encoder, inputs.held_out, recipe)
-
-        def causal(path: str = recipe.model) -> Any:
-            model = load_causal(path, recipe.seed)
-            add_pad_row(model, tokenizer)
-            return model
-
+        rows = checked_rows(recipe, inputs, encode_pairs)
         arguments = DPOConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(held_rows)), **loss_arguments(recipe)
+            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), **loss_arguments(recipe)
         )
-        own = recipe.reference == recipe.model
+        base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
+        model = base()
+        # Under LoRA the policy without its adapter is the model it started from, and no second copy is needed.
+        shared = recipe.reference == recipe.model and (recipe.lora or recipe.precompute_reference)
+        reference = None if shared else load_causal(recipe.reference, recipe.seed, rows.tokenizer)
 
-        def dataset(rows: Sequence[dict[str, Any]], name: str) -> Any:
-            if not (rows and recipe.precompute_reference):
-                return as_dataset(rows)
-            return stored(rows, directory / "encoded" / name)
+        def dataset(encoded: Sequence[dict[str, Any]], name: str) -> Any:
+            if not (encoded and recipe.precompute_reference):
+                return as_dataset(encoded)
+            return stored(encoded, directory / "encoded" / name)
 
         trainer = encoded_trainer()(
-            model=causal(),
-            # Under LoRA the policy without its adapter is the model it started from, and no second copy is needed.
-            ref_model=None if own and (recipe.lora or recipe.precompute_reference) else causal(recipe.reference),
+            model=model,
+            ref_model=reference,
             args=arguments,
-            train_dataset=dataset(train_rows, "train"),
-            eval_dataset=dataset(held_rows, "held_out"),
-            processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora, "CAUSAL_LM") if recipe.lora else None,
+            train_dataset=dataset(rows.train, "train"),
+            eval_dataset=dataset(rows.held_out, "held_out"),
+            processing_class=rows.tokenizer,
+            peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
         )
         if recipe.precompute_reference:
             trainer.ref_model = None  # its log-probabilities are in the data now
-        return Prepared(trainer, tokenizer, {"train": report, "held_out": held_report}, causal)
+        return Prepared(trainer, rows.tokenizer, rows.reports, base)
 
-    reference = {"reference": model_identity(recipe.reference)}
-    return run_stage(Stage("dpo", recipe, inputs, prepare, reference), out)
+    identity = {"reference": model_identity(recipe.reference)}
+    return run_stage(Stage("dpo", recipe, inputs, prepare, identity), out)
 
 
 def stored(rows: Sequence[dict[str, Any]], folder: Path) -> Any:

@@ -15,7 +15,6 @@ from training.recipe import LoraRecipe, TrainingRecipe
 
 __all__ = [
     "PAD_TOKEN",
-    "add_pad_row",
     "check_same_tokens",
     "load_causal",
     "load_scalar",
@@ -144,8 +143,8 @@ def template_text(recipe: TrainingRecipe) -> str | None:
         ) from error
 
 
-def load_causal(path: str, seed: int = 0) -> Any:
-    """Load a causal language model with float32 weights; `seed` is for rows that may have to be added.
+def load_causal(path: str, seed: int, tokenizer: Any) -> Any:
+    """Load a causal language model with float32 weights; `seed` draws a row that is added for the padding token.
 
     Raises
     ------
@@ -157,13 +156,15 @@ def load_causal(path: str, seed: int = 0) -> Any:
 
     set_seed(seed)
     try:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     except _LOAD_ERRORS as error:
         raise ModelError(f"{path} cannot be loaded as a causal language model: {_first_line(error)}") from error
+    _add_pad_row(model, tokenizer)
+    return model
 
 
-def load_scalar(path: str, seed: int) -> Any:
-    """Load a model under a head that gives one number; a head that is not there yet is drawn with `seed`.
+def load_scalar(path: str, seed: int, tokenizer: Any) -> Any:
+    """Load a model with a head that gives one number; a checkpoint without such a head gets one drawn with `seed`.
 
     Raises
     ------
@@ -177,12 +178,14 @@ def load_scalar(path: str, seed: int) -> Any:
     set_seed(seed)
     try:
         with suppress_seqcls_warning():
-            return AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{path} cannot be loaded under a scalar head: {_first_line(error)}") from error
+        raise ModelError(f"{path} cannot be loaded with a scalar head: {_first_line(error)}") from error
+    _add_pad_row(model, tokenizer)
+    return model
 
 
-def add_pad_row(model: Any, tokenizer: Any) -> None:
+def _add_pad_row(model: Any, tokenizer: Any) -> None:
     """Give the model a row for every token and tell it which one pads and which one ends."""
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
@@ -217,8 +220,13 @@ def check_same_tokens(policy: str, reference: str) -> None:
         )
 
 
-def lora_config(lora: LoraRecipe, task: str, keep: Sequence[str] = ()) -> Any:
-    """Make peft's configuration; `task` is "CAUSAL_LM" or "SEQ_CLS", `keep` names modules trained whole."""
+def lora_config(lora: LoraRecipe | None, task: str, keep: Sequence[str] = ()) -> Any:
+    """Make peft's configuration, None for full training; `task` is "CAUSAL_LM" or "SEQ_CLS".
+
+    `keep` names modules that are trained in full.
+    """
+    if lora is None:
+        return None
     from peft import LoraConfig
 
     return LoraConfig(

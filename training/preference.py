@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,12 @@ from scipy.special import expit
 from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.errors import ModelError
 from harness.messages import Message
-from training.checks import (
-    ItemReport,
-    check_packing,
-    checked_tokenizer,
-    refuse_truncation,
-)
+from training.checks import ItemReport, check_packing, checked_rows
 from training.data.records import PreferencePair
 from training.encode import IGNORED, Encoder
 from training.inputs import Data, pair_inputs
 from training.loop import Finding, Prepared, Stage, run_stage
-from training.models import add_pad_row, load_causal, lora_config, require_extra
+from training.models import load_causal, lora_config
 from training.recipe import TrainingRecipe
 from training.scoring import accuracy, batches, padded
 from training.sft import as_dataset, largest_batch
@@ -96,7 +92,7 @@ def train(
     recipe : PreferenceRecipe
         What to do.
     out : Path
-        The stage's directory: a finished stage there is read, an unfinished one gone on with.
+        The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
         In place of what the recipe names.
 
@@ -111,41 +107,30 @@ def train(
     AssayError
         As :func:`training.loop.run_stage`.
     """
-    require_extra(*recipe.report_to)
     inputs = pair_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
-        tokenizer, encoder = checked_tokenizer(recipe, own_pad=False)
-        questions, report = encode_questions(encoder, inputs.train, recipe)
-        report.left_out(inputs.left_out)
-        refuse_truncation(report, recipe, "pairs")
-        held, held_report = encode_questions(encoder, inputs.held_out, recipe)
+        rows = checked_rows(recipe, inputs, encode_questions, answers=False)
         arguments = SFTConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(held)), packing=recipe.packing
+            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), packing=recipe.packing
         )
-
-        def causal() -> Any:
-            model = load_causal(recipe.model, recipe.seed)
-            add_pad_row(model, tokenizer)
-            return model
-
-        model = causal()
+        base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
+        model = base()
         if recipe.packing:
             check_packing(model, largest_batch(recipe, arguments))
         trainer = SFTTrainer(
             model=model,
             args=arguments,
-            train_dataset=as_dataset([training_row(q) for q in questions]),
-            eval_dataset=as_dataset([training_row(q) for q in held]),
-            processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora, "CAUSAL_LM") if recipe.lora else None,
+            train_dataset=as_dataset([training_row(question) for question in rows.train]),
+            eval_dataset=as_dataset([training_row(question) for question in rows.held_out]),
+            processing_class=rows.tokenizer,
+            peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
         )
-        both = both_orders(encoder, inputs.held_out, recipe)
-        reports = {"train": report, "held_out": held_report}
-        return Prepared(trainer, tokenizer, reports, causal, lambda t: examine(t, both, recipe))
+        both = both_orders(rows.encoder, inputs.held_out, recipe)
+        return Prepared(trainer, rows.tokenizer, rows.reports, base, lambda t: examine(t, both, recipe))
 
     return run_stage(Stage("preference", recipe, inputs, prepare), out)
 

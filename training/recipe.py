@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness.errors import SpecError, UnknownNameError
 from harness.spec import read_yaml, validated
+from training.stage import StageEntry
 
-__all__ = ["LoraRecipe", "TrainingRecipe", "load_recipe", "shipped_configs", "shipped_recipes"]
+__all__ = ["LoraRecipe", "TrainingRecipe", "load_recipe", "read_recipe", "shipped_configs", "shipped_recipes"]
 
 RecipeType = TypeVar("RecipeType", bound="TrainingRecipe")
 
@@ -65,6 +66,8 @@ class TrainingRecipe(_Frozen):
 
     Parameters
     ----------
+    stage : str
+        In a section of an align recipe, the registered stage to train in place of the section's own; "" otherwise.
     model : str
         Directory or hub id of the model that training starts from.
     data : tuple of str
@@ -118,6 +121,7 @@ class TrainingRecipe(_Frozen):
         Train on the CPU even where there is a GPU.
     """
 
+    stage: str = Field(default="", exclude_if=lambda stage: not stage)
     model: str = Field(min_length=1)
     data: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
@@ -177,16 +181,16 @@ class TrainingRecipe(_Frozen):
     def identity(self) -> dict[str, Any]:
         """The fields that decide what is learnt; the paths of data and model are known by their contents instead."""
         fields = self.model_dump(mode="json", exclude=set(OPERATIONAL))
-        return {name: value for name, value in fields.items() if name not in ("model", "data", "held_out")}
+        return {name: value for name, value in fields.items() if name not in ("stage", "model", "data", "held_out")}
 
 
-def load_recipe(kind: type[RecipeType], path: Path | str, overrides: Sequence[str] = ()) -> RecipeType:
-    """Read a recipe.
+def load_recipe(stage: StageEntry[RecipeType], path: Path | str, overrides: Sequence[str] = ()) -> RecipeType:
+    """Read the recipe of a stage.
 
     Parameters
     ----------
-    kind : type
-        The stage's recipe.
+    stage : StageEntry
+        The stage, `training.sft.STAGE` and the like.
     path : Path or str
         A YAML file, or the name of a shipped recipe (`shipped_recipes`).
     overrides : sequence of str
@@ -197,26 +201,39 @@ def load_recipe(kind: type[RecipeType], path: Path | str, overrides: Sequence[st
     MissingDataError
         There is no such file.
     SpecError
-        It is not YAML, or a field is unknown or wrong.
+        It is not YAML, names another stage, or a field is unknown or wrong.
     UnknownNameError
         It is neither a file nor the name of a shipped recipe.
     """
-    shipped = shipped_recipes()
-    given = Path(path)
+    values = read_recipe(path, overrides)
+    named = values.pop("stage", stage.name)
+    if named != stage.name:
+        raise SpecError(
+            f"{path} is a recipe of the stage {named!r}", f"one of {stage.name!r}", f"run `assay train {named}`"
+        )
+    return validated(stage.recipe, values, str(path))
+
+
+def read_recipe(path: Path | str, overrides: Sequence[str] = (), prefix: str = "") -> dict[str, Any]:
+    """Read a YAML file, or the shipped recipe of that name, and apply overrides; errors as in :func:`load_recipe`.
+
+    Parameters
+    ----------
+    prefix : str
+        The names of shipped recipes that an error message lists start with this.
+    """
+    shipped, given = shipped_recipes(), Path(path)
     if not given.exists() and str(path) in shipped:
         given = shipped[str(path)]
     elif not given.exists() and given.suffix not in (".yaml", ".yml"):
+        known = [name for name in shipped if name.startswith(prefix)]
         raise UnknownNameError(
-            "recipe", str(path), shipped, "give a YAML file or a shipped recipe (`assay train recipes`)"
+            "recipe", str(path), known, "give a YAML file or a shipped recipe (`assay train recipes`)"
         )
     values = read_yaml(given)
-    stage = kind.__name__.removesuffix("Recipe").lower()
-    said = values.pop("stage", stage)
-    if said != stage:
-        raise SpecError(f"{given} is a recipe of the stage {said!r}", f"one of {stage!r}", f"run `assay train {said}`")
     for override in overrides:
         _override(values, override)
-    return validated(kind, values, str(path))
+    return values
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -18,22 +18,18 @@ the reward is read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from training.checks import (
-    ItemReport,
-    check_end_of_answer,
-    checked_tokenizer,
-    refuse_truncation,
-)
+from training.checks import ItemReport, checked_rows
 from training.data.records import PreferencePair
 from training.encode import Encoder
 from training.inputs import Data, pair_inputs
 from training.loop import Finding, Prepared, Stage, run_stage
-from training.models import add_pad_row, load_scalar, lora_config, require_extra
+from training.models import load_scalar, lora_config
 from training.recipe import TrainingRecipe
 from training.scoring import accuracy, batches, padded
 from training.sft import as_dataset
@@ -70,7 +66,7 @@ def train(
     recipe : RewardRecipe
         What to do.
     out : Path
-        The stage's directory: a finished stage there is read, an unfinished one gone on with.
+        The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
         In place of what the recipe names.
 
@@ -86,39 +82,28 @@ def train(
     AssayError
         As :func:`training.loop.run_stage`.
     """
-    require_extra(*recipe.report_to)
     inputs = pair_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
         from trl.trainer.reward_config import RewardConfig
         from trl.trainer.reward_trainer import RewardTrainer
 
-        tokenizer, encoder = checked_tokenizer(recipe, own_pad=True)
-        check_end_of_answer(encoder, recipe.model)
-        train_rows, report = encode_pairs(encoder, inputs.train, recipe)
-        report.left_out(inputs.left_out)
-        refuse_truncation(report, recipe, "pairs")
-        held_rows, held_report = encode_pairs(encoder, inputs.held_out, recipe)
+        rows = checked_rows(recipe, inputs, encode_pairs, own_pad=True)
         arguments = RewardConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(held_rows)),
+            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)),
             center_rewards_coefficient=recipe.center_rewards_coefficient or None,
         )
-
-        def scalar() -> Any:
-            model = load_scalar(recipe.model, recipe.seed)
-            add_pad_row(model, tokenizer)
-            return model
-
+        base = partial(load_scalar, recipe.model, recipe.seed, rows.tokenizer)
         trainer = RewardTrainer(
-            model=scalar(),
+            model=base(),
             args=arguments,
-            train_dataset=as_dataset(train_rows).remove_columns("prompt"),
-            eval_dataset=as_dataset(held_rows).remove_columns("prompt") if held_rows else None,
-            processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora, "SEQ_CLS", keep=("score",)) if recipe.lora else None,
+            train_dataset=as_dataset(rows.train).remove_columns("prompt"),
+            eval_dataset=as_dataset(rows.held_out).remove_columns("prompt") if rows.held_out else None,
+            processing_class=rows.tokenizer,
+            peft_config=lora_config(recipe.lora, "SEQ_CLS", keep=("score",)),
         )
-        reports = {"train": report, "held_out": held_report}
-        return Prepared(trainer, tokenizer, reports, scalar, lambda t: examine(t, held_rows or train_rows, recipe))
+        measured = rows.held_out or rows.train
+        return Prepared(trainer, rows.tokenizer, rows.reports, base, lambda t: examine(t, measured, recipe))
 
     return run_stage(Stage("reward", recipe, inputs, prepare), out)
 

@@ -16,23 +16,18 @@ How the assistant's tokens are found is in `training.encode`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from training.checks import (
-    ItemReport,
-    check_end_of_answer,
-    check_packing,
-    checked_tokenizer,
-    refuse_truncation,
-)
+from training.checks import ItemReport, check_packing, checked_rows
 from training.data.records import Conversation
 from training.encode import IGNORED, Encoder
 from training.inputs import Data, conversation_inputs
 from training.loop import Prepared, Stage, run_stage
-from training.models import add_pad_row, load_causal, lora_config, require_extra
+from training.models import load_causal, lora_config
 from training.recipe import TrainingRecipe
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
@@ -63,7 +58,7 @@ def train(
     recipe : SFTRecipe
         What to do.
     out : Path
-        The stage's directory: a finished stage there is read, an unfinished one gone on with.
+        The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of Conversation, files or hub ids, optional
         In place of what the recipe names.
 
@@ -77,40 +72,29 @@ def train(
     AssayError
         As :func:`training.loop.run_stage`.
     """
-    require_extra(*recipe.report_to)
     inputs = conversation_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
-        tokenizer, encoder = checked_tokenizer(recipe, own_pad=False)
-        check_end_of_answer(encoder, recipe.model)
-        train_rows, report = encode_conversations(encoder, inputs.train, recipe)
-        report.left_out(inputs.left_out)
-        refuse_truncation(report, recipe, "conversations")
-        held_rows, held_report = encode_conversations(encoder, inputs.held_out, recipe)
+        rows = checked_rows(recipe, inputs, encode_conversations)
         arguments = SFTConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(held_rows)), packing=recipe.packing
+            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), packing=recipe.packing
         )
-
-        def causal() -> Any:
-            model = load_causal(recipe.model, recipe.seed)
-            add_pad_row(model, tokenizer)
-            return model
-
-        model = causal()
+        base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
+        model = base()
         if recipe.packing:
             check_packing(model, largest_batch(recipe, arguments))
         trainer = SFTTrainer(
             model=model,
             args=arguments,
-            train_dataset=as_dataset(train_rows),
-            eval_dataset=as_dataset(held_rows),
-            processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora, "CAUSAL_LM") if recipe.lora else None,
+            train_dataset=as_dataset(rows.train),
+            eval_dataset=as_dataset(rows.held_out),
+            processing_class=rows.tokenizer,
+            peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
         )
-        return Prepared(trainer, tokenizer, {"train": report, "held_out": held_report}, causal)
+        return Prepared(trainer, rows.tokenizer, rows.reports, base)
 
     return run_stage(Stage("sft", recipe, inputs, prepare), out)
 

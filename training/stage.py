@@ -1,4 +1,4 @@
-"""A stage's directory: what was asked, what was learnt, and whether it is done.
+"""A training stage: how it is registered, and its directory.
 
 ::
 
@@ -23,37 +23,61 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
+from harness import registry
 from harness.engines.weights_hash import weights_hash
-from harness.errors import RunConflictError
+from harness.errors import PluginError, RunConflictError
 from harness.spec import differing_fields
 from harness.store.jsonl import read_json, write_atomically
 from harness.store.locking import take_lock
 
-__all__ = ["StageDirectory", "StageEntry", "StageResult", "read_stage"]
+__all__ = ["StageDirectory", "StageEntry", "StageResult", "find_stage", "read_stage"]
+
+RecipeType = TypeVar("RecipeType")
 
 
 @dataclass(frozen=True, slots=True)
-class StageEntry:
-    """A kind of stage as the entry point ``assay.stages`` hands it on (`harness.protocols.TrainingStage`).
+class StageEntry(Generic[RecipeType]):
+    """A training stage as the entry point ``assay.stages`` registers it (`harness.protocols.TrainingStage`).
 
     Parameters
     ----------
     name : str
-        Name on the command line and in stage.json.
+        Name on the command line, in recipes and in stage.json; the name of the entry point.
     summary : str
         What it does, in half a sentence.
     recipe : type
-        Its recipe class.
+        Its recipe class, a `training.recipe.TrainingRecipe`.
     train : callable
-        ``train(recipe, out)`` returns a :class:`StageResult`.
+        ``train(recipe, out, data=None)`` returns a :class:`StageResult`.
     """
 
     name: str
     summary: str
-    recipe: type[Any]
+    recipe: type[RecipeType]
     train: Callable[..., StageResult]
+
+
+def find_stage(name: str) -> StageEntry[Any]:
+    """Find a registered training stage.
+
+    Raises
+    ------
+    UnknownNameError
+        No installed package registers one of this name.
+    PluginError
+        It cannot be imported, lacks what a stage has, or is registered under another name than its own.
+    """
+    found: StageEntry[Any] = registry.load("training stage", name)
+    if found.name != name:
+        raise PluginError(
+            "training stage",
+            name,
+            f"calls itself {found.name!r}",
+            "one name in entry point and StageEntry",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from harness.protocols import TrainingStage
+from typing import Any
 
 __all__ = ["add_parser", "run"]
 
@@ -39,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="|".join([*stages, "recipes", "data"]), required=True)
     for name in stages:
-        _add_stage(actions, registry.load("training stage", name))
+        _add_stage(actions, name)
     recipes = actions.add_parser("recipes", help="list the recipes that come with assay", description="List recipes.")
     shown = recipes.add_mutually_exclusive_group()
     shown.add_argument("--show", metavar="NAME", help="print one recipe")
@@ -50,11 +47,18 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_stage(actions: Any, stage: TrainingStage) -> None:
+def _add_stage(actions: Any, name: str) -> None:
+    from harness.errors import AssayError
+    from training.stage import find_stage
+
+    try:
+        summary = find_stage(name).summary
+    except AssayError as error:  # a broken plug-in must not take the other stages with it; running it says the rest
+        summary = f"unavailable: {error.found}"
     parser = actions.add_parser(
-        stage.name,
-        help=stage.summary,
-        description=stage.summary[0].upper() + stage.summary[1:] + ".",
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,12 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
         return int(train_data.run(arguments))
     if arguments.action == "recipes":
         return _recipes(arguments)
-    from harness import registry
     from training.loop import is_main_process
     from training.recipe import load_recipe
+    from training.stage import find_stage
 
-    stage = registry.load("training stage", arguments.action)
-    recipe = load_recipe(stage.recipe, arguments.recipe, arguments.overrides)
+    stage = find_stage(arguments.action)
+    recipe = load_recipe(stage, arguments.recipe, arguments.overrides)
     result = stage.train(recipe, arguments.out)
     if is_main_process():
         _print(result, as_json=arguments.json)

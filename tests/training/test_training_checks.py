@@ -81,7 +81,7 @@ def test_sft_pads_with_eos_where_there_is_no_pad(tmp_path):
 
 
 def test_too_much_cut_off(tmp_path):
-    said = refused(DataError, r"24 of 24 conversations \(100%\) are longer", "sft", tmp_path, max_length=10)
+    said = refused(DataError, r"24 of 24 records \(100%\) are longer", "sft", tmp_path, max_length=10)
     assert "raise max_length" in said
 
 

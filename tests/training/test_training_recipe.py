@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import SpecError, UnknownNameError
+from training import sft
 from training.dpo import DPORecipe
-from training.preference import PreferenceRecipe
 from training.recipe import TrainingRecipe, load_recipe, shipped_configs, shipped_recipes
-from training.reward import RewardRecipe
 from training.sft import SFTRecipe
+from training.stage import find_stage
 from training.trainer_args import micro_batch
 
-KINDS = {"sft": SFTRecipe, "reward": RewardRecipe, "preference": PreferenceRecipe, "dpo": DPORecipe}
 PAPER = {  # arXiv 2405.07863: learning rate, batch, epochs, length
     "sft": (2e-5, 32, 1, 8192),
     "reward": (2e-6, 512, 1, None),
@@ -25,7 +24,7 @@ def test_a_misspelt_field_is_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("stage: sft\nmodel: m\nlearning_rat: 1.0e-5\n")
     with pytest.raises(SpecError, match=r"unknown field 'learning_rat', did you mean 'learning_rate'\?"):
-        load_recipe(SFTRecipe, path)
+        load_recipe(sft.STAGE, path)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_shipped_recipes_are_valid(name):
     stage, _, size = name.partition("-")
     given = [] if size == "paper" and stage != "dpo" else ["model=m"]
     given += ["reference=r"] if stage == "dpo" else []
-    recipe = load_recipe(KINDS[stage], name, [*given, "data=d.jsonl"])
+    recipe = load_recipe(find_stage(stage), name, [*given, "data=d.jsonl"])
     assert recipe.schedule == "cosine"
     if size == "paper":
         rate, batch, epochs, length = PAPER[stage]
@@ -93,7 +92,7 @@ def test_shipped_recipes_are_valid(name):
 def test_the_template_of_the_papers_sft_recipe_marks_the_end_token():
     from training.encode import has_generation_marks
 
-    template = load_recipe(SFTRecipe, "sft-paper").chat_template
+    template = load_recipe(sft.STAGE, "sft-paper").chat_template
     assert has_generation_marks(template)
     inside = template.partition("{%- generation -%}")[2].partition("{%- endgeneration -%}")[0]
     assert "<|eot_id|>" in inside
@@ -101,20 +100,20 @@ def test_the_template_of_the_papers_sft_recipe_marks_the_end_token():
 
 def test_overrides():
     recipe = load_recipe(
-        SFTRecipe, "sft-tiny", ["model=m", "learning_rate=3e-4", "lora.r=4", "data=[a.jsonl, b.jsonl]", "eval_steps=5"]
+        sft.STAGE, "sft-tiny", ["model=m", "learning_rate=3e-4", "lora.r=4", "data=[a.jsonl, b.jsonl]", "eval_steps=5"]
     )
     assert (recipe.learning_rate, recipe.lora.r, recipe.data, recipe.eval_steps) == (3e-4, 4, ("a.jsonl", "b.jsonl"), 5)
     with pytest.raises(SpecError, match="KEY=VALUE"):
-        load_recipe(SFTRecipe, "sft-tiny", ["model"])
+        load_recipe(sft.STAGE, "sft-tiny", ["model"])
     with pytest.raises(SpecError, match="has no fields"):
-        load_recipe(SFTRecipe, "sft-tiny", ["batch_size.x=1"])
+        load_recipe(sft.STAGE, "sft-tiny", ["batch_size.x=1"])
 
 
 def test_a_recipe_of_another_stage_is_refused():
     with pytest.raises(SpecError, match="is a recipe of the stage 'reward'"):
-        load_recipe(SFTRecipe, "reward-tiny")
+        load_recipe(sft.STAGE, "reward-tiny")
     with pytest.raises(UnknownNameError, match="did you mean sft-tiny"):
-        load_recipe(SFTRecipe, "sft-tinny")
+        load_recipe(sft.STAGE, "sft-tinny")
 
 
 def test_the_batch_never_changes_with_the_number_of_devices():

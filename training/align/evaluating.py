@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -10,35 +10,24 @@ from typing import Any, cast
 from harness.data.store import DataStore
 from harness.errors import ModelError, NoChatTemplateError
 from harness.hashing import content_hash
+from harness.protocols import Ranker
 from harness.run.runner import RunOptions, run
 from harness.spec import RunSpec, validated
 from harness.store.align_directory import AlignVariant, Figure, Sample, read_rewards, read_samples
 from harness.store.jsonl import read_json
+from training.align.book import Book, identity_of
 from training.align.divergence import LogRatio, Models, draw_log_ratios, read_log_ratios
 from training.align.measuring import Answers, measure
-from training.align.ranking import Ranker, rank
+from training.align.ranking import rank
 from training.align.recipe import AlignRecipe, ChooseBy
 from training.align.sampling import Drawing, draw, load_engine
-from training.align.book import Book, identity_of
 from training.align.workers import draw_in_processes
 from training.data.records import PromptItem
 
-__all__ = ["Evaluator", "RankWith"]
+__all__ = ["Evaluator"]
 
 _OPERATIONAL = ("device", "device_map", "max_batch_tokens", "max_batch_size")
 _TEMPLATE = "chat_template.jinja"
-
-
-@dataclass(frozen=True)
-class RankWith:
-    """The ranker: how it is loaded, what identifies it, what it is called; and who knows the truth."""
-
-    load: Callable[[], Ranker]
-    identity: Mapping[str, Any]
-    name: str
-    gold: Callable[[], Ranker] | None = None
-    gold_identity: Mapping[str, Any] | None = None
-    gold_name: str | None = None
 
 
 @dataclass
@@ -58,8 +47,10 @@ class Evaluator:
         The held-out prompts.
     sft : Path
         The SFT checkpoint, which KL is measured to.
-    ranker : RankWith
+    ranker : Ranker
         Who ranks.
+    gold : Ranker or None
+        Who knows the truth, where somebody does.
     """
 
     recipe: AlignRecipe
@@ -68,7 +59,8 @@ class Evaluator:
     book: Book
     validation: Sequence[PromptItem]
     sft: Path
-    ranker: RankWith
+    ranker: Ranker
+    gold: Ranker | None = None
     _answers: dict[str, Answers] = field(default_factory=dict)
 
     def path(self, variant: AlignVariant) -> Path:
@@ -144,7 +136,7 @@ class Evaluator:
             before,
             ranker=self.ranker.name,
             vocabulary=self._vocabulary(),
-            gold=self.ranker.gold_name,
+            gold=None if self.gold is None else self.gold.name,
         )
         found = variant.model_copy(
             update={
@@ -190,12 +182,16 @@ class Evaluator:
         answers.log_ratios = self._log_ratios(variant, samples)
         return answers, samples, rewards
 
+    def ranked_by(self) -> dict[str, Any]:
+        """What identifies the ranker and gold."""
+        return {"ranker": self.ranker.identity, "gold": None if self.gold is None else self.gold.identity}
+
     def rewards(self, name: str, samples: str, answers: Callable[[], Sequence[Sample]]) -> Path:
         """Rank answers as a stage; `samples` identifies them."""
-        inputs = {"samples": samples, "ranker": self.ranker.identity, "gold": self.ranker.gold_identity}
+        inputs = {"samples": samples, **self.ranked_by()}
 
         def work(out: Path) -> dict[str, Any]:
-            rank(answers(), out, self.ranker.load, self.ranker.gold)
+            rank(answers(), out, self.ranker, self.gold)
             found = list(read_rewards(out))
             return {"answers": len(found), "without a reward": sum(r.reward is None for r in found)}
 

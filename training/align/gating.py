@@ -157,12 +157,12 @@ class Gate:
 
     def _gains(self, candidate: AlignVariant, accepted: AlignVariant) -> tuple[Any, Any, str]:
         evaluator = self.evaluator
-        if evaluator.ranker.gold_name is not None:
+        if evaluator.gold is not None:
             own, before = evaluator.answers(candidate), evaluator.answers(accepted)
             keys, *rewards = paired_means(before.values("reward"), own.values("reward"))
             gold_keys, *truth = paired_means(before.values("gold"), own.values("gold"))
             shared = [key for key in keys if key in set(gold_keys)]
-            return _aligned(keys, rewards, shared), _aligned(gold_keys, truth, shared), evaluator.ranker.gold_name
+            return _aligned(keys, rewards, shared), _aligned(gold_keys, truth, shared), evaluator.gold.name
         name, metric = self._judged_metric()
         values = [self._judged(variant, name, metric) for variant in (accepted, candidate)]
         earned = [self._rewards_on(variant, name) for variant in (accepted, candidate)]

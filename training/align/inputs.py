@@ -63,9 +63,7 @@ class Inputs:
             for source in self.recipe.sft.data:
                 found = load_conversations(source, on_bad=self.recipe.sft.on_bad_item)
                 trained += [PromptItem(c.prompt, c.prompt_key, c.source) for c in found]
-        for recipe in (self.recipe.ranker.recipe, self.recipe.ranker.preference):
-            if recipe is None:
-                continue
+        if (recipe := self.recipe.ranker.trained) is not None:
             for source in recipe.data:
                 pairs = load_pairs(source, on_bad=recipe.on_bad_item)
                 trained += [PromptItem(p.prompt, p.key, p.source) for p in pairs]

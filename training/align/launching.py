@@ -11,13 +11,12 @@ from typing import Any
 
 import yaml
 
-from harness import registry
 from harness.errors import AssayError, ModelError
 from harness.messages import Message
 from harness.store.jsonl import read_jsonl, write_atomically
 from training.data.records import PreferencePair
 from training.recipe import TrainingRecipe
-from training.stage import StageResult, read_stage
+from training.stage import StageResult, find_stage, read_stage
 
 __all__ = ["pairs_file", "read_pairs", "train"]
 
@@ -34,7 +33,7 @@ def train(
     Parameters
     ----------
     stage : str
-        "sft", "reward" or "dpo".
+        A registered stage.
     recipe : TrainingRecipe
         Its recipe.
     out : Path
@@ -54,7 +53,7 @@ def train(
     if launch:
         result = _launched(stage, recipe, out, launch, data)
     else:
-        result = registry.load("training stage", stage).train(recipe, out, data=data)
+        result = find_stage(stage).train(recipe, out, data=data)
     if result.problems:
         raise ModelError(f"{out}: " + "; ".join(result.problems))
     return result

@@ -8,27 +8,29 @@ Deviations       - every checkpoint is measured, and only evidence lets it on (t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.data.store import DataStore
 from harness.errors import DataError
 from harness.hashing import content_hash
+from harness.protocols import Ranker, RankerContext
 from harness.store.align_directory import AlignState, AlignVariant, read_rewards, read_samples
 from harness.store.provenance import code_revision, package_versions
-from training.align.evaluating import Evaluator, RankWith
+from training.align.book import Book, identity_of, locked
+from training.align.evaluating import Evaluator
 from training.align.gating import Gate
 from training.align.inputs import Inputs
-from training.align.prompts import iteration_prompts
-from training.align.ranking import engine_ranker, judge_ranker, rank
-from training.align.recipe import AlignRecipe
-from training.align.sampling import Drawing
-from training.align.selection import Ranked, SelectionSpec, select_pairs
-from training.align.book import Book, identity_of, locked
 from training.align.launching import pairs_file, read_pairs, train
+from training.align.prompts import iteration_prompts
+from training.align.ranking import EngineRanker, rank
+from training.align.recipe import AlignRecipe
+from training.align.sampling import Drawing, load_engine
+from training.align.selection import Ranked, SelectionSpec, select_pairs
 from training.data.records import PreferencePair, PromptItem
 from training.recipe import TrainingRecipe
 
@@ -147,9 +149,15 @@ class _Loop:
         self.check()
         book = self.book
         sft = self._sft()
-        ranker = self._ranker(sft)
         evaluator = Evaluator(
-            self.recipe, self.options.data, self.options.data_dir, book, self.inputs.validation, sft, ranker
+            self.recipe,
+            self.options.data,
+            self.options.data_dir,
+            book,
+            self.inputs.validation,
+            sft,
+            self._ranker(sft),
+            self._gold(),
         )
         base = None
         if self.recipe.base is not None:
@@ -172,9 +180,12 @@ class _Loop:
 
     def check(self) -> list[str]:
         """Look at everything that can be looked at beforehand."""
-        for model in (self.recipe.base, self.recipe.sft_model, self.recipe.ranker.model):
+        ranker = self.recipe.ranker
+        for model in (self.recipe.base, self.recipe.sft_model, ranker.model):
             if model is not None:
                 identity_of(model)
+        if ranker.name is not None:  # refuses wrong options
+            _made(ranker.name, ranker.options, RankerContext(self.options.data, self.options.cache))
         self.inputs.refuse_contamination()
         sampling = self.recipe.sampling
         iteration_prompts(self.inputs.prompts, self.recipe.iterations, sampling.prompts_per_iteration, self.recipe.seed)
@@ -193,7 +204,7 @@ class _Loop:
             path = Path(str(self.recipe.sft_model))
             identity_of(str(path))
             return path
-        return self._stage("sft", self.recipe.sft, str(self.recipe.base))
+        return self._stage(self.recipe.sft.stage or "sft", self.recipe.sft, str(self.recipe.base))
 
     def _stage(self, name: str, given: TrainingRecipe, start: str) -> Path:
         """Train on the data a recipe names; the checkpoint."""
@@ -207,34 +218,27 @@ class _Loop:
         train(stage, recipe, out, self.recipe.launch, data)
         return {}
 
-    def _ranker(self, sft: Path) -> RankWith:
-        """Train the ranker where it is to be trained; say how it is loaded and what identifies it."""
-        spec, gold = self.recipe.ranker, self.recipe.gold
-        knower: dict[str, Any] = {}
-        if gold is not None:
-            knower = {
-                "gold": lambda: engine_ranker(gold.engine, gold.model, gold.engine_options),
-                "gold_identity": gold.model_dump(mode="json"),
-                "gold_name": gold.engine,
-            }
+    def _ranker(self, sft: Path) -> Ranker:
+        """Train the ranker's model where the recipe says so, and make the ranker."""
+        spec = self.recipe.ranker
+        context = RankerContext(self.options.data, self.options.cache)
+        if spec.name is not None:
+            return _made(spec.name, spec.options, context)
         if spec.judge is not None:
-            judge, form = spec.judge, spec.form
-            identity = {"judge": judge.model, "form": form, "options": judge.options}
-            return RankWith(
-                lambda: judge_ranker(judge, form, self.options.data, self.options.cache),
-                identity,
-                judge.model_name,
-                **knower,
-            )
+            return _made("judge", {"judge": spec.judge.model_dump(), "form": spec.form}, context)
         engine, model = spec.engine, spec.model
-        for name, to_train in (("reward", spec.recipe), ("preference", spec.preference)):
-            if to_train is not None:
-                engine = f"{name}_model"
-                model = str(self._stage(name, to_train, str(sft) if to_train.model == "sft" else to_train.model))
-        path, options = str(model), spec.engine_options
-        identity = {"engine": engine, "model": identity_of(path), "options": _plain_options(options)}
-        name = "reward model" if engine == "reward_model" else engine
-        return RankWith(lambda: engine_ranker(engine, path, options), identity, name, **knower)
+        if spec.trained is not None:
+            role = "reward" if spec.recipe is not None else "preference"
+            engine, start = f"{role}_model", str(sft) if spec.trained.model == "sft" else spec.trained.model
+            model = str(self._stage(spec.trained.stage or role, spec.trained, start))
+        return _made("engine", {"engine": engine, "model": model, "engine_options": spec.engine_options}, context)
+
+    def _gold(self) -> Ranker | None:
+        gold = self.recipe.gold
+        if gold is None:
+            return None
+        load = partial(load_engine, gold.engine, gold.model, gold.engine_options)
+        return EngineRanker(gold.engine, gold.model_dump(mode="json"), load)
 
     # ---- an iteration
 
@@ -248,7 +252,7 @@ class _Loop:
         """Make pairs of the accepted checkpoint's answers, and train until an attempt is let on; None if none is."""
         self._pairs_of(iteration, accepted, evaluator)
         for attempt, changes in enumerate(({}, *self.recipe.retries), start=1):
-            name = f"dpo-{iteration}" + (f"-retry-{attempt - 1}" if attempt > 1 else "")
+            name = f"{self.recipe.dpo.stage or 'dpo'}-{iteration}" + (f"-retry-{attempt - 1}" if attempt > 1 else "")
             checkpoint = self._optimise(name, evaluator.path(accepted), evaluator.sft, changes)
             candidate = AlignVariant(
                 name=name,
@@ -274,16 +278,14 @@ class _Loop:
         drawing = Drawing(recipe.responses, recipe.temperatures, recipe.max_tokens, seed)
         sampled = evaluator.drawn(f"sample-{iteration}", policy, prompts, drawing)
         spec = SelectionSpec(self.recipe.selection, self.recipe.min_margin, self.recipe.length_penalty, seed)
-        ranker = evaluator.ranker
         inputs = {
             "samples": sampled.name,
-            "ranker": ranker.identity,
             "selection": {"name": spec.name, "min_margin": spec.min_margin, "length_penalty": spec.length_penalty},
-            "gold": ranker.gold_identity,
+            **evaluator.ranked_by(),
         }
 
         def work(out: Path) -> dict[str, Any]:
-            rank(read_samples(sampled), out, ranker.load, ranker.gold)
+            rank(read_samples(sampled), out, evaluator.ranker, evaluator.gold)
             found = select_pairs(_by_prompt(sampled, out), spec)
             if not found.pairs:
                 reasons = ", ".join(f"{reason} {n}" for reason, n in found.dropped.most_common())
@@ -301,15 +303,16 @@ class _Loop:
         """DPO from the last accepted checkpoint, the SFT model being the reference in every iteration."""
         newest = self.pairs[-1:] if self.recipe.pairs == "newest" else self.pairs
         data = [*self.inputs.extra_pairs, *(pair for own in newest for pair in own)]
-        recipe = self.recipe.dpo.with_(**{**changes, "model": str(policy), "reference": str(sft)})
-        digest = content_hash("pairs", [pair.as_row() for pair in data])
+        models = {"model": str(policy), "reference": str(sft)}
+        models = {field: path for field, path in models.items() if field in type(self.recipe.dpo).model_fields}
+        recipe = self.recipe.dpo.with_(**{**changes, **models})
         inputs = {
             "recipe": recipe.identity(),
-            "model": identity_of(recipe.model),
-            "reference": identity_of(recipe.reference),
-            "pairs": digest,
+            **{field: identity_of(path) for field, path in models.items()},
+            "pairs": content_hash("pairs", [pair.as_row() for pair in data]),
         }
-        directory, _ = self.book.stage(name, inputs, lambda out: self._trained("dpo", recipe, out, data))
+        stage = recipe.stage or "dpo"
+        directory, _ = self.book.stage(name, inputs, lambda out: self._trained(stage, recipe, out, data))
         return directory / "model"
 
     def _relative(self, path: Path) -> str:
@@ -336,6 +339,11 @@ class _Loop:
         self.book.write(chosen=best, chosen_because=f"by {by}: {listed}", finished=True, error_budget=gate.describe())
 
 
+def _made(name: str, options: Mapping[str, Any], context: RankerContext) -> Ranker:
+    ranker: Ranker = registry.make("ranker", name, options, context)
+    return ranker
+
+
 def _by_prompt(samples: Path, rewards: Path) -> list[list[Ranked]]:
     found = {(r.prompt_key, r.sample): r.reward for r in read_rewards(rewards)}
     by_prompt: dict[str, list[Ranked]] = {}
@@ -355,7 +363,3 @@ def _digests(sources: Sequence[str]) -> list[str]:
         path = Path(source.partition("?")[0])
         found.append(f"{source} {file_sha256(path)}" if path.is_file() else source)
     return found
-
-
-def _plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in ("device", "device_map", "max_batch_tokens")}

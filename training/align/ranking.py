@@ -4,97 +4,138 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Self
 
-from harness import registry
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.engines.base import Engine
 from harness.engines.rewards.scorers import (
     PreferenceEngine,
     PreferenceRequest,
-    Reward,
     RewardEngine,
     RewardRequest,
 )
 from harness.errors import SpecError
-from harness.messages import Message
-from harness.protocols import DataSource, Judge, JudgeContext, JudgeTask
+from harness.protocols import Judge, JudgeContext, JudgeTask, Ranker, RankerContext
 from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.plan import load_judge
-from harness.spec import JudgeSpec
+from harness.spec import JudgeSpec, validated
 from harness.store.align_directory import Sample, SampleReward, read_rewards
 from harness.store.jsonl import JsonlAppender
-from training.align.sampling import messages_of
+from training.align.book import identity_of
+from training.align.sampling import load_engine, messages_of, prompt_of
 
-__all__ = ["Ranker", "RewardRanker", "engine_ranker", "judge_ranker", "rank"]
+__all__ = ["EngineRanker", "JudgeRanker", "preference_scores", "rank", "reward_scores"]
 
+_OPERATIONAL = ("device", "device_map", "max_batch_tokens")
 _BLOCK_CALLS = 8
-"""Judge calls handed over at once, for each the judge can take at a time: few enough to lose little, enough to keep it
-busy."""
+"""Judge calls scheduled at once, for each the judge takes in parallel."""
 
 Scores = Iterator[tuple[str, int, float | None, str]]
+"""Prompt key, number of the answer, its reward, and why it has none."""
 
 
-class Ranker(Protocol):
-    """Gives each answer a number; the numbers of the answers to one prompt can be compared."""
+class _EngineOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    engine: str = "reward_model"
+    model: str
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+
+
+class _JudgeOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    judge: JudgeSpec
+    form: str = "pairwise"
+
+
+@dataclass(frozen=True)
+class EngineRanker:
+    """Ranks by an engine that gives rewards or preferences.
+
+    Parameters
+    ----------
+    name : str
+        Name for tables.
+    identity : mapping
+        What the rewards depend on.
+    load : callable
+        Loads the engine.
+    """
+
+    name: str
+    identity: Mapping[str, Any]
+    load: Callable[[], Engine]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], context: RankerContext) -> Self:
+        """Make the ranker from `engine`, `model` and `engine_options`.
+
+        Raises
+        ------
+        SpecError
+            An option is unknown or wrong.
+        ModelError
+            There is no such checkpoint.
+        """
+        del context
+        given = validated(_EngineOptions, options, "the ranker 'engine'")
+        kept = {key: value for key, value in given.engine_options.items() if key not in _OPERATIONAL}
+        return cls(
+            "reward model" if given.engine == "reward_model" else given.engine,
+            {"engine": given.engine, "model": identity_of(given.model), "options": kept},
+            partial(load_engine, given.engine, given.model, given.engine_options),
+        )
 
     def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
-        """Yield prompt key, answer number, reward or None, and why there is none; `answers` come prompt by prompt."""
-        ...
+        """Load the engine, score, and free it.
 
-    def close(self) -> None:
-        """Free what it holds."""
-        ...
-
-
-class RewardRanker:
-    """Ranks by a model that gives each answer a reward."""
-
-    def __init__(self, engine: RewardEngine) -> None:
-        self._engine = engine
-
-    def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
-        """Score all answers in one call, so that the engine can batch them."""
-        asked = {f"{s.prompt_key}:{s.sample}": s for own in answers for s in own}
-        requests = [RewardRequest(name, messages_of(sample)) for name, sample in asked.items()]
-        for reward in self._engine.rewards(requests):
-            yield _scored(asked[reward.request_id], reward)
-
-    def close(self) -> None:
-        """Free the model."""
-        self._engine.close()
+        Raises
+        ------
+        SpecError
+            The engine gives neither rewards nor preferences.
+        """
+        with closing(self.load()) as loaded:
+            if isinstance(loaded, RewardEngine):
+                yield from reward_scores(loaded, answers)
+            elif isinstance(loaded, PreferenceEngine):
+                yield from preference_scores(loaded, answers)
+            else:
+                raise SpecError(
+                    f"the engine {loaded.name} scores no answers",
+                    "reward_model, preference_model or implicit_reward",
+                )
 
 
-def _scored(sample: Sample, reward: Reward) -> tuple[str, int, float | None, str]:
-    return sample.prompt_key, sample.sample, reward.value, reward.error
+def reward_scores(engine: RewardEngine, answers: Sequence[Sequence[Sample]]) -> Scores:
+    """Score all answers in one call, so that the engine can batch them."""
+    asked = {f"{s.prompt_key}:{s.sample}": s for own in answers for s in own}
+    requests = [RewardRequest(name, messages_of(sample)) for name, sample in asked.items()]
+    for reward in engine.rewards(requests):
+        sample = asked[reward.request_id]
+        yield sample.prompt_key, sample.sample, reward.value, reward.error
 
 
-class PreferenceRanker:
-    """Ranks by comparisons of all with all: an answer's reward is its mean probability of being the better one."""
-
-    def __init__(self, engine: PreferenceEngine) -> None:
-        self._engine = engine
-
-    def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
-        """Compare all answers to each prompt with each other."""
-        asked: dict[str, tuple[Sample, Sample]] = {}
-        requests = []
-        for own in answers:
-            for first, second in combinations(own, 2):
-                name = f"{first.prompt_key}:{first.sample}:{second.sample}"
-                asked[name] = (first, second)
-                prompt = tuple(Message(m["role"], m["content"]) for m in first.prompt)
-                requests.append(PreferenceRequest(name, prompt, first.response, second.response))
-        table = _RoundRobin(answers)
-        yield from table.alone()
-        for found in self._engine.preferences(requests):
-            yield from table.add(*asked[found.request_id], found.p_first, found.error)
-
-    def close(self) -> None:
-        """Free the model."""
-        self._engine.close()
+def preference_scores(engine: PreferenceEngine, answers: Sequence[Sequence[Sample]]) -> Scores:
+    """Compare the answers to each prompt; an answer's score is its mean probability of being the better one."""
+    asked: dict[str, tuple[Sample, Sample]] = {}
+    requests = []
+    for own in answers:
+        for first, second in combinations(own, 2):
+            name = f"{first.prompt_key}:{first.sample}:{second.sample}"
+            asked[name] = (first, second)
+            requests.append(PreferenceRequest(name, prompt_of(first), first.response, second.response))
+    table = _RoundRobin(answers)
+    yield from table.alone()
+    for found in engine.preferences(requests):
+        yield from table.add(*asked[found.request_id], found.p_first, found.error)
 
 
 class _RoundRobin:
@@ -136,29 +177,65 @@ class _RoundRobin:
                 yield (*key, None, self._errors.get(key, "there is no other answer to compare it with"))
 
 
+@dataclass(frozen=True)
 class JudgeRanker:
-    """Ranks by a judge's comparisons of all with all, each pair in both orders, ties kept at one half."""
+    """Ranks by a judge's comparisons of every two answers, in both orders, a tie counting one half.
 
-    def __init__(self, judge: Judge, form: str, concurrency: int) -> None:
-        self._judge = judge
-        self._form = form
-        self._concurrency = concurrency
+    Parameters
+    ----------
+    spec : JudgeSpec
+        Who judges.
+    form : str
+        How the judge is asked.
+    load : callable
+        Makes the judge.
+    """
+
+    spec: JudgeSpec
+    form: str
+    load: Callable[[], Judge]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], context: RankerContext) -> Self:
+        """Make the ranker from `judge`, a judge spec, and `form`.
+
+        Raises
+        ------
+        SpecError
+            An option is unknown or wrong.
+        """
+        given = validated(_JudgeOptions, options, "the ranker 'judge'")
+        return cls(
+            given.judge, given.form, lambda: load_judge(JudgeContext(given.judge, context.data, context.cache_path))
+        )
+
+    @property
+    def name(self) -> str:
+        """The judge's model, for tables."""
+        return self.spec.model_name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Judge, form and options."""
+        return {"judge": self.spec.model, "form": self.form, "options": self.spec.options}
 
     def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
-        """Ask the judge about every pair, both orders; some prompts at a time, so that a stop loses few verdicts."""
-        table = _RoundRobin(answers)
+        """Judge the answers to a few prompts at a time, so that an interruption loses few verdicts."""
+        table, judge = _RoundRobin(answers), self.load()
         yield from table.alone()
         with asyncio.Runner() as runner:
             try:
-                runner.run(self._judge.prepare())
-                for block in _blocks(answers, _BLOCK_CALLS * self._concurrency):
-                    for first, second, share, error in runner.run(self._judged(block)):
+                runner.run(judge.prepare())
+                for block in _blocks(answers, _BLOCK_CALLS * self.spec.concurrency):
+                    for first, second, share, error in runner.run(self._judged(judge, block)):
                         yield from table.add(first, second, share, error)
             finally:
-                runner.run(self._judge.close())
+                runner.run(judge.close())
 
-    async def _judged(self, answers: Sequence[Sequence[Sample]]) -> list[tuple[Sample, Sample, float | None, str]]:
-        free = asyncio.Semaphore(self._concurrency)
+    async def _judged(
+        self, judge: Judge, answers: Sequence[Sequence[Sample]]
+    ) -> list[tuple[Sample, Sample, float | None, str]]:
+        free = asyncio.Semaphore(self.spec.concurrency)
 
         async def compare(first: Sample, second: Sample) -> tuple[Sample, Sample, float | None, str]:
             prompt = Prompt(benchmark="align", version="1", key=first.prompt_key, turns=(_question(first),))
@@ -166,7 +243,7 @@ class JudgeRanker:
             shares: list[float] = []
             for order in (shown, shown[::-1]):
                 async with free:
-                    judgment = await self._judge.judge(JudgeTask(prompt, self._form, order))
+                    judgment = await judge.judge(JudgeTask(prompt, self.form, order))
                 share, error = _share(judgment)
                 if share is None:
                     return first, second, None, error
@@ -175,9 +252,6 @@ class JudgeRanker:
 
         pairs = [pair for own in answers for pair in combinations(own, 2)]
         return list(await asyncio.gather(*(compare(*pair) for pair in pairs)))
-
-    def close(self) -> None:
-        """Nothing is held between calls."""
 
 
 def _blocks(answers: Sequence[Sequence[Sample]], n_calls: int) -> Iterator[list[Sequence[Sample]]]:
@@ -218,65 +292,46 @@ def _share(judgment: Judgment) -> tuple[float | None, str]:
     return judgment.candidate_share, ""
 
 
-def engine_ranker(engine: str, model: str, options: dict[str, Any]) -> Ranker:
-    """Load a model that scores or compares answers.
-
-    Raises
-    ------
-    SpecError
-        The engine does neither.
-    """
-    loaded = registry.make("engine", engine, {"model": model, "name": model, **options})
-    if isinstance(loaded, RewardEngine):
-        return RewardRanker(loaded)
-    if isinstance(loaded, PreferenceEngine):
-        return PreferenceRanker(loaded)
-    loaded.close()
-    raise SpecError(f"the engine {engine} scores no answers", "reward_model, preference_model or implicit_reward")
-
-
-def judge_ranker(spec: JudgeSpec, form: str, data: DataSource, cache: Path | None) -> Ranker:
-    """Make a ranker of a judge."""
-    return cast(Ranker, JudgeRanker(load_judge(JudgeContext(spec, data, cache)), form, spec.concurrency))
-
-
 def rank(
     answers: Iterable[Sample],
     out: Path,
-    load: Callable[[], Ranker],
-    gold: Callable[[], Ranker] | None = None,
+    ranker: Ranker,
+    gold: Ranker | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Rank what is not ranked yet into ``rewards.jsonl``, whole prompts at a time.
+    """Rank the answers that have no reward yet into ``rewards.jsonl``, all answers to a prompt together.
 
     Parameters
     ----------
     answers : iterable of Sample
-        The answers; those that failed or are empty get none.
+        The answers; failed and empty ones get no reward.
     out : Path
         The stage's directory.
-    load, gold : callable
-        Load the ranker, and one that knows the truth where there is one; not called where all is there.
+    ranker : Ranker
+        Who ranks; not asked where every answer has a reward.
+    gold : Ranker or None
+        Who knows the truth.
     advance : callable
         Called once an answer.
     """
     out.mkdir(parents=True, exist_ok=True)
-    there = {(r.prompt_key, r.sample) for r in read_rewards(out) if r.reward is not None}
-    by_prompt: dict[str, list[Sample]] = defaultdict(list)
-    for sample in answers:
-        if sample.finish != "error" and sample.response.strip():
-            by_prompt[sample.prompt_key].append(sample)
-    waiting = [own for own in by_prompt.values() if any((s.prompt_key, s.sample) not in there for s in own)]
+    waiting = _unranked(answers, {(r.prompt_key, r.sample) for r in read_rewards(out) if r.reward is not None})
     if not waiting:
         return
-    truth: dict[tuple[str, int], float | None] = {}
-    if gold is not None:
-        with closing(gold()) as knower:
-            truth = {(key, number): value for key, number, value, _ in knower.scores(waiting)}
-    with JsonlAppender(out / "rewards.jsonl") as file, closing(load()) as ranker:
+    truth = {} if gold is None else {(key, number): value for key, number, value, _ in gold.scores(waiting)}
+    with JsonlAppender(out / "rewards.jsonl") as file:
         for key, number, value, error in ranker.scores(waiting):
             reward = SampleReward(
                 prompt_key=key, sample=number, reward=value, gold=truth.get((key, number)), error=error
             )
             file.append(reward.model_dump_json(exclude_none=True))
             advance()
+
+
+def _unranked(answers: Iterable[Sample], ranked: set[tuple[str, int]]) -> list[list[Sample]]:
+    """The answers that can be ranked, by prompt, of the prompts that lack a reward."""
+    by_prompt: dict[str, list[Sample]] = defaultdict(list)
+    for sample in answers:
+        if sample.finish != "error" and sample.response.strip():
+            by_prompt[sample.prompt_key].append(sample)
+    return [own for own in by_prompt.values() if any((s.prompt_key, s.sample) not in ranked for s in own)]

@@ -6,17 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
-from harness.errors import MissingDataError, UnknownNameError
+from harness.errors import SpecError
 from harness.gate.policy import Policy
-from harness.spec import BenchmarkSpec, JudgeSpec, read_yaml, validated
-from training.dpo import DPORecipe
-from training.preference import PreferenceRecipe
-from training.recipe import _override as override_field
-from training.recipe import shipped_recipes
-from training.reward import RewardRecipe
-from training.sft import SFTRecipe
+from harness.spec import BenchmarkSpec, JudgeSpec, validated
+from training.recipe import TrainingRecipe, read_recipe
+from training.stage import find_stage
 
 __all__ = [
     "AlignRecipe",
@@ -48,6 +44,33 @@ def _one_is_enough(value: Any) -> Any:
 
 Sources = Annotated[tuple[str, ...], BeforeValidator(_one_is_enough)]
 """Sources of records as `training.data` names them."""
+
+
+def _section(stage: str, **defaults: str) -> BeforeValidator:
+    """Read a section as the recipe of a training stage: of `stage`, or of the one the section names.
+
+    `defaults` are fields that the loop sets; a section may leave them out.
+    """
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = value.get("stage") or stage
+        kind: type[TrainingRecipe] = find_stage(named).recipe
+        given = {name: text for name, text in defaults.items() if name in kind.model_fields}
+        given |= {**value, "stage": "" if named == stage else named}
+        try:
+            return validated(kind, given, named)
+        except SpecError as error:  # pydantic puts the section's name in front
+            raise ValueError(error.found.removeprefix(f"{named}: ")) from None
+
+    return BeforeValidator(read)
+
+
+SFTSection = Annotated[SerializeAsAny[TrainingRecipe], _section("sft", model="base")]
+RewardSection = Annotated[SerializeAsAny[TrainingRecipe], _section("reward", model="sft")]
+PreferenceSection = Annotated[SerializeAsAny[TrainingRecipe], _section("preference", model="sft")]
+DPOSection = Annotated[SerializeAsAny[TrainingRecipe], _section("dpo", model="last accepted", reference="sft")]
 
 
 class SamplingRecipe(_Frozen):
@@ -98,40 +121,56 @@ class SamplingRecipe(_Frozen):
 
 
 class RankerRecipe(_Frozen):
-    """Who ranks the answers: a model to train (`recipe`, `preference`), one there is (`engine`, `model`), or a judge.
+    """What ranks the answers: a model to train, a checkpoint, a judge, or a registered ranker.
+
+    Exactly one of `recipe`, `preference`, `model`, `judge` and `name` is given.
 
     Parameters
     ----------
-    recipe : RewardRecipe or None
-        Train a Bradley-Terry model; its own `model` is what it starts from, the SFT checkpoint where it is "sft".
-    preference : PreferenceRecipe or None
-        Train a pairwise preference model, likewise; it ranks by comparing all answers to a prompt with each other.
+    recipe : recipe of the stage "reward"
+        Train a Bradley-Terry model. It starts from its own `model`, from the SFT checkpoint where that is "sft".
+    preference : recipe of the stage "preference"
+        Train a pairwise preference model, likewise; it ranks by comparing each answer to a prompt with every other.
     engine : str
-        What kind `model` is: "reward_model", "preference_model", "implicit_reward".
+        The engine that loads `model`: "reward_model", "preference_model" or "implicit_reward".
     model : str or None
-        A checkpoint there is.
+        A checkpoint.
     engine_options : dict
         Options of the engine.
     judge : JudgeSpec or None
-        A judge in place of a model: round-robin comparisons of the answers.
+        A judge: every two answers to a prompt are compared.
     form : str
-        How a judge is asked.
+        The judge form.
+    name : str or None
+        A ranker that a package registers under the entry point ``assay.rankers``.
+    options : dict
+        Its options.
     """
 
-    recipe: RewardRecipe | None = None
-    preference: PreferenceRecipe | None = None
+    recipe: RewardSection | None = None
+    preference: PreferenceSection | None = None
     engine: str = "reward_model"
     model: str | None = None
     engine_options: dict[str, Any] = Field(default_factory=dict)
     judge: JudgeSpec | None = None
     form: str = "pairwise"
+    name: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    options: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda options: not options)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        given = [name for name in ("recipe", "preference", "model", "judge") if getattr(self, name) is not None]
+        ways = ("recipe", "preference", "model", "judge", "name")
+        given = [way for way in ways if getattr(self, way) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of recipe, preference, model and judge (given: {', '.join(given) or 'none'})")
+            raise ValueError(f"give one of {', '.join(ways)} (given: {', '.join(given) or 'none'})")
+        if self.options and self.name is None:
+            raise ValueError("options are those of a registered ranker: give its name")
         return self
+
+    @property
+    def trained(self) -> TrainingRecipe | None:
+        """The recipe of the model to train; None where none is trained."""
+        return self.recipe or self.preference
 
 
 class GoldRecipe(_Frozen):
@@ -244,10 +283,10 @@ class AlignRecipe(_Frozen):
         Seed of every random choice of the loop's own; stages have theirs.
     base : str or None
         The model SFT starts from, measured as the variant "base" where it has a chat template.
-    sft : SFTRecipe or None
+    sft : recipe of the stage "sft"
         SFT stage; or
     sft_model : str or None
-        an SFT checkpoint there is. It is the reference of every iteration.
+        an existing SFT checkpoint. It is the reference of every iteration.
     ranker : RankerRecipe
         Who ranks.
     sampling : SamplingRecipe
@@ -264,10 +303,10 @@ class AlignRecipe(_Frozen):
         Whether DPO learns from the pairs of all iterations so far (the paper) or of the newest.
     extra_pairs : tuple of str
         Offline preference pairs that every iteration learns from too.
-    dpo : DPORecipe
-        The DPO stage; `model` and `reference` are set by the loop.
+    dpo : recipe of the stage "dpo"
+        The stage that learns from each iteration's pairs. The loop sets `model`, and `reference` where it has one.
     retries : tuple of dict
-        Changes of DPO's settings to try one after the other where the gate does not let a checkpoint on.
+        Changes of its fields to try one after the other where the gate rejects a checkpoint.
     on_fail : {"stop", "roll_back"}
         What follows when no attempt of an iteration is accepted: stop, or go on from the last accepted checkpoint.
     gold : GoldRecipe or None
@@ -287,7 +326,7 @@ class AlignRecipe(_Frozen):
     name: str = "align"
     seed: int = Field(default=0, ge=0)
     base: str | None = None
-    sft: SFTRecipe | None = None
+    sft: SFTSection | None = None
     sft_model: str | None = None
     ranker: RankerRecipe
     sampling: SamplingRecipe = SamplingRecipe()
@@ -297,7 +336,7 @@ class AlignRecipe(_Frozen):
     length_penalty: float = Field(default=0.0, ge=0)
     pairs: Literal["all", "newest"] = "all"
     extra_pairs: Sources = ()
-    dpo: DPORecipe
+    dpo: DPOSection
     retries: tuple[dict[str, Any], ...] = ()
     on_fail: OnFail = "stop"
     gold: GoldRecipe | None = None
@@ -307,29 +346,6 @@ class AlignRecipe(_Frozen):
     choose_by: ChooseBy = ChooseBy()
     max_overlap: float = Field(default=0.0, ge=0, le=1)
     launch: tuple[str, ...] = ()
-
-    @field_validator("sft", "dpo", mode="before")
-    @classmethod
-    def _models_are_set_by_the_loop(cls, value: Any, info: Any) -> Any:
-        """Stages may leave out what the loop sets."""
-        if not isinstance(value, Mapping):
-            return value
-        filled = {k: v for k, v in value.items() if k != "stage"}
-        filled.setdefault("model", "base" if info.field_name == "sft" else "last accepted")
-        if info.field_name == "dpo":
-            filled.setdefault("reference", "sft")
-        return filled
-
-    @field_validator("ranker", mode="before")
-    @classmethod
-    def _ranker_starts_from_sft(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        filled = dict(value)
-        for name in ("recipe", "preference"):
-            if isinstance(value.get(name), Mapping):
-                filled[name] = {"model": "sft", **{k: v for k, v in value[name].items() if k != "stage"}}
-        return filled
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -373,16 +389,6 @@ def load_align_recipe(path: Path | str, overrides: Sequence[str] = ()) -> AlignR
     SpecError
         It is not YAML, or a field is unknown or wrong.
     """
-    given, shipped = Path(path), shipped_recipes()
-    if not given.exists() and str(path) in shipped:
-        given = shipped[str(path)]
-    elif not given.exists() and given.suffix in (".yaml", ".yml"):
-        raise MissingDataError(f"no such file: {given}", remedy="check the path")
-    elif not given.exists():
-        names = [name for name in shipped if name.startswith("align")]
-        raise UnknownNameError("recipe", str(path), names, "give a YAML file or a shipped recipe")
-    values = read_yaml(given)
+    values = read_recipe(path, overrides, prefix="align")
     values.pop("stage", None)
-    for override in overrides:
-        override_field(values, override)
     return validated(AlignRecipe, values, str(path))

@@ -18,7 +18,7 @@ from harness.store.jsonl import JsonlAppender
 from training.align.prompts import shard
 from training.data.records import PromptItem, plain_messages
 
-__all__ = ["Drawing", "draw", "load_engine", "messages_of", "requests_for"]
+__all__ = ["Drawing", "draw", "load_engine", "messages_of", "prompt_of", "requests_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,11 @@ def _sample(prompt: PromptItem, number: int, request: GenerationRequest, generat
     )
 
 
+def prompt_of(sample: Sample) -> tuple[Message, ...]:
+    """The conversation before the answer."""
+    return tuple(Message(m["role"], m["content"]) for m in sample.prompt)
+
+
 def messages_of(sample: Sample) -> tuple[Message, ...]:
     """The conversation with the answer."""
-    prompt = tuple(Message(m["role"], m["content"]) for m in sample.prompt)
-    return (*prompt, Message("assistant", sample.response))
+    return (*prompt_of(sample), Message("assistant", sample.response))

@@ -9,9 +9,9 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.messages import Message
 from harness.store.align_directory import Sample
 from training.align.recipe import SelectionName
+from training.align.sampling import prompt_of
 from training.data.records import BadItem, PreferencePair
 
 __all__ = ["Ranked", "Selection", "SelectionSpec", "select_pairs"]
@@ -94,10 +94,11 @@ def select_pairs(by_prompt: Sequence[Sequence[Ranked]], spec: SelectionSpec) -> 
             if reason:
                 found.dropped[reason] += 1
                 continue
-            prompt = tuple(Message(m["role"], m["content"]) for m in better.sample.prompt)
             texts = (better.sample.response, worse.sample.response)
             try:
-                found.pairs.append(PreferencePair.of(prompt, *texts, "align", (better.reward, worse.reward)))
+                found.pairs.append(
+                    PreferencePair.of(prompt_of(better.sample), *texts, "align", (better.reward, worse.reward))
+                )
             except BadItem as error:
                 found.dropped[error.reason] += 1
     return found

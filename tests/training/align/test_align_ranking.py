@@ -7,11 +7,13 @@ import math
 
 import pytest
 
+from harness import registry
 from harness.errors import SpecError
 from harness.records import Judgment, Preference, Unscored
+from harness.spec import JudgeSpec
 from harness.store.align_directory import Sample, read_rewards
 from tests.support.scripted_scorers import RuledPreferences, RuledRewards
-from training.align.ranking import JudgeRanker, PreferenceRanker, RewardRanker, engine_ranker, rank
+from training.align.ranking import EngineRanker, JudgeRanker, rank
 
 
 def answers(prompt, *texts):
@@ -25,13 +27,21 @@ def answers(prompt, *texts):
 ALL = [answers("p", "a", "bbb", "cc"), answers("q", "dddd", "e")]
 
 
+def by_engine(engine):
+    return EngineRanker("an engine", {}, lambda: engine)
+
+
+def by_judge(judge, concurrency):
+    return JudgeRanker(JudgeSpec(model="openai:j", concurrency=concurrency), "pairwise", lambda: judge)
+
+
 def scored(ranker, by_prompt=ALL):
     return {(key, number): value for key, number, value, _ in ranker.scores(by_prompt)}
 
 
 def test_by_reward():
     engine = RuledRewards(len)
-    found = scored(RewardRanker(engine))
+    found = scored(by_engine(engine))
     assert found == {("p", 0): 1, ("p", 1): 3, ("p", 2): 2, ("q", 0): 4, ("q", 1): 1}
     assert engine.passes == [5]  # one call, so that the engine can batch
 
@@ -41,7 +51,7 @@ def logistic(x):
 
 
 def test_by_comparisons_of_all_with_all_by_hand():
-    found = scored(PreferenceRanker(RuledPreferences(len)))
+    found = scored(by_engine(RuledPreferences(len)))
     # p: 1 against 3 and 2, 3 against 1 and 2, 2 against 1 and 3; an answer's score is its mean chance of winning
     assert found["p", 0] == pytest.approx((logistic(-2) + logistic(-1)) / 2)
     assert found["p", 1] == pytest.approx((logistic(2) + logistic(1)) / 2)
@@ -57,13 +67,13 @@ def test_an_answer_that_lacks_a_comparison_has_no_score():
                 lost = found.request_id == "p:0:1"
                 yield type(found)(found.request_id, None, error="cannot be read") if lost else found
 
-    found = {(k, n): (v, e) for k, n, v, e in PreferenceRanker(Partial(len)).scores(ALL)}
+    found = {(k, n): (v, e) for k, n, v, e in by_engine(Partial(len)).scores(ALL)}
     assert found["p", 0] == (None, "cannot be read") and found["p", 1] == (None, "cannot be read")
     assert found["p", 2][0] is not None and found["q", 0][0] is not None
 
 
 def test_one_answer_alone_has_nothing_to_be_compared_with():
-    found = list(PreferenceRanker(RuledPreferences(len)).scores([answers("p", "a"), *ALL[1:]]))
+    found = list(by_engine(RuledPreferences(len)).scores([answers("p", "a"), *ALL[1:]]))
     assert ("p", 0, None, "there is no other answer to compare it with") in found
     assert len(found) == 3
 
@@ -106,7 +116,7 @@ class Judge:
 
 def test_by_a_judge_in_both_orders():
     judge = Judge()
-    found = scored(JudgeRanker(judge, "pairwise", 3), [answers("p", "aa", "bbb", "cc")])
+    found = scored(by_judge(judge, 3), [answers("p", "aa", "bbb", "cc")])
     # alike texts: 0.9 for whichever is shown first, so that both orders together are even
     assert found == {("p", 0): pytest.approx(0.25), ("p", 1): 1.0, ("p", 2): pytest.approx(0.25)}
     assert len(judge.tasks) == 6 and judge.most <= 3 and judge.closed
@@ -115,12 +125,12 @@ def test_by_a_judge_in_both_orders():
 
 
 def test_a_verdict_that_cannot_be_read_is_no_tie():
-    found = {(k, n): (v, e) for k, n, v, e in JudgeRanker(Judge(("cc",)), "pairwise", 3).scores(ALL)}
+    found = {(k, n): (v, e) for k, n, v, e in by_judge(Judge(("cc",)), 3).scores(ALL)}
     assert found["p", 2] == (None, "unparsed") and found["p", 0] == (None, "unparsed")
     assert found["q", 0] == (1.0, "")
 
 
-@pytest.mark.parametrize("ranker", [PreferenceRanker(RuledPreferences(len)), JudgeRanker(Judge(), "pairwise", 1)])
+@pytest.mark.parametrize("ranker", [by_engine(RuledPreferences(len)), by_judge(Judge(), 1)])
 def test_a_prompt_is_scored_as_soon_as_its_comparisons_are_in(ranker):
     many = [answers(f"p{i}", "a", "bb", "ccc") for i in range(30)]
     scores = ranker.scores(many)
@@ -129,7 +139,7 @@ def test_a_prompt_is_scored_as_soon_as_its_comparisons_are_in(ranker):
     rest = list(scores)
     assert len(rest) == 87 and {k for k, *_ in first}.isdisjoint({k for k, *_ in rest})
     if isinstance(ranker, JudgeRanker):
-        assert len(ranker._judge.tasks) == 180
+        assert len(ranker.load().tasks) == 180
 
 
 def test_a_stopped_ranking_goes_on_with_the_prompts_that_are_missing(tmp_path):
@@ -142,24 +152,24 @@ def test_a_stopped_ranking_goes_on_with_the_prompts_that_are_missing(tmp_path):
 
     flat = [sample for own in ALL for sample in own]
     with pytest.raises(KeyboardInterrupt):
-        rank(flat, tmp_path, lambda: RewardRanker(Dies(len)))
+        rank(flat, tmp_path, by_engine(Dies(len)))
     assert len(list(read_rewards(tmp_path))) == 3  # q's two and one of p's: the last asked is answered first
     engine, gold = RuledRewards(len), RuledRewards(lambda text: -len(text))
-    rank(flat, tmp_path, lambda: RewardRanker(engine), lambda: RewardRanker(gold))
+    rank(flat, tmp_path, by_engine(engine), by_engine(gold))
     assert engine.passes == [3] and engine.closed and gold.closed
     found = {(r.prompt_key, r.sample): (r.reward, r.gold) for r in read_rewards(tmp_path)}
-    assert {key: value for key, (value, _) in found.items()} == scored(RewardRanker(RuledRewards(len)))
+    assert {key: value for key, (value, _) in found.items()} == scored(by_engine(RuledRewards(len)))
     assert found["p", 1] == (3, -3)
-    rank(flat, tmp_path, lambda: pytest.fail("the ranker was loaded"))
+    rank(flat, tmp_path, EngineRanker("an engine", {}, lambda: pytest.fail("the ranker was loaded")))
 
 
 def test_answers_that_failed_or_are_empty_are_not_ranked(tmp_path):
     failed = Sample(prompt_key="p", prompt=ALL[0][0].prompt, sample=3, temperature=1.0, finish="error", error="gone")
     empty = answers("p", "a", "b", "c", "d", " ")[4]
-    rank([*ALL[0], failed, empty], tmp_path, lambda: RewardRanker(RuledRewards(len)))
+    rank([*ALL[0], failed, empty], tmp_path, by_engine(RuledRewards(len)))
     assert {r.sample for r in read_rewards(tmp_path)} == {0, 1, 2}
 
 
 def test_an_engine_that_scores_nothing_is_refused():
     with pytest.raises(SpecError, match="scores no answers"):
-        engine_ranker("scripted", "scripted", {})
+        scored(by_engine(registry.load("engine", "scripted").from_options({"model": "scripted"})))
