@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from real_scores import DATA
 from report import write_result
+from scipy import stats
 
 from benchmarks.alpaca_eval.lc import (
     GamedBaseline,
@@ -37,14 +38,13 @@ from benchmarks.alpaca_eval.lc import (
     read_gamed,
     win_rate,
 )
-from benchmarks.alpaca_eval.lc_bootstrap import interval
+from benchmarks.alpaca_eval.lc_bootstrap import studentized_interval
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import logistic
 from harness.stats.rate_interval import RateSample, rate_interval
 
 HUB = Path("mirror/huggingface/datasets/tatsu-lab/alpaca_eval")
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
-KINDS = ("percentile", "basic", "bca", "studentized")
 COLUMNS = ("preference", "length_model", "length_baseline", "difficulty")
 WEAK, MIDDLING, STRONG = "alpaca-7b", "claude-2.1", "NullModel"
 SPEC = LengthControlSpec()
@@ -96,10 +96,27 @@ def truth(everyone: LengthControlData, gamed: GamedBaseline, n: int) -> tuple[fl
 
 
 def intervals_of(draws: LengthControlDraws) -> dict[str, tuple[float, float]]:
-    found = {kind: interval(draws, 0, 0.95, kind) for kind in KINDS}
+    value, resampled, tails = draws.win_rate[0], draws.resampled[0], np.array([0.025, 0.975])
+    found = {
+        "percentile": tuple(np.quantile(resampled, tails)),
+        "basic": tuple(2.0 * value - np.quantile(resampled, tails[::-1])),
+        "bca": tuple(np.quantile(resampled, bca_tails(tails, value, resampled, draws.influence[0]))),
+        "studentized": studentized_interval(draws, 0, 0.95),
+    }
     analytic = rate_interval(RateSample(draws.win_rate[0] / 100, draws.influence[0] / 100 / draws.n, draws.n))
     found["jackknife t, logit"] = (analytic.ci_low or 0.0, analytic.ci_high or 0.0)
     return found
+
+
+def bca_tails(tails: np.ndarray, value: float, resampled: np.ndarray, influence: np.ndarray) -> np.ndarray:
+    """Move the tail probabilities for bias and acceleration (Efron 1987)."""
+    below = (np.count_nonzero(resampled < value) + 0.5 * np.count_nonzero(resampled == value)) / resampled.size
+    if not 0.0 < below < 1.0:
+        return tails
+    bias = stats.norm.ppf(below)
+    acceleration = (influence**3).sum() / (6.0 * (influence**2).sum() ** 1.5)
+    shifted = bias + stats.norm.ppf(tails)
+    return stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted))
 
 
 def cover(
@@ -196,7 +213,7 @@ def reselection(data: Path, n_boot: int = 1000, seed: int = 0) -> list[dict[str,
         for anew in (False, True):
             spec = LengthControlBootstrap(n_boot, reselect_C=anew)
             draws = length_controlled_draws([load(data, model)], gamed, np.random.default_rng(seed), SPEC, spec)
-            both.append((float(draws.resampled.std(ddof=1)), interval(draws, 0, 0.95, spec.kind)))
+            both.append((float(draws.resampled.std(ddof=1)), studentized_interval(draws, 0, 0.95)))
         published = length_controlled_win_rate(load(data, model), gamed)
         (held, held_limits), (anew_se, anew_limits) = both
         limits = " / ".join(f"{low:.2f} to {high:.2f}" for low, high in (held_limits, anew_limits))

@@ -28,11 +28,10 @@ from benchmarks.alpaca_eval.lc_data import (
     GamedBaseline,
     LengthControlData,
     LengthControlSpec,
-    read_difficulty,
     read_gamed,
 )
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
-from benchmarks.alpaca_eval.logistic import Array, logistic
+from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
@@ -50,10 +49,8 @@ __all__ = [
     "discrete_win_rate",
     "length_controlled_draws",
     "length_controlled_win_rate",
-    "read_difficulty",
     "read_gamed",
     "win_rate",
-    "win_rate_from_weights",
 ]
 
 
@@ -188,35 +185,6 @@ def length_controlled_win_rate(
         C=float(fits.C[0]),
         predictions=predictions,
     )
-
-
-def win_rate_from_weights(
-    model: LengthControlCoefficients, baseline: LengthControlCoefficients, difficulty: npt.ArrayLike
-) -> float:
-    """Length-controlled win rate of one model over another from their weights alone.
-
-    Parameters
-    ----------
-    model, baseline : LengthControlCoefficients
-        Rows of a weights file fitted against one common baseline (whose own row is zeros).
-    difficulty : array_like, shape (n,)
-        Difficulty of the instructions to average over.
-
-    Returns
-    -------
-    float
-        Percent. (Upstream's ``predict_winrate`` gives the share.)
-
-    Raises
-    ------
-    StatisticsError
-        No difficulties, or one that is missing.
-    """
-    hardness = np.asarray(difficulty, dtype=float)
-    if not hardness.size or not np.isfinite(hardness).all():
-        raise StatisticsError("difficulties are missing", "a finite number for every instruction")
-    score = (model.model - baseline.model) + (model.difficulty - baseline.difficulty) * hardness
-    return 100.0 * float(logistic(score).mean())
 
 
 def _shares(preference: npt.ArrayLike) -> Array:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import expit, logit
 
 from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec
-from benchmarks.alpaca_eval.lc_fit import Fits, LengthControlEstimator, Resamples, gather
-from benchmarks.alpaca_eval.logistic import Array, logistic
+from benchmarks.alpaca_eval.lc_fit import Fits, LengthControlEstimator, gather
+from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 
@@ -23,8 +22,8 @@ __all__ = [
     "LengthControlDraws",
     "bootstrap_length_controlled",
     "compare_length_controlled",
-    "interval",
     "length_controlled_draws",
+    "studentized_interval",
 ]
 
 _AT_ONCE = 64
@@ -32,8 +31,6 @@ _AT_ONCE = 64
 _LOOSE = 1e-4
 """Solver tolerance of a refit; it leaves errors below 1e-6 points."""
 _FEW_PROMPTS_DECIDE = 10
-
-IntervalKind = Literal["percentile", "basic", "bca", "studentized"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +45,17 @@ class LengthControlBootstrap:
         Nominal coverage.
     reselect_C : bool, default True
         Choose the penalty's strength anew in every resample; False keeps the observed sample's.
-    kind : {"studentized", "percentile", "basic", "bca"}, default "studentized"
-        The interval. Studentized: on the logit scale, with the infinitesimal jackknife's standard error.
     """
 
     n_boot: int = 1000
     level: float = 0.95
     reselect_C: bool = True  # noqa: N815 - C is what the literature calls it
-    kind: IntervalKind = "studentized"
 
     def __post_init__(self) -> None:
         if self.n_boot < 100:
             raise StatisticsError(f"n_boot is {self.n_boot}", "at least 100", "1000 is enough for a 95 % interval")
         if not 0.0 < self.level < 1.0:
             raise StatisticsError(f"level is {self.level}", "a number between 0 and 1", "write 0.95 for 95 %")
-        if self.kind not in ("percentile", "basic", "bca", "studentized"):
-            raise StatisticsError(f"kind is {self.kind!r}", "percentile, basic, bca or studentized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +128,7 @@ def bootstrap_length_controlled(
     """
     bootstrap = bootstrap or LengthControlBootstrap()
     draws = length_controlled_draws([data], gamed, rng, spec, bootstrap)
-    low, high = interval(draws, 0, bootstrap.level, bootstrap.kind)
+    low, high = studentized_interval(draws, 0, bootstrap.level)
     resampled = draws.resampled[0]
     chosen = "penalty chosen anew in each" if bootstrap.reselect_C else "penalty held"
     method = f"prompt bootstrap of the whole length-controlled fit, {bootstrap.n_boot} resamples, {chosen}; "
@@ -150,7 +142,7 @@ def bootstrap_length_controlled(
         ci_low=low,
         ci_high=high,
         level=bootstrap.level,
-        method=method + f"{bootstrap.kind} interval",
+        method=method + "studentized interval",
         n=data.n,
         n_clusters=data.n,
         note=note,
@@ -174,7 +166,7 @@ def compare_length_controlled(
     gamed, rng, spec
         As in :func:`bootstrap_length_controlled`.
     bootstrap : LengthControlBootstrap, optional
-        ``kind`` does not apply: the interval is the percentile one.
+        The resampling; the interval is the percentile one.
 
     Returns
     -------
@@ -230,33 +222,51 @@ def length_controlled_draws(
         No model, different numbers of prompts, or as the estimator's.
     """
     spec, bootstrap = spec or LengthControlSpec(), bootstrap or LengthControlBootstrap()
+    n = _shared_size(models)
+    estimators = [LengthControlEstimator(data, gamed, spec, _LOOSE) for data in models]
+    observed = [LengthControlEstimator(data, gamed, spec).observe() for data in models]
+    resampled, stderr = [], []
+    for counts in _counts(n, rng, bootstrap.n_boot):
+        refits = [
+            _refit(estimator, counts, fits, bootstrap.reselect_C)
+            for estimator, (_, fits) in zip(estimators, observed, strict=True)
+        ]
+        resampled.append([win_rate for win_rate, _ in refits])
+        stderr.append([error for _, error in refits])
+    influence = [
+        estimator.influence(sample, fits)[0] for estimator, (sample, fits) in zip(estimators, observed, strict=True)
+    ]
+    return LengthControlDraws(
+        win_rate=np.array([100.0 * fits.win_rate[0] for _, fits in observed]),
+        influence=100.0 * np.stack(influence),
+        resampled=100.0 * np.concatenate(resampled, axis=1),
+        resampled_stderr=100.0 * np.concatenate(stderr, axis=1),
+    )
+
+
+def _shared_size(models: Sequence[LengthControlData]) -> int:
     sizes = {model.n for model in models}
     if len(sizes) != 1:
         raise StatisticsError(
             f"models with {sorted(sizes)} prompts", "the same prompts for every model", "keep the prompts all share"
         )
-    n = sizes.pop()
-    estimators = [LengthControlEstimator(data, gamed, spec, _LOOSE) for data in models]
-    observed = [LengthControlEstimator(data, gamed, spec).observe() for data in models]
-    resampled = np.empty((len(models), bootstrap.n_boot))
-    stderr = np.empty_like(resampled)
-    first = 0
-    for counts in _counts(n, rng, bootstrap.n_boot):
-        columns = slice(first, first + len(counts))
-        for row, (estimator, (_, fits)) in enumerate(zip(estimators, observed, strict=True)):
-            samples = gather(estimator.data, counts)
-            refits = estimator.fit(samples, None if bootstrap.reselect_C else float(fits.C[0]), fits)
-            resampled[row, columns] = 100.0 * refits.win_rate
-            stderr[row, columns] = 100.0 * _jackknife_stderr(estimator, samples, refits)
-        first += len(counts)
-    win_rate = np.array([100.0 * fits.win_rate[0] for _, fits in observed])
-    pairs = zip(estimators, observed, strict=True)
-    influence = np.stack([100.0 * estimator.influence(sample, fits)[0] for estimator, (sample, fits) in pairs])
-    return LengthControlDraws(win_rate, influence, resampled, stderr)
+    return sizes.pop()
 
 
-def interval(draws: LengthControlDraws, model: int, level: float, kind: IntervalKind) -> tuple[float, float]:
-    """Confidence limits for one model's win rate.
+def _refit(estimator: LengthControlEstimator, counts: Array, observed: Fits, reselect: bool) -> tuple[Array, Array]:
+    """Win rates of a batch of resamples and their jackknife standard errors, as shares."""
+    samples = gather(estimator.data, counts)
+    refits = estimator.fit(samples, None if reselect else float(observed.C[0]), observed)
+    n = samples.count.sum(axis=1)
+    squares = (samples.count * estimator.influence(samples, refits) ** 2).sum(axis=1)
+    return refits.win_rate, np.asarray(np.sqrt(squares / (n * (n - 1.0))))
+
+
+def studentized_interval(draws: LengthControlDraws, model: int, level: float) -> tuple[float, float]:
+    """Studentized confidence limits for one model's win rate, on the logit scale.
+
+    The standard errors are the infinitesimal jackknife's. On the logit scale the interval stays inside 0 to 100 and the
+    spread changes little with the value.
 
     Parameters
     ----------
@@ -266,8 +276,6 @@ def interval(draws: LengthControlDraws, model: int, level: float, kind: Interval
         Which model.
     level : float
         Nominal coverage.
-    kind : {"studentized", "percentile", "basic", "bca"}
-        Which interval.
 
     Returns
     -------
@@ -276,22 +284,13 @@ def interval(draws: LengthControlDraws, model: int, level: float, kind: Interval
 
     References
     ----------
-    Davison, Hinkley (1997), section 5.2 (basic, studentized, on a transformed scale) and 5.3 (percentile, BCa).
-    Efron (1987). Better bootstrap confidence intervals. JASA 82 (bias correction and acceleration).
+    Davison, Hinkley (1997), section 5.2 (studentized, on a transformed scale).
     """
-    value, resampled = draws.win_rate[model], draws.resampled[model]
-    tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    if kind == "studentized":
-        # On the logit scale the interval stays inside 0 to 100 and the spread changes little with the value.
-        pivot = (_logit(resampled) - _logit(value)) / (draws.resampled_stderr[model] / _slope(resampled))
-        reach = draws.jackknife_stderr[model] / _slope(value)
-        low, high = 100.0 * logistic(_logit(value) - np.quantile(pivot, tails[::-1]) * reach)
-    elif kind == "bca":
-        low, high = np.quantile(resampled, _bca_tails(tails, value, resampled, draws.influence[model]))
-    elif kind == "basic":
-        low, high = 2.0 * value - np.quantile(resampled, tails[::-1])
-    else:
-        low, high = np.quantile(resampled, tails)
+    value, resampled = _share(draws.win_rate[model]), _share(draws.resampled[model])
+    pivot = (logit(resampled) - logit(value)) / (draws.resampled_stderr[model] / _slope(resampled))
+    reach = draws.jackknife_stderr[model] / _slope(value)
+    tails = [(1.0 + level) / 2.0, (1.0 - level) / 2.0]
+    low, high = 100.0 * expit(logit(value) - np.quantile(pivot, tails) * reach)
     return float(low), float(high)
 
 
@@ -303,28 +302,11 @@ def _counts(n: int, rng: np.random.Generator, n_boot: int) -> Iterator[Array]:
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
 
 
-def _jackknife_stderr(estimator: LengthControlEstimator, samples: Resamples, fits: Fits) -> Array:
-    n = samples.count.sum(axis=1)
-    squares = (samples.count * estimator.influence(samples, fits) ** 2).sum(axis=1)
-    return np.asarray(np.sqrt(squares / (n * (n - 1.0))))
+def _share(percent: Array) -> Array:
+    """Percent as a share inside (0, 1)."""
+    return np.clip(np.asarray(percent) / 100.0, 1e-9, 1.0 - 1e-9)
 
 
-def _logit(percent: Array) -> Array:
-    share = np.clip(np.asarray(percent) / 100.0, 1e-9, 1.0 - 1e-9)
-    return np.asarray(np.log(share / (1.0 - share)))
-
-
-def _slope(percent: Array) -> Array:
-    """Derivative of percent in its logit."""
-    share = np.clip(np.asarray(percent) / 100.0, 1e-9, 1.0 - 1e-9)
+def _slope(share: Array) -> Array:
+    """Derivative of percent in the logit of the share."""
     return np.asarray(100.0 * share * (1.0 - share))
-
-
-def _bca_tails(tails: Array, value: float, resampled: Array, influence: Array) -> Array:
-    below = (np.count_nonzero(resampled < value) + 0.5 * np.count_nonzero(resampled == value)) / resampled.size
-    if not 0.0 < below < 1.0:
-        return tails
-    bias = stats.norm.ppf(below)
-    acceleration = (influence**3).sum() / (6.0 * (influence**2).sum() ** 1.5)
-    shifted = bias + stats.norm.ppf(tails)
-    return np.asarray(stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted)))

@@ -16,13 +16,12 @@ __all__ = [
     "GamedBaseline",
     "LengthControlData",
     "LengthControlSpec",
-    "read_difficulty",
     "read_gamed",
     "refuse_unusable",
 ]
 
-_GAMED_COLUMNS = ("index", "preference", "std_delta_len", "instruction_difficulty", "not_gamed_baseline")
-_DIFFICULTY_COLUMNS = ("index", "instruction_difficulty")
+_GAMED_NUMBERS = ("preference", "std_delta_len", "instruction_difficulty")
+_GAMED_COLUMNS = ("index", *_GAMED_NUMBERS, "not_gamed_baseline")
 
 _UPSTREAM_GRID = tuple(float(c) for c in np.logspace(-4, 4, 10))
 
@@ -129,16 +128,15 @@ class LengthControlSpec:
 
     def __post_init__(self) -> None:
         grid = np.asarray(self.C_grid, dtype=float)
-        if not grid.size or not (grid > 0).all() or not np.isfinite(grid).all() or (np.diff(grid) <= 0).any():
+        if not grid.size or not (np.isfinite(grid) & (grid > 0)).all() or (np.diff(grid) <= 0).any():
             raise StatisticsError(f"C_grid is {self.C_grid}", "positive numbers in ascending order")
-        if self.n_folds < 2 or self.n_gamed_models < 1 or self.gamed_weight < 0 or self.min_prompts < self.n_folds:
+        if min(self.n_folds - 1, self.n_gamed_models) < 1 or self.gamed_weight < 0 or self.min_prompts < self.n_folds:
             raise StatisticsError(
                 f"{self}", "n_folds >= 2, n_gamed_models >= 1, gamed_weight >= 0, min_prompts >= n_folds"
             )
-        if self.unscored not in ("refuse", "predict"):
-            raise StatisticsError(f"unscored is {self.unscored!r}", "'refuse' or 'predict'")
-        if self.solver not in ("minimum", "liblinear"):
-            raise StatisticsError(f"solver is {self.solver!r}", "'minimum' or 'liblinear'")
+        for name, allowed in (("unscored", ("refuse", "predict")), ("solver", ("minimum", "liblinear"))):
+            if getattr(self, name) not in allowed:
+                raise StatisticsError(f"{name} is {getattr(self, name)!r}", " or ".join(map(repr, allowed)))
 
 
 def refuse_unusable(data: LengthControlData, spec: LengthControlSpec) -> None:
@@ -201,63 +199,34 @@ def read_gamed(path: Path) -> tuple[GamedBaseline, Array]:
         A column is missing, a value is not a number, a row is not of a gamed model, an index is missing or has two
         difficulties.
     """
-    rows = _read_rows(path, _GAMED_COLUMNS)
+    rows = _read_rows(path)
     difficulty = _difficulty_by_index(path, rows)
-    kept: list[tuple[float, float, float]] = []
+    kept = []
     for line, row in rows:
         if row["not_gamed_baseline"].strip().lower() not in ("false", "0", "0.0"):
             found = f"not_gamed_baseline is {row['not_gamed_baseline']!r}"
             raise FileFormatError(path, line, found, "False: this file holds gamed models only")
         if row["preference"].strip():
-            names = ("preference", "std_delta_len", "instruction_difficulty")
-            preference, delta, hardness = (_number(path, line, row, name) for name in names)
-            kept.append((preference, delta, hardness))
+            kept.append([_number(path, line, row, name) for name in _GAMED_NUMBERS])
     if not kept:
         raise FileFormatError(path, None, "no row has a preference", "two gamed models' preferences")
-    columns = np.array(kept).T
-    return GamedBaseline(columns[0], columns[1], columns[2]), difficulty
+    return GamedBaseline(*np.array(kept).T), difficulty
 
 
-def read_difficulty(path: Path) -> Array:
-    """Read upstream's ``instruction_difficulty.csv``, which win rates from published weights use.
-
-    Parameters
-    ----------
-    path : Path
-        The file; columns index (or none named) and instruction_difficulty.
-
-    Returns
-    -------
-    ndarray, shape (n_instructions,)
-        Difficulty of each instruction, ordered by its index.
-
-    Raises
-    ------
-    FileFormatError
-        A column is missing, a value is not a number, an index is missing or has two difficulties.
-    """
-    return _difficulty_by_index(path, _read_rows(path, _DIFFICULTY_COLUMNS))
-
-
-def _read_rows(path: Path, wanted: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Rows with their line numbers."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         header = list(reader.fieldnames or [])
-        # pandas leaves the index column unnamed unless told otherwise.
-        if header and not header[0]:
-            header[0] = "index"
-        reader.fieldnames = header
-        missing = [name for name in wanted if name not in header]
+        missing = [name for name in _GAMED_COLUMNS if name not in header]
         if missing:
-            raise FileFormatError(path, 1, f"columns {header} lack {missing}", f"columns {list(wanted)}")
-        rows = []
-        for row in reader:
-            if any(row[name] is None for name in wanted):
-                raise FileFormatError(path, reader.line_num, "too few columns", f"{len(header)} columns")
-            rows.append((reader.line_num, row))
+            raise FileFormatError(path, 1, f"columns {header} lack {missing}", f"columns {list(_GAMED_COLUMNS)}")
+        rows = [(reader.line_num, row) for row in reader]
+    for line, row in rows:
+        if any(row[name] is None for name in _GAMED_COLUMNS):
+            raise FileFormatError(path, line, "too few columns", f"{len(header)} columns")
     if not rows:
-        raise FileFormatError(path, None, "no rows", "a row an instruction")
+        raise FileFormatError(path, None, "no rows", "one row for each instruction")
     return rows
 
 

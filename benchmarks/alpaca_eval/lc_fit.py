@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec, refuse_unusable
-from benchmarks.alpaca_eval.lc_liblinear import liblinear_l1_logistic
+from benchmarks.alpaca_eval.lc_published import fit_as_published
 from benchmarks.alpaca_eval.logistic import Array, Rows, l1_logistic_path, logistic
 from harness.errors import StatisticsError
 
@@ -193,16 +193,15 @@ class LengthControlEstimator:
         return sample, fits
 
     def observe_published(self) -> tuple[Resamples, Fits]:
-        """Fit the sample as it was observed, every regression stopped where upstream's solver stops."""
+        """Fit the sample as it was observed by upstream's own solver, which stops short of the minimum."""
         sample = gather(self._data, np.ones((1, self._data.n)))
-        grid = self._spec.C_grid
-        folds = np.zeros((1, self._spec.n_folds, len(grid), 3))
-        for fold in range(self._spec.n_folds):
-            rows = self.training_rows(sample, fold)
-            folds[0, fold] = [_stopped_early(rows, C) for C in grid[::-1]]
-        chosen = self._select_penalty(sample, folds)
-        point = _stopped_early(self.training_rows(sample), float(chosen[0]))
-        fits = self._predict(sample, point[None], chosen, folds)
+        gamed, own = self.training_rows(sample)
+        features = np.concatenate([gamed.features, own.features[0][:, self._scored]], axis=1)
+        label = np.concatenate([gamed.label, own.label[0, self._scored]])
+        weight = np.concatenate([gamed.weight, own.weight[0, self._scored]])
+        point, C = fit_as_published(features, label, weight, self._spec.n_folds, np.asarray(self._spec.C_grid))
+        folds = np.zeros((1, self._spec.n_folds, len(self._spec.C_grid), 3))
+        fits = self._predict(sample, point[None], np.array([C]), folds)
         self._refuse_separated(sample, fits)
         return sample, fits
 
@@ -365,15 +364,6 @@ class LengthControlEstimator:
         predictions = logistic(score)
         win_rate = (predictions * resamples.count).sum(axis=-1) / resamples.count.sum(axis=-1)
         return Fits(point, C, predictions, win_rate, folds)
-
-
-def _stopped_early(rows: tuple[Rows, Rows], C: float) -> Array:
-    """Liblinear's stopping point for the one problem in rows."""
-    gamed, own = rows
-    features = np.concatenate([gamed.features, own.features[0]], axis=1)
-    label = np.concatenate([gamed.label, own.label[0]])
-    weight = np.concatenate([gamed.weight, own.weight[0]])
-    return liblinear_l1_logistic(features, label, weight, C)
 
 
 def _held_out_loss(rows: tuple[Rows, Rows], coefficients: Array) -> Array:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from harness.errors import StatisticsError
 
-__all__ = ["Rows", "l1_logistic_objective", "l1_logistic_path", "logistic"]
+__all__ = ["Rows", "l1_logistic_path", "logistic"]
 
 Array = npt.NDArray[np.float64]
 
@@ -108,30 +108,6 @@ def _logistic_of_negative(x: Array) -> Array:
     x += 1.0
     np.reciprocal(x, out=x)
     return x
-
-
-def l1_logistic_objective(rows: Sequence[Rows], coefficients: Array, C: npt.ArrayLike) -> Array:
-    """Value of the objective, for comparing solvers.
-
-    Parameters
-    ----------
-    rows : sequence of Rows
-        The observations; their losses are added.
-    coefficients : ndarray, shape (R, k)
-        One row a problem.
-    C : float or ndarray, shape (R,)
-        Inverse strength of the penalty.
-
-    Returns
-    -------
-    ndarray, shape (R,)
-        ``||b||_1 + C * loss``.
-    """
-    loss = np.zeros(len(coefficients))
-    for part in rows:
-        score = _scores(part.features, coefficients)
-        loss += np.sum(part.weight * (np.logaddexp(0.0, score) - part.label * score), axis=-1)
-    return np.asarray(np.abs(coefficients).sum(axis=-1) + np.asarray(C, dtype=float) * loss)
 
 
 def l1_logistic_path(rows: Sequence[Rows], C: npt.ArrayLike, start: Array, tolerance: float = 1e-6) -> Array:

@@ -18,14 +18,13 @@ from benchmarks.alpaca_eval.lc import (
     LengthControlSpec,
     discrete_win_rate,
     length_controlled_win_rate,
-    read_difficulty,
     read_gamed,
     win_rate,
-    win_rate_from_weights,
 )
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
-from benchmarks.alpaca_eval.logistic import l1_logistic_objective
+from benchmarks.alpaca_eval.logistic import logistic
 from tests.paths import DATA, MIRROR, needs_data
+from tests.support.l1_objective import l1_objective
 
 pytestmark = [pytest.mark.golden, needs_data]
 
@@ -55,8 +54,8 @@ def weights():
 
 
 @cache
-def annotations(model):
-    with lzma.open(HERE / "full_xz/results" / model / JUDGE / "annotations.json.xz", "rt") as file:
+def annotations(model, judge=JUDGE):
+    with lzma.open(HERE / "full_xz/results" / model / judge / "annotations.json.xz", "rt") as file:
         return json.load(file)
 
 
@@ -65,17 +64,17 @@ def gamed():
     return read_gamed(HUB / "df_gamed.csv")
 
 
-def share(model):
+def share(model, judge=JUDGE):
     """The model's share; an old-style 0 is a draw."""
-    preference = np.array([row["preference"] for row in annotations(model)], dtype=float)
+    preference = np.array([row["preference"] for row in annotations(model, judge)], dtype=float)
     return np.where(preference == 0, 1.5, preference) - 1
 
 
-def by_position(model):
+def by_position(model, judge=JUDGE):
     """The verdicts with the difficulty upstream gives them: that of the row with the same number."""
-    rows = annotations(model)
+    rows = annotations(model, judge)
     lengths = [[len(row[name]) for row in rows] for name in ("output_2", "output_1")]
-    return LengthControlData(share(model), *lengths, gamed()[1][: len(rows)])
+    return LengthControlData(share(model, judge), *lengths, gamed()[1][: len(rows)])
 
 
 def by_instruction(model):
@@ -150,18 +149,67 @@ def test_missing_rows_shift_the_difficulty_upstream():
         np.testing.assert_array_equal(by_position(model).difficulty, by_instruction(model).difficulty)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("model", models())
-def test_agrees_with_the_alpaca_eval_package(model, monkeypatch):
+def annotation_files():
+    """Every published annotation file, of both judges, as model and judge."""
+    found = sorted((HERE / "full_xz/results").glob("*/*/annotations.json.xz"))
+    return [path.parts[-3:-1] for path in found if path.parts[-3] != BASELINE]
+
+
+# Both judges, rows without a verdict, rows that are missing, nearly constant verdicts.
+SPREAD = [
+    ("alpaca-7b", "alpaca_eval_gpt4"),
+    ("alpaca-7b_verbose", JUDGE),
+    ("claude-2", "alpaca_eval_gpt4"),
+    ("claude-2.1_concise", JUDGE),
+    ("LMCocktail-10.7B-v1", "alpaca_eval_gpt4"),
+    ("NullModel", JUDGE),
+]
+
+
+def assert_equals_the_package(monkeypatch, model, judge):
     from alpaca_eval.metrics import glm_winrate
 
     monkeypatch.setattr(glm_winrate, "hf_hub_download", lambda filename, **_: str(HUB / filename))
-    frame = pd.DataFrame(annotations(model))
+    frame = pd.DataFrame(annotations(model, judge))
     upstream = glm_winrate.get_length_controlled_winrate(frame, save_weights_dir=None)
-    found = published_result(model)
-    assert found.win_rate == pytest.approx(upstream["length_controlled_winrate"], abs=1e-7)
-    assert found.published_standard_error == pytest.approx(upstream["lc_standard_error"], abs=1e-7)
-    np.testing.assert_allclose(found.predictions, frame["glm_preference"], atol=1e-8)
+    found = length_controlled_win_rate(by_position(model, judge), gamed()[0], PUBLISHED)
+    assert found.win_rate == pytest.approx(upstream["length_controlled_winrate"], abs=1e-9)
+    assert found.published_standard_error == pytest.approx(upstream["lc_standard_error"], abs=1e-9)
+    np.testing.assert_allclose(found.predictions, frame["glm_preference"], atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(("model", "judge"), SPREAD)
+def test_equals_the_alpaca_eval_package(model, judge, monkeypatch):
+    assert_equals_the_package(monkeypatch, model, judge)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(("model", "judge"), [file for file in annotation_files() if file not in SPREAD])
+def test_equals_the_alpaca_eval_package_on_every_other_file(model, judge, monkeypatch):
+    assert_equals_the_package(monkeypatch, model, judge)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_equals_the_package_from_an_import_to_the_score(monkeypatch, tmp_path, capsys):
+    from alpaca_eval.metrics import glm_winrate
+
+    from harness.cli import main
+
+    model = "claude-2.1_concise"
+    path = HERE / "full_xz/results" / model / JUDGE / "annotations.json.xz"
+    run = ["import", "alpaca_eval", "--annotations", str(path), "--out", str(tmp_path / "run")]
+    assert main([*run, "--data-dir", str(MIRROR)]) == 0
+    capsys.readouterr()
+    assert main(["score", str(tmp_path / "run"), "--json", "--data-dir", str(MIRROR)]) == 0
+    figures = {row["metric"]: row["value"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    monkeypatch.setattr(glm_winrate, "hf_hub_download", lambda filename, **_: str(HUB / filename))
+    upstream = glm_winrate.get_length_controlled_winrate(pd.DataFrame(annotations(model)), save_weights_dir=None)
+    assert figures["published_length_controlled_win_rate"] == pytest.approx(
+        upstream["length_controlled_winrate"], abs=1e-9
+    )
+    assert figures["published_lc_standard_error"] == pytest.approx(upstream["lc_standard_error"], abs=1e-9)
 
 
 @pytest.mark.parametrize("model", models())
@@ -182,11 +230,11 @@ def test_the_minimum_is_where_scikit_learn_goes_with_a_tighter_tolerance(model):
         )
         classes = np.repeat([1, 0], len(label))
         fit.fit(np.concatenate([design] * 2), classes, np.concatenate([label * weight, (1 - label) * weight]))
-        objective[tol] = l1_logistic_objective(rows, fit.coef_, found.C)[0]
+        objective[tol] = l1_objective(rows, fit.coef_, found.C)[0]
     tight = LengthControlCoefficients(*fit.coef_[0])
     zero = LengthControlCoefficients(0.0, 0.0, 0.0)
     assert found.win_rate == pytest.approx(win_rate_from_weights(tight, zero, data.difficulty), abs=1e-5)
-    ours = l1_logistic_objective(rows, fits.coefficients, found.C)[0]
+    ours = l1_objective(rows, fits.coefficients, found.C)[0]
     assert ours <= objective[1e-4]
     assert ours == pytest.approx(objective[1e-10], rel=1e-13)
 
@@ -208,8 +256,14 @@ ROWS_MISSING = {
 VERDICTS_MISSING = {"Snorkel-Mistral-PairRM-DPO", "Meta-Llama-3.1-8B-Instruct-Turbo", "Qwen1.5-1.8B-Chat"}
 
 
+def win_rate_from_weights(model, baseline, difficulty):
+    """Length-controlled win rate of one model over another from two rows of a weights file, in percent."""
+    score = (model.model - baseline.model) + (model.difficulty - baseline.difficulty) * difficulty
+    return 100 * logistic(score).mean()
+
+
 def test_length_controlled_win_rate_from_published_weights():
-    difficulty = read_difficulty(HUB / "instruction_difficulty.csv")
+    difficulty = pd.read_csv(HUB / "instruction_difficulty.csv", index_col=0).squeeze().to_numpy()
     baseline = weights()[BASELINE]
     compared = 0
     for model, row in leaderboard().items():

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.alpaca_eval.lc_liblinear import liblinear_l1_logistic
-from benchmarks.alpaca_eval.logistic import Rows, l1_logistic_objective, l1_logistic_path, logistic
+from benchmarks.alpaca_eval.lc_published import fit_as_published
+from benchmarks.alpaca_eval.logistic import Rows, l1_logistic_path, logistic
 from harness.errors import StatisticsError
+from tests.support.l1_objective import l1_objective
 
 
 def random_problem(seed, n=120, hard=False):
@@ -122,11 +124,18 @@ def test_shapes_that_do_not_belong_together_are_refused():
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("hard", [False, True])
-def test_liblinear_stopping_point_is_scikit_learns(seed, hard):
+def test_the_published_fit_stops_where_scikit_learn_stops(seed, hard):
     features, label, weight = random_problem(seed, n=300, hard=hard)
     for C in np.logspace(-4, 4, 10):
-        found = liblinear_l1_logistic(features, label, weight, C)
-        np.testing.assert_allclose(found, scikit_learn(features, label, weight, C, 1e-4), atol=1e-9)
+        found, chosen = fit_as_published(features, label, weight, 5, np.array([C]))
+        assert chosen == C
+        np.testing.assert_array_equal(found, scikit_learn(features, label, weight, C, 1e-4))
+
+
+def test_the_published_fit_leaves_scikit_learns_settings_alone():
+    before = sklearn.get_config()
+    fit_as_published(*random_problem(0), 5, np.array([0.1, 1.0]))
+    assert sklearn.get_config() == before
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -134,9 +143,9 @@ def test_the_minimum_is_below_the_stopping_point(seed):
     features, label, weight = random_problem(seed, n=300)
     rows = [Rows(features, label, weight)]
     for C in (0.05, 1.0, 100.0):
-        stopped = liblinear_l1_logistic(features, label, weight, C)
+        stopped = scikit_learn(features, label, weight, C, 1e-4)
         minimum = l1_logistic_path(rows, [C], np.zeros((1, 3)))[:, 0]
-        low, high = (l1_logistic_objective(rows, b, C)[0] for b in (minimum, stopped[None]))
+        low, high = (l1_objective(rows, b, C)[0] for b in (minimum, stopped[None]))
         assert low <= high + 1e-12 * abs(high)
 
 
