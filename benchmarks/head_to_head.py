@@ -22,12 +22,11 @@ from harness.messages import Sampling
 from harness.protocols import Benchmark, DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, missing_reason, prompt_score, select
-from harness.run.plan import load_benchmark
+from harness.run.plan import compares, load_benchmark
 from harness.store.run_directory import RunDirectory
 
 __all__ = ["HeadToHead"]
 
-_RATING_FORMS = ("rating",)
 _PAIRWISE = "pairwise"
 
 
@@ -39,11 +38,14 @@ class HeadToHead:
     ----------
     inner : Benchmark
         Whose prompts.
+    form : str
+        The judge form: the benchmark's own where it compares two answers, else FastChat's pairwise one.
     baseline : Path or None
         The run whose answers the candidate meets (option ``baseline``).
     """
 
     inner: Benchmark
+    form: str = _PAIRWISE
     baseline: Path | None = None
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
         "preference": ScoreKind("preference", "share", (0.0, 1.0)),
@@ -60,7 +62,7 @@ class HeadToHead:
         inner = load_benchmark(version)
         if not inner.judge_forms:
             raise UsageError(f"head_to_head:{version}: {version} judges no answers", "a benchmark that a judge decides")
-        return cls(inner)
+        return cls(inner, next(filter(compares, inner.judge_forms), _PAIRWISE))
 
     def with_options(self, options: Mapping[str, Any]) -> HeadToHead:
         """Take the baseline's run directory.
@@ -87,9 +89,8 @@ class HeadToHead:
 
     @property
     def judge_forms(self) -> tuple[str, ...]:
-        """The benchmark's own form where it compares, else FastChat's pairwise one."""
-        own = tuple(form for form in self.inner.judge_forms if form not in _RATING_FORMS)
-        return own[:1] or (_PAIRWISE,)
+        """The one form."""
+        return (self.form,)
 
     def _run(self) -> RunDirectory:
         if self.baseline is None:
@@ -132,9 +133,8 @@ class HeadToHead:
         """Both orders of every turn."""
         if baseline is None or not baseline.ok:
             return []
-        (form,) = self.judge_forms
         return [
-            JudgeTask(prompt, form, pair, turn=turn + 1, game=game + 1)
+            JudgeTask(prompt, self.form, pair, turn=turn + 1, game=game + 1)
             for turn in range(len(prompt.turns))
             for game, pair in enumerate([(baseline, candidate), (candidate, baseline)])
         ]

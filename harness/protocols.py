@@ -8,6 +8,7 @@ benchmark      ``assay.benchmarks``        :class:`Benchmark`; by choice :class:
                                            :class:`FittedBenchmark`, :class:`CheckedBenchmark`
 suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
 judge          ``assay.judges``            :class:`Judge`, made of a :class:`JudgeContext`
+judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
 exporter       ``assay.exporters``         :class:`Exporter`
@@ -18,13 +19,14 @@ ranker         ``assay.rankers``           :class:`Ranker`, made of options and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
-from harness.messages import Sampling
-from harness.records import Judgment, Prompt, Response, Score, SummaryRow
+from harness.endpoint.exchange import ChatReply, ChatRequest
+from harness.messages import Message, Sampling
+from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Verdict
 from harness.spec import JudgeSpec
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from harness.store.align_directory import Sample
 
 __all__ = [
+    "Ask",
     "Benchmark",
+    "ChatSettings",
     "CheckedBenchmark",
     "ConfigurableBenchmark",
     "DataSource",
@@ -45,10 +49,12 @@ __all__ = [
     "Items",
     "Judge",
     "JudgeContext",
+    "JudgeForm",
     "JudgeTask",
     "MeasureContext",
     "NotAvailable",
     "PanelBenchmark",
+    "Reading",
     "ScoreKind",
     "ScoreRole",
     "Ranker",
@@ -421,6 +427,88 @@ class Judge(Protocol):
 
     async def close(self) -> None:
         """Free what `prepare` took."""
+        ...
+
+
+Ask = Callable[[ChatRequest], Awaitable[ChatReply]]
+"""Sends one request to the judge; raises `harness.endpoint.exchange.ChatFailure` where there is no reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """How the official harness samples the judge.
+
+    Parameters
+    ----------
+    temperature : float
+        Of the reply.
+    max_tokens : int
+        Limit on the reply.
+    top_logprobs : int
+        Alternatives wanted for each token, with their log-probabilities; 0 for none.
+    """
+
+    temperature: float = 0.0
+    max_tokens: int = 2048
+    top_logprobs: int = 0
+
+    def request(self, messages: tuple[Message, ...]) -> ChatRequest:
+        """Make a request of messages."""
+        return ChatRequest(messages, self.max_tokens, self.temperature, top_logprobs=self.top_logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A verdict, the text it was read from, and what else it rests on."""
+
+    verdict: Verdict
+    raw: str
+    meta: dict[str, Any]
+
+
+class JudgeForm(Protocol):
+    """One way to ask a language model for a verdict: the prompt, the sampling, and where the verdict is read.
+
+    The class itself is registered, under the entry point ``assay.judge_forms``: benchmarks and judges choose forms by
+    what they declare, before any is made. A form knows no endpoints, caches or prices: a function that asks is passed
+    to it.
+    """
+
+    verdict: ClassVar[Literal["rating", "preference", "five_way"]]
+    """"rating": a grade of one answer (`harness.records.Rating`).
+    "preference": which of two answers is better (`harness.records.Preference`).
+    "five_way": the same with one of the labels A>>B, A>B, A=B, B>A, B>>A.
+    """
+    n_answers: ClassVar[int]
+    """How many answers it shows: 1 or 2."""
+    reads: ClassVar[Literal["text", "logprobs"]]
+    """Whether the verdict is in the reply's text or in the log-probabilities of its first token.
+
+    The judge's option max_tokens does not change the limit on the reply of a form that reads log-probabilities.
+    """
+    usual_reply_tokens: ClassVar[int]
+    """How long a reply usually is, for estimates."""
+
+    @classmethod
+    def from_data(cls, data: DataSource) -> Self:
+        """Make the form, with its prompts read from upstream's files."""
+        ...
+
+    @property
+    def settings(self) -> ChatSettings:
+        """How the official harness samples the judge."""
+        ...
+
+    def identity(self) -> str:
+        """Hash of the prompts and the parser: verdicts of another identity are not mixed with its own."""
+        ...
+
+    def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest | None:
+        """The request a task starts with (what `assay estimate` prices); None where none is needed."""
+        ...
+
+    async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
+        """Ask and read the verdict; one that cannot be read is `harness.records.Unscored`."""
         ...
 
 

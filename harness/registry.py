@@ -40,17 +40,21 @@ class Door:
     factory : str or None
         How the plug-in is made of what the entry point names: "" calls it, a name calls its class method of that name,
         None takes it as it is.
+    declares : bool
+        Whether the entry point names a class that must offer the members itself: what it declares is read before one
+        is made.
     """
 
     group: str
     protocols: tuple[type, ...] = ()
     factory: str | None = None
+    declares: bool = False
 
 
 DOORS = {
     "benchmark": Door("assay.benchmarks", (protocols.Benchmark,), ""),
     "judge": Door("assay.judges", (protocols.Judge,), ""),
-    "judge form": Door("assay.judge_forms", (), ""),
+    "judge form": Door("assay.judge_forms", (protocols.JudgeForm,), "from_data", declares=True),
     "engine": Door("assay.engines", (Engine, RewardEngine, PreferenceEngine), "from_options"),
     "importer": Door("assay.importers", (), ""),
     "suite": Door("assay.suites"),
@@ -127,7 +131,7 @@ def load(kind: str, name: str) -> Any:
     except Exception as error:
         raise _raised(kind, name, f"importing {point.value}", error) from error
     door = DOORS[kind]
-    return checked(kind, name, loaded) if door.factory is None else loaded
+    return checked(kind, name, loaded) if door.factory is None or door.declares else loaded
 
 
 def make(kind: str, name: str, *arguments: Any) -> Any:
@@ -176,7 +180,7 @@ def checked(kind: str, name: str, made: Any) -> Any:
         raise PluginError(
             kind,
             name,
-            f"{type(made).__name__} lacks {', '.join(missing)}",
+            f"{(made if isinstance(made, type) else type(made)).__name__} lacks {', '.join(missing)}",
             f"all members of {protocol.__module__}.{protocol.__name__}",
         )
     if kind == "benchmark":

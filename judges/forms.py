@@ -1,20 +1,20 @@
-"""How a language model is asked for a verdict: rating, pairwise, logprob-weighted, five-way.
+"""How a language model is asked for a verdict: rating, pairwise, weighted by log-probabilities, five-way.
 
-A form knows the official prompt, how the official harness samples the judge, and where its verdict is read. It does
-not know endpoints, caches or prices: it is handed a function that asks.
+Each is a `harness.protocols.JudgeForm`: it knows the official prompt, how the official harness samples the judge, and
+where the verdict is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Literal, Self
 
-from harness.endpoint.client import ChatReply, ChatRequest
+from harness.endpoint.exchange import ChatRequest
 from harness.errors import DataError
 from harness.hashing import content_hash
 from harness.messages import Message
-from harness.protocols import DataSource, JudgeTask
+from harness.protocols import Ask, ChatSettings, DataSource, JudgeTask, Reading
 from harness.records import Preference, Response, Verdict
 from judges.parsing import (
     PARSER_VERSION,
@@ -33,108 +33,74 @@ from judges.templates import (
     fastchat_templates,
 )
 
-__all__ = ["AlpacaEvalForm", "Ask", "ChatSettings", "FiveWayForm", "JudgeForm", "PairwiseForm", "RatingForm", "Reading"]
-
-Ask = Callable[[ChatRequest], Awaitable[ChatReply]]
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSettings:
-    """How the official harness samples the judge."""
-
-    temperature: float = 0.0
-    max_tokens: int = 2048
-    top_logprobs: int = 0
-
-    def request(self, messages: tuple[Message, ...]) -> ChatRequest:
-        """Make a request of messages."""
-        return ChatRequest(
-            messages=messages,
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_logprobs=self.top_logprobs,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A verdict, the text it was read from, and what else it rests on."""
-
-    verdict: Verdict
-    raw: str
-    meta: dict[str, Any]
-
-
-class JudgeForm(Protocol):
-    """One way to ask."""
-
-    @property
-    def name(self) -> str:
-        """Registered name."""
-        ...
-
-    @property
-    def settings(self) -> ChatSettings:
-        """How the official harness samples."""
-        ...
-
-    @property
-    def usual_reply_tokens(self) -> int:
-        """How long a reply usually is, for estimates."""
-        ...
-
-    def identity(self) -> str:
-        """Hash of prompts and parser."""
-        ...
-
-    def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest | None:
-        """The request a task starts with (what `assay estimate` prices); None where none is needed."""
-        ...
-
-    async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
-        """Ask and read."""
-        ...
-
-
-def _conversation(response: Response, upto: int, suffix: str) -> dict[str, str]:
-    """Name the answers of turns 1 to `upto` as FastChat's multi-turn templates do."""
-    return {f"answer{suffix}_{i + 1}": response.turns[i] for i in range(upto)}
-
-
-def _question_values(task: JudgeTask) -> dict[str, str]:
-    values = {"question": task.prompt.turns[0]}
-    values |= {f"question_{i + 1}": text for i, text in enumerate(task.prompt.turns)}
-    values |= {f"ref_answer_{i + 1}": text for i, text in enumerate(task.prompt.reference or ())}
-    return values
-
-
-def _fastchat_name(stem: str, task: JudgeTask) -> str:
-    """FastChat's name for the prompt: "math" with a reference answer, "multi-turn" for the second turn."""
-    version = {"single": "v1", "pair": "v2"}[stem]
-    name = f"{stem}-math-v1" if task.prompt.reference else f"{stem}-{version}"
-    return f"{name}-multi-turn" if task.turn > 1 else name
+__all__ = ["AlpacaEvalForm", "FiveWayForm", "FiveWayV2Form", "PairwiseForm", "RatingForm"]
 
 
 @dataclass(frozen=True)
-class _FastChatForm:
+class _FastChatForm(ABC):
+    """MT-Bench's prompts, by FastChat's names."""
+
     templates: dict[str, Template]
+    name: ClassVar[str]
+    stem: ClassVar[str]
+    plain_version: ClassVar[str]
+    reads: ClassVar[Literal["text", "logprobs"]] = "text"
     usual_reply_tokens: ClassVar[int] = 190  # GPT-4's stored MT-Bench judgments average 740 characters
+
+    @classmethod
+    def from_data(cls, data: DataSource) -> Self:
+        """Read the official prompts."""
+        found = fastchat_templates(data)
+        return cls({name: found[name] for name in found if name.startswith(f"{cls.stem}-")})
 
     @property
     def settings(self) -> ChatSettings:
+        """As FastChat samples."""
         return ChatSettings(temperature=0.0, max_tokens=2048)
 
-    def _identity(self, name: str) -> str:
+    def identity(self) -> str:
+        """Hash of prompts and parser."""
         hashes = {key: template.hash for key, template in sorted(self.templates.items())}
-        return content_hash("form", name, hashes, PARSER_VERSION)
+        return content_hash("form", self.name, hashes, PARSER_VERSION)
 
-    def _template(self, name: str) -> Template:
+    def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest:
+        """Fill the prompt for the turn that is judged."""
+        prompt = task.prompt
+        values = {"question": prompt.turns[0], **_numbered("question", prompt.turns)}
+        values |= _numbered("ref_answer", prompt.reference or ()) | self._answers(task)
+        return settings.request(self._template(task).messages(values))
+
+    async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
+        """Ask once and read the verdict."""
+        reply = await ask(self.first_request(task, settings))
+        return Reading(read_text(reply, self._parse), reply.text, {})
+
+    @abstractmethod
+    def _answers(self, task: JudgeTask) -> dict[str, str]:
+        """Name the answers as the templates do."""
+
+    @abstractmethod
+    def _parse(self, text: str) -> Verdict: ...
+
+    def _template(self, task: JudgeTask) -> Template:
+        """Choose the prompt: "math" with a reference answer, "multi-turn" for the second turn."""
+        name = f"{self.stem}-math-v1" if task.prompt.reference else f"{self.stem}-{self.plain_version}"
+        name = f"{name}-multi-turn" if task.turn > 1 else name
         if name not in self.templates:
             raise DataError(f"no judge prompt {name!r} in the judge prompt file", "one of " + ", ".join(self.templates))
         return self.templates[name]
 
 
-@dataclass(frozen=True)
+def _numbered(name: str, texts: tuple[str, ...]) -> dict[str, str]:
+    return {f"{name}_{i}": text for i, text in enumerate(texts, 1)}
+
+
+def _conversation(response: Response, task: JudgeTask, suffix: str) -> dict[str, str]:
+    """Name an answer's turns, up to the one that is judged."""
+    turns = response.turns[: task.turn]
+    return {f"answer{suffix}": turns[0], **_numbered(f"answer{suffix}", turns)}
+
+
 class RatingForm(_FastChatForm):
     """MT-Bench's single-answer grading, 1 to 10, with a reference answer where the prompt has one [1]_.
 
@@ -143,57 +109,31 @@ class RatingForm(_FastChatForm):
     .. [1] Zheng et al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena", arXiv 2306.05685, section 3.1.
     """
 
-    name = "rating"
+    name, stem, plain_version = "rating", "single", "v1"
+    verdict: ClassVar[Literal["rating"]] = "rating"
+    n_answers: ClassVar[int] = 1
 
-    @classmethod
-    def from_data(cls, data: DataSource) -> RatingForm:
-        """Read the official prompts."""
-        found = fastchat_templates(data)
-        return cls({name: found[name] for name in found if name.startswith("single-")})
-
-    def identity(self) -> str:
-        """Hash of prompts and parser."""
-        return self._identity(self.name)
-
-    def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest:
-        """Fill the prompt for the turn that is rated."""
+    def _answers(self, task: JudgeTask) -> dict[str, str]:
         (response,) = task.responses
-        values = _question_values(task) | {"answer": response.turns[0]} | _conversation(response, task.turn, "")
-        return settings.request(self._template(_fastchat_name("single", task)).messages(values))
+        return _conversation(response, task, "")
 
-    async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
-        """Ask once and read the rating."""
-        reply = await ask(self.first_request(task, settings))
-        return Reading(read_text(reply, parse_rating), reply.text, {})
+    def _parse(self, text: str) -> Verdict:
+        return parse_rating(text)
 
 
-@dataclass(frozen=True)
 class PairwiseForm(_FastChatForm):
     """MT-Bench's pairwise comparison with ties; the other order is another task."""
 
-    name = "pairwise"
+    name, stem, plain_version = "pairwise", "pair", "v2"
+    verdict: ClassVar[Literal["preference"]] = "preference"
+    n_answers: ClassVar[int] = 2
 
-    @classmethod
-    def from_data(cls, data: DataSource) -> PairwiseForm:
-        """Read the official prompts."""
-        found = fastchat_templates(data)
-        return cls({name: found[name] for name in found if name.startswith("pair-")})
-
-    def identity(self) -> str:
-        """Hash of prompts and parser."""
-        return self._identity(self.name)
-
-    def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest:
-        """Fill the prompt for the turn that is compared."""
+    def _answers(self, task: JudgeTask) -> dict[str, str]:
         first, second = task.responses
-        values = _question_values(task) | {"answer_a": first.turns[0], "answer_b": second.turns[0]}
-        values |= _conversation(first, task.turn, "_a") | _conversation(second, task.turn, "_b")
-        return settings.request(self._template(_fastchat_name("pair", task)).messages(values))
+        return _conversation(first, task, "_a") | _conversation(second, task, "_b")
 
-    async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
-        """Ask once and read A, B or C."""
-        reply = await ask(self.first_request(task, settings))
-        return Reading(read_text(reply, parse_pairwise), reply.text, {})
+    def _parse(self, text: str) -> Verdict:
+        return parse_pairwise(text)
 
 
 @dataclass(frozen=True)
@@ -209,7 +149,10 @@ class AlpacaEvalForm:
     """
 
     template: Template
-    name = "alpaca_eval"
+    name: ClassVar[str] = "alpaca_eval"
+    verdict: ClassVar[Literal["preference"]] = "preference"
+    n_answers: ClassVar[int] = 2
+    reads: ClassVar[Literal["text", "logprobs"]] = "logprobs"
     usual_reply_tokens: ClassVar[int] = 1
 
     @classmethod
@@ -233,8 +176,7 @@ class AlpacaEvalForm:
         if first.turns == second.turns:
             return None
         values = {"instruction": task.prompt.turns[0], "output_1": first.turns[0], "output_2": second.turns[0]}
-        # One token is what this form is; a longer limit would only buy text nobody reads.
-        return replace(settings, max_tokens=1, top_logprobs=5).request(self.template.messages(values))
+        return settings.request(self.template.messages(values))
 
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
         """Ask for one token and read the alternatives."""
@@ -249,7 +191,9 @@ class AlpacaEvalForm:
 
 @dataclass(frozen=True)
 class FiveWayForm:
-    """Arena-Hard's five-way comparison; the second game is another task [1]_.
+    """Arena-Hard v0.1's five-way comparison; the second game is another task [1]_.
+
+    All labels in a reply must agree. Where there is none the judge is asked once more.
 
     References
     ----------
@@ -257,20 +201,18 @@ class FiveWayForm:
        arXiv 2406.11939.
     """
 
-    name: str
     arena: ArenaSettings
-    last_label: bool
+    name: ClassVar[str] = "five_way"
+    last_label: ClassVar[bool] = False
+    verdict: ClassVar[Literal["five_way"]] = "five_way"
+    n_answers: ClassVar[int] = 2
+    reads: ClassVar[Literal["text", "logprobs"]] = "text"
     usual_reply_tokens: ClassVar[int] = 700  # the judge writes its own answer first
 
     @classmethod
-    def v01(cls, data: DataSource) -> FiveWayForm:
-        """Read v0.1's prompt: all labels must agree, a second attempt where there is none."""
-        return cls("five_way", arena_hard_v01(data), last_label=False)
-
-    @classmethod
-    def v2(cls, data: DataSource) -> FiveWayForm:
-        """Read v2.0's prompts: the last label counts."""
-        return cls("five_way_v2", arena_hard_v2(data), last_label=True)
+    def from_data(cls, data: DataSource) -> Self:
+        """Read the official prompts."""
+        return cls(arena_hard_v01(data))
 
     @property
     def settings(self) -> ChatSettings:
@@ -279,20 +221,17 @@ class FiveWayForm:
 
     def identity(self) -> str:
         """Hash of prompts, attempts and parser."""
-        hashes = self.arena.templates[""].hash if not self.last_label else self.arena.templates["hard_prompt"].hash
-        return content_hash("form", self.name, hashes, self.arena.attempts, PARSER_VERSION)
+        return content_hash("form", self.name, self._template(None).hash, self.arena.attempts, PARSER_VERSION)
 
     def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest:
         """Fill the prompt."""
-        first, second = task.responses
-        template = self.arena.templates[(task.prompt.category or "hard_prompt") if self.last_label else ""]
-        question, answer_1, answer_2 = task.prompt.turns[0], first.turns[0], second.turns[0]
+        question, (answer_1, answer_2) = task.prompt.turns[0], (response.turns[0] for response in task.responses)
         values = {"question_1": question, "answer_1": answer_1, "answer_2": answer_2}
         values |= {"QUESTION": question, "ANSWER_A": answer_1, "ANSWER_B": answer_2}
-        return settings.request(template.messages(values))
+        return settings.request(self._template(task.prompt.category).messages(values))
 
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
-        """Ask, and where no label came, ask to go on as upstream does."""
+        """Ask, and where no label came, ask for one as often as upstream does."""
         request = self.first_request(task, settings)
         text = ""
         attempts = 0
@@ -306,6 +245,25 @@ class FiveWayForm:
             more = (Message("assistant", reply.text), Message("user", _CONTINUE))
             request = replace(request, messages=request.messages + more)
         return Reading(verdict, text, {"attempts": attempts})
+
+    def _template(self, category: str | None) -> Template:
+        del category  # one prompt for all
+        return self.arena.templates[""]
+
+
+class FiveWayV2Form(FiveWayForm):
+    """Arena-Hard v2.0's: a prompt for each category of questions, and the last label counts."""
+
+    name = "five_way_v2"
+    last_label = True
+
+    @classmethod
+    def from_data(cls, data: DataSource) -> Self:
+        """Read the official prompts."""
+        return cls(arena_hard_v2(data))
+
+    def _template(self, category: str | None) -> Template:
+        return self.arena.templates[category or "hard_prompt"]
 
 
 _CONTINUE = "Please go on with your judgment and end it with one of the verdict labels."

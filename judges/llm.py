@@ -11,9 +11,8 @@ from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.ledger import Ledger, Price, find_price, most_prompt_tokens
 from harness.hashing import content_hash
 from harness.messages import Message
-from harness.protocols import JudgeContext, JudgeTask
+from harness.protocols import ChatSettings, JudgeContext, JudgeForm, JudgeTask, Reading
 from harness.records import Judgment, Unscored, UnscoredReason
-from judges.forms import ChatSettings, JudgeForm, Reading
 
 __all__ = ["LLMJudge"]
 
@@ -77,8 +76,9 @@ class LLMJudge:
 
     def settings(self, name: str) -> ChatSettings:
         """The official sampling of a form with the spec's changes."""
-        settings = self.form(name).settings
-        if self._spec.max_tokens is not None and settings.max_tokens > 1:
+        form = self.form(name)
+        settings = form.settings
+        if self._spec.max_tokens is not None and form.reads == "text":
             settings = replace(settings, max_tokens=self._spec.max_tokens)
         if self._spec.temperature is not None:
             settings = replace(settings, temperature=self._spec.temperature)

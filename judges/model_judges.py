@@ -21,10 +21,10 @@ from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Response, Unscored, Verdict
+from harness.run.plan import compares, judge_form
 
 __all__ = ["Compared", "ModelJudge", "conversation", "sigmoid"]
 
-_COMPARING = ("alpaca_eval", "five_way", "five_way_v2", "pairwise")
 _VERSION = 1
 
 
@@ -73,10 +73,11 @@ class ModelJudge(ABC):
         ModelError
             The model cannot be loaded.
         """
-        if form not in _COMPARING:
+        if not compares(form):
             raise UsageError(
-                f"a {self.kind} compares answers and gives no verdict of the form {form!r}",
-                "a benchmark that compares two answers: alpaca_eval, arena_hard, head_to_head",
+                f"a {self.kind} compares two answers, and the judge form {form!r} asks for a "
+                f"{judge_form(form).verdict} of {judge_form(form).n_answers}",
+                "a form that compares two answers, as those of alpaca_eval, arena_hard and head_to_head do",
                 "judge this benchmark with a language model (--judge openai:MODEL), or leave it out",
             )
         return content_hash("judge", self.kind, self._identity().model_id, form, _VERSION)

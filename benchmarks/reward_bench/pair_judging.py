@@ -24,7 +24,7 @@ from harness.engines.rewards.scorers import PreferenceEngine, PreferenceRequest,
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.messages import Message, Sampling
-from harness.protocols import DataSource, JudgeTask, MeasureContext
+from harness.protocols import ChatSettings, DataSource, JudgeForm, JudgeTask, MeasureContext
 from harness.records import Preference, Prompt, Rating, Response, Unscored
 from harness.run.figures import unscored_reason
 
@@ -251,7 +251,7 @@ def _by_judge(
 ) -> Iterator[Response]:
     if not judging.data:
         raise RuntimeError("the items are read before they are measured")
-    form = registry.make("judge form", judging.form, judging.data[0])
+    form: JudgeForm = registry.make("judge form", judging.form, judging.data[0])
     settings = form.settings
     parts = _Parts(prompts)
     asked: dict[str, list[_Asked]] = {}
@@ -261,9 +261,11 @@ def _by_judge(
             reason = f"{len(prompt.turns)} turns, and the judge's official prompts are for {_MOST_TURNS} at most"
             yield _failed(prompt, context, reason)
             continue
-        asked[prompt.id] = list(_questions(prompt, context.seed, judging))
+        asked[prompt.id] = list(_questions(prompt, context.seed, judging, form))
         for question in asked[prompt.id]:
             request = form.first_request(question.task, settings)
+            if request is None:
+                raise RuntimeError(f"the judge form {judging.form} asks nothing")
             sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or settings.max_tokens)
             requests.append(GenerationRequest(parts.expect(prompt), request.messages, sampling))
     about = {"form": judging.form, "form_id": form.identity()}
@@ -284,7 +286,7 @@ def _by_judge(
         yield _response(prompt, context, meta, [reply.text for reply in replies])
 
 
-def _questions(prompt: Prompt, seed: int, judging: Judging) -> Iterator[_Asked]:
+def _questions(prompt: Prompt, seed: int, judging: Judging, form: JudgeForm) -> Iterator[_Asked]:
     """Put an item into the judge form's terms."""
     earlier = [m.content for m in conversation(prompt) if m.role == "assistant"]
     bare = prompt.model_copy(update={"meta": {}})
@@ -293,7 +295,7 @@ def _questions(prompt: Prompt, seed: int, judging: Judging) -> Iterator[_Asked]:
         for answer in answers_of(prompt)
     ]
     turn = len(prompt.turns)
-    if judging.form == "rating":
+    if form.n_answers == 1:
         for index, answer in enumerate(answers):
             yield _Asked(JudgeTask(bare, judging.form, (answer,), turn=turn, game=index + 1), (index,))
         return
@@ -305,7 +307,7 @@ def _questions(prompt: Prompt, seed: int, judging: Judging) -> Iterator[_Asked]:
         yield _Asked(task, (first, second))
 
 
-def _verdict(form: Any, settings: Any, task: JudgeTask, generation: Generation) -> Any:
+def _verdict(form: JudgeForm, settings: ChatSettings, task: JudgeTask, generation: Generation) -> Any:
     """Have the form read a reply that is there already."""
 
     async def ask(request: ChatRequest) -> ChatReply:

@@ -13,12 +13,29 @@ from harness.engines.base import Fingerprint
 from harness.errors import SpecError, UsageError
 from harness.hashing import content_hash
 from harness.messages import Sampling
-from harness.protocols import Benchmark, ConfigurableBenchmark, EngineBenchmark, Judge, JudgeContext, NotAvailable
+from harness.protocols import (
+    Benchmark,
+    ConfigurableBenchmark,
+    EngineBenchmark,
+    Judge,
+    JudgeContext,
+    JudgeForm,
+    NotAvailable,
+)
 from harness.records import Prompt, Response
 from harness.spec import BenchmarkSpec, RunSpec
 from harness.store.provenance import code_revision, package_versions
 
-__all__ = ["Plan", "PlannedBenchmark", "load_benchmark", "load_judge", "make_plan", "run_header"]
+__all__ = [
+    "Plan",
+    "PlannedBenchmark",
+    "compares",
+    "judge_form",
+    "load_benchmark",
+    "load_judge",
+    "make_plan",
+    "run_header",
+]
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,17 @@ def _split(name: str) -> tuple[str, str]:
 def load_judge(context: JudgeContext) -> Judge:
     """Make the judge that a spec's ``KIND:MODEL`` stands for."""
     return cast(Judge, registry.make("judge", context.spec.kind, context))
+
+
+def judge_form(name: str) -> type[JudgeForm]:
+    """Load a judge form, to read what it declares."""
+    return cast(type[JudgeForm], registry.load("judge form", name))
+
+
+def compares(name: str) -> bool:
+    """Whether a judge form shows two answers and says which is better."""
+    form = judge_form(name)
+    return form.n_answers == 2 and form.verdict != "rating"
 
 
 def make_plan(spec: RunSpec, data: DataStore) -> Plan:

@@ -14,7 +14,7 @@ from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Preference, Prompt, Rating, Response
 from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
-from judges.forms import AlpacaEvalForm, FiveWayForm, PairwiseForm, RatingForm
+from judges.forms import AlpacaEvalForm, FiveWayForm, FiveWayV2Form, PairwiseForm, RatingForm
 from tests.paths import MIRROR, needs_data
 
 pytestmark = needs_data
@@ -132,7 +132,7 @@ def test_the_alpaca_eval_verdict_is_the_first_tokens(data):
 
 
 def test_arena_hard_asks_again_once_where_there_is_no_label(data):
-    form = FiveWayForm.v01(data)
+    form = FiveWayForm.from_data(data)
     task = JudgeTask(prompt(turns=("q",)), "five_way", (answer("base", role="baseline"), answer("cand")))
     ask, asked = say(["Let me think.", "So: [[B>>A]]"])
     reading = asyncio.run(form.judge(task, form.settings, ask))
@@ -149,7 +149,7 @@ def test_arena_hard_asks_again_once_where_there_is_no_label(data):
 
 
 def test_arena_hard_v2_reads_the_last_label_of_one_attempt(data):
-    form = FiveWayForm.v2(data)
+    form = FiveWayV2Form.from_data(data)
     task = JudgeTask(
         prompt(turns=("q",), category="hard_prompt"), "five_way_v2", (answer("base", role="baseline"), answer("cand"))
     )
@@ -209,3 +209,21 @@ def test_a_judgment_names_everything_it_rests_on(data, monkeypatch):
     assert made.meta["served_by"] == "j-0613"
     assert made.judge_id == judge.judge_id("rating")
     assert made.request_hash
+
+
+@pytest.mark.parametrize(
+    ("form", "as_official", "changed"),
+    [
+        ("rating", "362a6a4c4e3860e1e1f1", "b1130ad8a0ec31739897"),
+        ("pairwise", "852531778265a68957a8", "e61810738ebccfe9bec1"),
+        ("alpaca_eval", "585b8efb714b5c56304e", "74eacfd43ef28ab508d3"),
+        ("five_way", "8b62436e80591900a986", "1bf82afbcb75f813ea5d"),
+        ("five_way_v2", "b16301420c92b526a0a1", "e02f9398d5b805d70d9b"),
+    ],
+)
+def test_the_ids_of_the_shipped_forms_stay(data, form, as_official, changed):
+    """Stored verdicts are found again by these: a change here throws every cached judgment away."""
+    judge = load_judge(JudgeContext(JudgeSpec(model="openai:gpt-4"), data))
+    assert judge.judge_id(form) == as_official
+    judge = load_judge(JudgeContext(JudgeSpec(model="openai:gpt-4", max_tokens=99, temperature=0.5), data))
+    assert judge.judge_id(form) == changed

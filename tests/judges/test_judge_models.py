@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_not_scored_and_spoils_no_other(ruled):
 @pytest.mark.parametrize("kind", ["reward_model", "preference_model", "implicit_reward"])
 def test_a_grade_is_not_theirs_to_give(ruled, kind):
     ruled(kind, RuledRewards(float))
-    with pytest.raises(UsageError, match="gives no verdict of the form 'rating'"):
+    with pytest.raises(UsageError, match="the judge form 'rating' asks for a rating of 1"):
         judge_of(kind).judge_id("rating")
 
 

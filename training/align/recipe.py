@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 
 from harness.errors import SpecError
 from harness.gate.policy import Policy
+from harness.run.plan import compares
 from harness.spec import BenchmarkSpec, JudgeSpec, validated
 from training.recipe import TrainingRecipe, read_recipe
 from training.stage import find_stage
@@ -140,7 +141,7 @@ class RankerRecipe(_Frozen):
     judge : JudgeSpec or None
         A judge: every two answers to a prompt are compared.
     form : str
-        The judge form.
+        The judge form: one that compares two answers.
     name : str or None
         A ranker that a package registers under the entry point ``assay.rankers``.
     options : dict
@@ -165,6 +166,8 @@ class RankerRecipe(_Frozen):
             raise ValueError(f"give one of {', '.join(ways)} (given: {', '.join(given) or 'none'})")
         if self.options and self.name is None:
             raise ValueError("options are those of a registered ranker: give its name")
+        if self.judge is not None and not compares(self.form):
+            raise ValueError(f"the judge form {self.form!r} compares no two answers; ranking needs one that does")
         return self
 
     @property

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Rating, Verdict
+from harness.run.plan import judge_form
 from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
 from training.demo.prompts import question_of
 
 __all__ = ["GoldJudge"]
 
-_FORMS = ("rating", "alpaca_eval", "pairwise", "five_way")
 _DECISIVE = 4.0
 """Points apart from which an answer is significantly better, in the five-way form."""
 _VERSION = 1
@@ -43,11 +42,10 @@ class GoldJudge:
 
         Raises
         ------
-        UsageError
-            There is no such form here.
+        UnknownNameError
+            There is no such form.
         """
-        if form not in _FORMS:
-            raise UsageError(f"the gold judge has no form {form!r}", "one of " + ", ".join(_FORMS))
+        judge_form(form)
         return content_hash("gold judge", form, CRITERIA, _DECISIVE, _VERSION)
 
     def describe(self) -> dict[str, Any]:
@@ -89,11 +87,12 @@ def _verdict(task: JudgeTask) -> tuple[Verdict, str]:
     question = question_of(task.prompt, task.turn)
     found = [assess(question, response.turns[task.turn - 1]) for response in task.responses]
     raw = " | ".join(assessment.reason for assessment in found)
-    if task.form == "rating":
+    asked_for = judge_form(task.form).verdict
+    if asked_for == "rating":
         return Rating(value=found[0].rating, low=LOWEST, high=HIGHEST), raw
     ahead = found[0].rating - found[1].rating
     p_first = 1.0 if ahead > 0 else 0.0 if ahead < 0 else 0.5
-    return Preference(p_first=p_first, label=_label(ahead) if task.form == "five_way" else ""), raw
+    return Preference(p_first=p_first, label=_label(ahead) if asked_for == "five_way" else ""), raw
 
 
 def _label(ahead: float) -> str:

@@ -109,7 +109,7 @@ def test_comparisons(first, second, p_first, label):
 def test_forms_have_ids_of_their_own_and_unknown_ones_are_refused():
     gold = GoldJudge(JudgeContext(JudgeSpec(model="gold:world"), data=None))
     assert len({gold.judge_id(form) for form in ("rating", "alpaca_eval", "pairwise", "five_way")}) == 4
-    with pytest.raises(UsageError, match="no form"):
+    with pytest.raises(UsageError, match="unknown judge form 'haiku'"):
         gold.judge_id("haiku")
 
 
