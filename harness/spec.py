@@ -307,15 +307,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def differing_fields(first: Any, second: Any, prefix: str = "") -> list[str]:
     """Name the fields in which two JSON values differ, as "judge.model: 'a' here, 'b' there"."""
     if isinstance(first, dict) and isinstance(second, dict):
-        return [
-            line
-            for key in sorted({*first, *second})
-            for line in differing_fields(first.get(key), second.get(key), f"{prefix}{key}.")
-        ]
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        return [
-            line
-            for index, (a, b) in enumerate(zip(first, second, strict=True))
-            for line in differing_fields(a, b, f"{prefix}{index}.")
-        ]
-    return [] if first == second else [f"{prefix.rstrip('.')}: {first!r} there, {second!r} asked for"]
+        keys: list[Any] = sorted({*first, *second})
+        pairs = [(key, first.get(key), second.get(key)) for key in keys]
+    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        pairs = [(index, a, b) for index, (a, b) in enumerate(zip(first, second, strict=True))]
+    else:
+        return [] if first == second else [f"{prefix.rstrip('.')}: {first!r} there, {second!r} asked for"]
+    return [line for key, a, b in pairs for line in differing_fields(a, b, f"{prefix}{key}.")]

@@ -133,12 +133,7 @@ def _describe(store: DataStore, file: DataFile) -> dict[str, Any]:
 def _report(store: DataStore, checks: list[FileCheck], *, as_json: bool) -> int:
     faults = [check for check in checks if not check.usable]
     if as_json:
-        files = [
-            {"name": c.name, "state": c.state, "path": str(c.path) if c.path else None, "sha256": c.sha256,
-             "message": c.message}
-            for c in checks
-        ]  # fmt: skip
-        _write_json(store, {"ok": not faults, "files": files})
+        _write_json(store, {"ok": not faults, "files": [_check_fields(check) for check in checks]})
     else:
         rows = [[check.name, check.state, str(check.path or "-")] for check in checks]
         _write_table(["name", "state", "path"], rows)
@@ -149,6 +144,11 @@ def _report(store: DataStore, checks: list[FileCheck], *, as_json: bool) -> int:
             f"\n{len(faults)} of {len(checks)} files cannot be used: {', '.join(c.name for c in faults)}\n"
         )
     return 1 if faults else 0
+
+
+def _check_fields(check: FileCheck) -> dict[str, Any]:
+    path = str(check.path) if check.path else None
+    return {"name": check.name, "state": check.state, "path": path, "sha256": check.sha256, "message": check.message}
 
 
 def _write_json(store: DataStore, value: dict[str, Any]) -> None:

@@ -124,29 +124,41 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     from harness.spec import RunSpec, read_yaml, validated
 
     values: dict[str, Any] = read_yaml(arguments.spec) if arguments.spec else {}
-    for field in ("model", "judge"):
-        if isinstance(values.get(field), str):
-            values[field] = {"path" if field == "model" else "model": values[field]}
+    _expand(values)
     _put(values, "model", {"path": arguments.model, "engine": arguments.engine, "name": arguments.model_name})
     _put_options(values, arguments)
     _put(values, "judge", judge_values(arguments))
     if arguments.benchmark is not None:
-        names = [name.strip() for name in arguments.benchmark.split(",") if name.strip()]
-        values["benchmarks"] = [{"name": name} for name in names]
-    for field in ("max_tokens", "temperature"):
-        given = getattr(arguments, field)
-        items = values.get("benchmarks") or []
-        if given is not None:
-            values["benchmarks"] = [{**({"name": b} if isinstance(b, str) else b), field: given} for b in items]
+        values["benchmarks"] = [{"name": name} for part in arguments.benchmark.split(",") if (name := part.strip())]
+    for item in _benchmarks(values):
+        item |= _given(arguments, "max_tokens", "temperature")
     _put_benchmark_options(values, arguments.benchmark_option)
-    for field in ("limit", "samples", "seed", "max_unscored", "canaries"):
-        if getattr(arguments, field) is not None:
-            values[field] = getattr(arguments, field)
+    values |= _given(arguments, "limit", "samples", "seed", "max_unscored", "canaries")
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
             "nothing to run", "--model and --benchmark, or a SPEC.yaml with them", "`assay run --help` has examples"
         )
     return validated(RunSpec, values, str(arguments.spec or "command line"))
+
+
+def _expand(values: dict[str, Any]) -> None:
+    """Write out a spec's short forms: a model, a judge or a benchmark that is only named."""
+    for field, key in (("model", "path"), ("judge", "model")):
+        if isinstance(values.get(field), str):
+            values[field] = {key: values[field]}
+    if isinstance(values.get("benchmarks"), list):
+        values["benchmarks"] = [{"name": b} if isinstance(b, str) else b for b in values["benchmarks"]]
+
+
+def _benchmarks(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The spec's benchmarks as far as they are well formed; the spec itself refuses the rest."""
+    items = values.get("benchmarks")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options of these names that were given."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def judge_values(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -186,10 +198,7 @@ def _put(values: dict[str, Any], field: str, given: dict[str, Any]) -> None:
 
 
 def _put_options(values: dict[str, Any], arguments: argparse.Namespace) -> None:
-    options: dict[str, Any] = {}
-    for name in ("chat_template", "dtype", "adapter"):
-        if getattr(arguments, name) is not None:
-            options[name] = getattr(arguments, name)
+    options = _given(arguments, "chat_template", "dtype", "adapter")
     options |= _pairs(arguments.engine_option, "--engine-option")
     if options:
         model = values.setdefault("model", {})
@@ -202,22 +211,26 @@ def _put_benchmark_options(values: dict[str, Any], pairs: list[str]) -> None:
 
     from harness.errors import SpecError
 
+    items = _benchmarks(values)
     for pair in pairs:
         target, separator, value = pair.partition("=")
         name, dot, key = target.rpartition(".")
         if not (separator and dot and name and key):
             raise SpecError(f"--benchmark-option {pair!r}", "NAME.KEY=VALUE, NAME being one of --benchmark")
-        items: list[dict[str, Any]] = [
-            {"name": b} if isinstance(b, str) else dict(b) for b in values.get("benchmarks") or []
-        ]
-        chosen = [item for item in items if item.get("name") == name]
-        chosen = chosen or [item for item in items if _plain_name(str(item.get("name"))) == name]
-        if not chosen:
-            named = ", ".join(str(item.get("name")) for item in items) or "none"
-            raise SpecError(f"--benchmark-option for {name!r}, which is not run", f"one of those that are: {named}")
-        for item in chosen:
+        for item in _named(items, name):
             item["options"] = {**(item.get("options") or {}), key: yaml.safe_load(value)}
-        values["benchmarks"] = items
+
+
+def _named(items: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The benchmarks of a name, by their whole name or by the part before "@" or ":"."""
+    from harness.errors import SpecError
+
+    exactly = [item for item in items if item.get("name") == name]
+    chosen = exactly or [item for item in items if _plain_name(str(item.get("name"))) == name]
+    if not chosen:
+        named = ", ".join(str(item.get("name")) for item in items) or "none"
+        raise SpecError(f"--benchmark-option for {name!r}, which is not run", f"one of those that are: {named}")
+    return chosen
 
 
 def _plain_name(name: str) -> str:

@@ -40,13 +40,10 @@ def combine(
     groups: dict[str, str] = {}
     left_out: list[str] = []
     for entry in entries:
-        members = [m.rule for m in entry.any or () if m.rule is not None] if entry.any else [entry.rule]
+        members = [m.rule for m in entry.any or (entry,) if m.rule is not None]
         group = f"any-{len(groups) + 1}" if entry.any else ""
         decided: list[RuleDecision] = []
-        for member in members:
-            if member is None:
-                continue
-            kind, rule = member
+        for kind, rule in members:
             outcome = test(kind, rule, group, len(members))
             if outcome is None:
                 left_out.append(f"{kind} {rule.benchmark} {rule.metric}")
@@ -67,24 +64,21 @@ def _decide_group(policy: Policy, members: list[RuleDecision]) -> tuple[list[Rul
     if not members:
         return [], "invalid"
     adjusted = holm([1.0 if m.tested is None else m.tested.p_pass for m in members])
-    decided = []
-    for member, p in zip(members, adjusted.tolist(), strict=True):
-        if member.tested is None:
-            decided.append(member)
-            continue
-        verdict = member.decision
-        reason = member.reason
-        if member.tested.p_pass <= policy.alpha < p:
-            verdict = "undecided"
-            reason = reason + f" - but not after Holm's correction over {len(members)} rules (p = {p:.3g})"
-        decided.append(replace(member, decision=verdict, reason=reason, p_adjusted=p))
+    decided = [
+        _adjusted(member, p, policy.alpha, len(members)) for member, p in zip(members, adjusted.tolist(), strict=True)
+    ]
     outcomes = {m.decision for m in decided}
-    if "pass" in outcomes:
-        return decided, "pass"
-    for outcome in ("invalid", "undecided"):
-        if outcome in outcomes:
-            return decided, outcome
-    return decided, "fail"
+    return decided, next((o for o in ("pass", "invalid", "undecided") if o in outcomes), "fail")
+
+
+def _adjusted(member: RuleDecision, p: float, alpha: float, n_rules: int) -> RuleDecision:
+    """A member of a group with its adjusted p-value; one that passes only without the correction is undecided."""
+    if member.tested is None:
+        return member
+    if not member.tested.p_pass <= alpha < p:
+        return replace(member, p_adjusted=p)
+    reason = f"{member.reason} - but not after Holm's correction over {n_rules} rules (p = {p:.3g})"
+    return replace(member, decision="undecided", reason=reason, p_adjusted=p)
 
 
 def overall_verdict(rules: Sequence[RuleDecision], groups: dict[str, str], policy: Policy) -> Verdict:

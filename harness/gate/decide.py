@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from harness.gate.runs import StoredRun
 from harness.gate.testing import fitted_test
 from harness.gate.validity import benchmark_problems, judge_problem, run_problems
 from harness.gate.words import overall_message, rule_reason
-from harness.protocols import DataSource, FittedBenchmark
+from harness.protocols import Benchmark, DataSource, FittedBenchmark, FittedComparison
+from harness.records import Score
 from harness.run.figures import deciding
 
 __all__ = ["Comparison", "decide"]
@@ -83,7 +84,7 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
     if not problems and not rules:
         problems = ["no rule of the policy applies: neither run holds any of its benchmarks"]
         verdict = "invalid"
-    if verdict == "pass" and any(r.decision == "undecided" and not r.group for r in rules):
+    if verdict == "pass" and _passed_undecided(rules):
         notes.append("undecided rules count as passed (on_undecided: pass); alpha does not bound this decision's error")
     notes += _saved(rules)
     message = overall_message(verdict, rules, groups)
@@ -102,6 +103,16 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
         f"{sides.baseline.model} ({sides.baseline.path})",
         tuple(notes),
     )
+
+
+def _about_the_same(scores: Sequence[Score], others: Sequence[Score]) -> list[Score]:
+    """The scores of prompts that others are about too."""
+    prompts = {s.prompt_id for s in others}
+    return [s for s in scores if s.prompt_id in prompts]
+
+
+def _passed_undecided(rules: Sequence[RuleDecision]) -> bool:
+    return any(r.decision == "undecided" and not r.group for r in rules)
 
 
 def _saved(rules: Sequence[RuleDecision]) -> list[str]:
@@ -187,10 +198,9 @@ class _Sides:
         benchmark = self.candidate.benchmark(name)
         scores = self.candidate.scores_of(name), self.baseline.scores_of(name)
         if self.candidate.stopped_seed is not None:
-            asked = {s.prompt_id for s in scores[0]}
-            scores = scores[0], [s for s in scores[1] if s.prompt_id in asked]
+            scores = scores[0], _about_the_same(scores[1], scores[0])
         items = benchmark.items(rule.metric, scores[0]), benchmark.items(rule.metric, scores[1])
-        if items[0] is None or items[1] is None or not items[0].scores or not items[1].scores:
+        if not (items[0] and items[1] and items[0].scores and items[1].scores):
             return self._fitted(kind, rule, group, (name, scores))
         judged = deciding(benchmark, items[0].scores)
         problem = judge_problem(name, self.candidate, self.baseline) if judged else None
@@ -222,20 +232,13 @@ class _Sides:
     def _fitted(self, kind: Kind, rule: Rule, group: str, found: tuple[str, tuple[Any, Any]]) -> RuleDecision:
         """Decide on a metric that is no mean of items: candidate and baseline are refitted on the same resamples."""
         name, scores = found
+        problem = self._unknown_metric(name, rule.metric) or judge_problem(name, self.candidate, self.baseline)
         if self.candidate.stopped_seed is not None:
-            stopped = "the candidate run stopped early, and this metric is fitted to all prompts"
-            return RuleDecision(kind, rule, "invalid", stopped, group)
-        missing = self._unknown_metric(name, rule.metric)
-        if missing:
-            return RuleDecision(kind, rule, "invalid", missing, group)
-        problem = judge_problem(name, self.candidate, self.baseline)
+            problem = "the candidate run stopped early, and this metric is fitted to all prompts"
         if problem:
             return RuleDecision(kind, rule, "invalid", problem, group)
         benchmark = self.candidate.benchmark(name)
-        compared = None
-        if isinstance(benchmark, FittedBenchmark):
-            level, rng = 1.0 - 2.0 * self.policy.alpha, np.random.default_rng(_SEED)
-            compared = benchmark.compare_fitted(rule.metric, scores, self.comparison.data, rng, level)
+        compared = self._refitted(benchmark, rule.metric, scores)
         if compared is None:
             means = [m for m in self.candidate.metrics(name) if benchmark.items(m, scores[0])]
             reason = (
@@ -245,22 +248,30 @@ class _Sides:
             return RuleDecision(kind, rule, "invalid", reason, group)
         difference = compared.difference
         judged = [deciding(benchmark, side) for side in scores]
-        n_all = max(len(side) for side in judged)
         n_unscored = max(sum(s.value is None for s in side) for side in judged)
-        limit = self.policy.max_unscored if rule.max_unscored is None else rule.max_unscored
         counts: dict[str, Any] = {"n": difference.n_clusters, "n_items": difference.n, "n_unscored": n_unscored}
-        min_n = self.policy.min_n if rule.min_n is None else rule.min_n
-        too_little = ""
-        if n_unscored > limit * n_all:
-            too_little = f"{n_unscored} of {n_all} items are not scored, more than the {limit:.1%} the policy allows"
-        elif difference.n_clusters < min_n:
-            too_little = f"{difference.n_clusters} prompts, and the policy wants at least {min_n}"
-        if too_little:
-            return RuleDecision(kind, rule, "invalid", too_little, group, **counts)
+        problem = self._too_little(rule, counts, max(len(side) for side in judged))
+        if problem:
+            return RuleDecision(kind, rule, "invalid", problem, group, **counts)
         tested = fitted_test(kind, rule, self.policy, (compared.first, compared.second), difference)
         verdict = verdict_of(tested, self.policy.alpha)
         reason = rule_reason(kind, rule, tested, verdict, self._n_all(name))
         return RuleDecision(kind, rule, verdict, reason, group, tested, tested.p_pass, **counts)
+
+    def _refitted(self, benchmark: Benchmark, metric: str, scores: tuple[Any, Any]) -> FittedComparison | None:
+        if not isinstance(benchmark, FittedBenchmark):
+            return None
+        level = 1.0 - 2.0 * self.policy.alpha
+        return benchmark.compare_fitted(metric, scores, self.comparison.data, np.random.default_rng(_SEED), level)
+
+    def _too_little(self, rule: Rule, counts: Mapping[str, int], n_all: int) -> str:
+        """Say so where too few prompts were compared, or too many items have no score."""
+        limit = self.policy.max_unscored if rule.max_unscored is None else rule.max_unscored
+        min_n = self.policy.min_n if rule.min_n is None else rule.min_n
+        if counts["n_unscored"] > limit * n_all:
+            unscored = f"{counts['n_unscored']} of {n_all} items are not scored"
+            return f"{unscored}, more than the {limit:.1%} the policy allows"
+        return f"{counts['n']} prompts, and the policy wants at least {min_n}" if counts["n"] < min_n else ""
 
     def _unknown_metric(self, name: str, metric: str) -> str:
         held = [set(run.metrics(name)) for run in (self.candidate, self.baseline)]

@@ -15,6 +15,12 @@ Verdict = Literal["pass", "fail", "undecided", "invalid"]
 EXIT_STATUS: dict[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "invalid": 4}
 
 
+_FIGURES = (
+    "candidate", "baseline", "effect", "stderr", "ci_low", "ci_high", "level", "method", "thresholds",
+    "p_value", "p_fail", "minimum_detectable_effect",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RuleDecision:
     """One rule's outcome.
@@ -60,8 +66,10 @@ class RuleDecision:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        t = self.tested
-        d = t.difference if t else None
+        figures = dict.fromkeys(_FIGURES) | {"method": "", "thresholds": []}
+        if self.tested is not None:
+            figures = _figures_of(self.tested)
+        n_needed = self.tested.n_further if self.tested and self.decision == "undecided" else None
         return {
             "benchmark": self.rule.benchmark,
             "metric": self.rule.metric,
@@ -70,28 +78,30 @@ class RuleDecision:
             "margin_is_relative": self.rule.margin.relative,
             "better": self.rule.better,
             "group": self.group or None,
-            "candidate": t.value_candidate if t else None,
-            "baseline": t.value_baseline if t else None,
-            "effect": d.value if d else None,
-            "stderr": d.stderr if d else None,
-            "ci_low": d.ci_low if d else None,
-            "ci_high": d.ci_high if d else None,
-            "level": d.level if d else None,
-            "method": d.method if d else "",
-            "thresholds": list(t.thresholds) if t else [],
-            "p_value": t.p_pass if t else None,
+            **{name: figures[name] for name in _FIGURES[:9]},
+            "p_value": figures["p_value"],
             "p_adjusted": self.p_adjusted,
-            "p_fail": t.p_fail if t else None,
+            "p_fail": figures["p_fail"],
             "decision": self.decision,
             "reason": self.reason,
             "n": self.n,
             "n_items": self.n_items,
             "n_unscored": self.n_unscored,
             "unscored": self.unscored,
-            "n_needed": t.n_further if t and self.decision == "undecided" else None,
-            "minimum_detectable_effect": t.detectable if t else None,
+            "n_needed": n_needed,
+            "minimum_detectable_effect": figures["minimum_detectable_effect"],
             "sequential": self.sequential,
         }
+
+
+def _figures_of(tested: TestedRule) -> dict[str, Any]:
+    """What ``--json`` says of a test."""
+    d = tested.difference
+    values = (
+        tested.value_candidate, tested.value_baseline, d.value, d.stderr, d.ci_low, d.ci_high, d.level, d.method,
+        list(tested.thresholds), tested.p_pass, tested.p_fail, tested.detectable,
+    )  # fmt: skip
+    return dict(zip(_FIGURES, values, strict=True))
 
 
 @dataclass(frozen=True)

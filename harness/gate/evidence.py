@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.errors import StatisticsError
 from harness.protocols import Items
 from harness.records import Score
+from harness.run.compare import unit_values
 from harness.stats.bootstrap import Floats
 
 __all__ = ["PairedUnits", "paired_units"]
@@ -77,25 +78,26 @@ def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
     """
     a, b = _keyed(candidate), _keyed(baseline)
     every = list(dict.fromkeys([*a, *b]))
-    shared = [key for key in every if _value(a.get(key)) is not None and _value(b.get(key)) is not None]
+    reasons = {key: _reason(a.get(key), b.get(key)) for key in every}
+    missing = Counter(reason for reason in reasons.values() if reason)
+    shared = [key for key in every if not reasons[key]]
     if not shared:
         raise StatisticsError("no item was scored in both runs", "the same prompts, scored")
-    reasons = Counter(_reason(a.get(key), b.get(key)) for key in every if key not in set(shared))
-    first, plain_first = _unit_values([a[key] for key in shared], candidate.scale)
-    second, plain_second = _unit_values([b[key] for key in shared], baseline.scale)
+    sides = replace(candidate, scores=[a[k] for k in shared]), replace(baseline, scores=[b[k] for k in shared])
+    first, second = (unit_values(side) for side in sides)
     keys = tuple(first)
-    floor, ceiling = (None, None) if candidate.bounds is None else [candidate.scale * end for end in candidate.bounds]
+    floor, ceiling = _ends(candidate)
     return PairedUnits(
         keys,
         np.array([first[key] for key in keys]),
         np.array([second[key] for key in keys]),
-        len(shared),
-        len(every),
-        dict(reasons.most_common()),
-        None if floor is None or ceiling is None else ceiling - floor,
-        floor,
-        ceiling,
-        plain_first and plain_second,
+        n_items=len(shared),
+        n_all=len(every),
+        unscored=dict(missing.most_common()),
+        reach=None if floor is None or ceiling is None else ceiling - floor,
+        floor=floor,
+        ceiling=ceiling,
+        sequential=all(_weigh_alike(side.scores) for side in sides),
     )
 
 
@@ -103,37 +105,22 @@ def _keyed(items: Items) -> dict[tuple[str, str], Score]:
     return {(s.prompt_id, s.part): s for s in items.scores}
 
 
-def _value(score: Score | None) -> float | None:
-    return None if score is None else score.value
+def _ends(items: Items) -> tuple[float | None, float | None]:
+    """Ends of a metric's scale, in its unit."""
+    return (None, None) if items.bounds is None else (items.scale * items.bounds[0], items.scale * items.bounds[1])
 
 
 def _reason(first: Score | None, second: Score | None) -> str:
-    """The code of why an item has no score; the candidate's where neither has one."""
+    """The code of why an item has no score, the candidate's where neither has one; "" where both have one."""
     for score in (first, second):
         if score is None:
             return "missing"
         if score.reason is not None:
             return score.reason.partition(":")[0]
-    raise ValueError("both have a value")
+    return ""
 
 
-def _unit_values(scores: Sequence[Score], scale: float) -> tuple[dict[str, float], bool]:
-    """One value a cluster whose mean is the metric, and whether it is the cluster's own.
-
-    With weights of m_g in cluster g, of G, and weighted totals t_g the metric is R = T / M and the cluster's value
-    R + G (t_g - R m_g) / M (Cochran 1977, Sampling Techniques, section 6.4). Equal weights everywhere make it the
-    cluster's plain mean, which is returned as such: no rounding may turn a 100 into 99.99999999999999.
-    """
-    totals: dict[str, float] = defaultdict(float)
-    weights: dict[str, float] = defaultdict(float)
-    for s in scores:
-        if s.value is not None:
-            totals[s.cluster] += s.weight * s.value
-            weights[s.cluster] += s.weight
-    plain = len({s.weight for s in scores}) == 1
-    if plain and len(set(weights.values())) == 1:
-        return {c: scale * totals[c] / weights[c] for c in totals}, True
-    mass = sum(weights.values())
-    ratio = sum(totals.values()) / mass
-    values = {c: scale * (ratio + len(totals) * (totals[c] - ratio * weights[c]) / mass) for c in totals}
-    return values, False
+def _weigh_alike(scores: Sequence[Score]) -> bool:
+    """Whether every item, and with that every cluster, has the same weight, so that a cluster's value is its own."""
+    sizes = Counter(s.cluster for s in scores)
+    return len({s.weight for s in scores}) == 1 and len(set(sizes.values())) == 1

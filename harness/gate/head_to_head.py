@@ -72,18 +72,24 @@ def head_to_head_shares(judgments: Iterable[Judgment]) -> HeadToHead:
     reasons: Counter[str] = Counter()
     n_contradicting = 0
     for prompt_id, found in orders.items():
-        turns = {turn for turn, _ in found}
-        both = all((turn, first) in found for turn in turns for first in ("candidate", "baseline"))
-        values = {key: j.candidate_share for key, j in found.items()}
-        if not both or any(value is None for value in values.values()):
+        values = _both_orders(found)
+        if values is None:
             reasons[_reason(found.values())] += 1
             continue
-        measured = {key: value for key, value in values.items() if value is not None}
-        shares[prompt_id] = float(np.mean(list(measured.values())))
+        shares[prompt_id] = float(np.mean(list(values.values())))
+        turns = {turn for turn, _ in values}
         n_contradicting += any(
-            (measured[turn, "candidate"] - 0.5) * (measured[turn, "baseline"] - 0.5) < 0.0 for turn in turns
+            (values[turn, "candidate"] - 0.5) * (values[turn, "baseline"] - 0.5) < 0.0 for turn in turns
         )
     return HeadToHead(shares, dict(reasons.most_common()), n_contradicting)
+
+
+def _both_orders(found: Mapping[tuple[int, str], Judgment]) -> dict[tuple[int, str], float] | None:
+    """The candidate's share by turn and who was shown first; None unless every turn has a verdict in both orders."""
+    values = {(turn, first): found[turn, first].candidate_share for turn, first in found}
+    measured = {key: value for key, value in values.items() if value is not None}
+    turns = {turn for turn, _ in found}
+    return measured if len(measured) == 2 * len(turns) else None
 
 
 def _reason(judgments: Iterable[Judgment]) -> str:

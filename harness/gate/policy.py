@@ -135,13 +135,16 @@ class Entry(_Frozen):
             raise ValueError(f"one of improve, keep, any, all is wanted, not {' and '.join(given) or 'none'}")
         if self.any == () or self.all == ():
             raise ValueError("a group needs at least one rule")
+        if any(member.rule is None for member in self.any or ()):
+            raise ValueError("a group inside an `any` group is not offered; list rules in it")
+        return self
+
+    @model_validator(mode="after")
+    def _rule_can_pass(self) -> Self:
         if self.improve is not None and self.improve.better == "neither":
             raise ValueError(f"improve {self.improve.metric}: better must be higher or lower, or it can never pass")
         if self.keep is not None and "margin" not in self.keep.model_fields_set:
-            raise ValueError(f"keep {self.keep.metric}: a margin is wanted, the loss that may not be exceeded")
-        for member in self.any or ():
-            if member.any is not None or member.all is not None:
-                raise ValueError("a group inside an `any` group is not offered; list rules in it")
+            raise ValueError(f"keep {self.keep.metric}: a margin is required, the largest loss allowed")
         return self
 
     @property
@@ -150,6 +153,13 @@ class Entry(_Frozen):
         if self.improve is not None:
             return "improve", self.improve
         return ("keep", self.keep) if self.keep is not None else None
+
+
+def _exclude_each_other(kept: Rule, wanted: Rule) -> bool:
+    """Whether staying within one margin forbids improving by more than the other."""
+    has_ceiling = kept.better == "neither" or {kept.better, wanted.better} == {"higher", "lower"}
+    same_unit = kept.margin.relative == wanted.margin.relative
+    return has_ceiling and same_unit and kept.margin.value <= wanted.margin.value
 
 
 class Policy(_Frozen):
@@ -201,14 +211,9 @@ class Policy(_Frozen):
                 raise ValueError(f"{kind} {rule.benchmark} {rule.metric} is there twice; keep one of them")
             seen.add(key)
         improved = {(r.benchmark, r.metric): r for e in self.rules if (r := e.improve) is not None}
-        for entry in self.rules:
-            kept = entry.keep
-            wanted = improved.get((kept.benchmark, kept.metric)) if kept is not None else None
-            if kept is None or wanted is None:
-                continue
-            opposed = {kept.better, wanted.better} == {"higher", "lower"}
-            ceiling = kept.better == "neither" or opposed
-            if ceiling and kept.margin.relative == wanted.margin.relative and kept.margin.value <= wanted.margin.value:
+        for kept in (entry.keep for entry in self.rules if entry.keep is not None):
+            wanted = improved.get((kept.benchmark, kept.metric))
+            if wanted is not None and _exclude_each_other(kept, wanted):
                 raise ValueError(
                     f"{kept.benchmark} {kept.metric}: keep within {kept.margin} and improve by more than "
                     f"{wanted.margin} can never both pass"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import UsageError
 from harness.gate.decision import RuleDecision, Verdict
 from harness.gate.evidence import PairedUnits
-from harness.gate.head_to_head import head_to_head_units
 from harness.gate.policy import Kind, Policy, Rule
 from harness.gate.testing import TestedRule, paired_test
 from harness.gate.words import rule_reason
-from harness.records import Judgment, Prompt
 
-__all__ = ["Asked", "PairTest", "decide_head_to_head", "decide_units", "verdict_of"]
+__all__ = ["Asked", "PairTest", "decide_units", "verdict_of"]
 
 PairTest = Callable[[Kind, Rule, Policy, PairedUnits, int], tuple[TestedRule, dict[str, Any] | None]]
 """Tests a rule on paired values, given the number of rules in its group; the fixed-sample test or a sequential one."""
@@ -71,30 +69,6 @@ def decide_units(
     return RuleDecision(
         kind, rule, verdict, reason, asked.group, tested, tested.p_pass, sequential=sequential, **counts
     )
-
-
-def decide_head_to_head(
-    judgments: Iterable[Judgment], prompts: Mapping[str, Prompt], policy: Policy, rule: Rule, asked: Asked | None = None
-) -> RuleDecision:
-    """Decide whether a candidate beats a baseline, from verdicts of one against the other in both orders.
-
-    Parameters
-    ----------
-    judgments : iterable of Judgment
-        With the roles "candidate" and "baseline" in both orders.
-    prompts : mapping of str to Prompt
-        All prompts that should have been judged, by id.
-    policy, rule : Policy, Rule
-        Alpha and limits; the margin, in points of win rate above 50.
-    asked : Asked, optional
-        How it is tested.
-
-    Raises
-    ------
-    StatisticsError
-        No prompt has verdicts in both orders.
-    """
-    return decide_units("improve", rule, policy, head_to_head_units(judgments, prompts), asked)
 
 
 def verdict_of(tested: TestedRule, alpha: float) -> Verdict:

@@ -56,20 +56,25 @@ def judge_problem(name: str, candidate: StoredRun, baseline: StoredRun) -> str |
     ids = candidate.judges.get(name, set()), baseline.judges.get(name, set())
     if ids[0] == ids[1]:
         return None
-    described = [dict(run.header.get("judge") or {}) for run in (candidate, baseline)]
-    for judge in described:
-        judge.pop("ids", None)
-        judge.pop("base_url", None)
-    differing = differing_fields(described[1], described[0])
-    models = [str(judge.get("model")) for judge in described]
     if not ids[0] or not ids[1]:
         what = f"{'the candidate' if not ids[0] else 'the baseline'} run holds no verdicts of it"
-    elif models[0] != models[1]:
-        what = f"{models[0]} for the candidate, {models[1]} for the baseline"
     else:
-        what = f"{models[0]} for both, with another template, parser or sampling"
-        what += f" ({'; '.join(differing)})" if differing else ""
+        what = _other_judge(_judge_of(candidate), _judge_of(baseline))
     return f"judged by different judges: {what}; judge one of the runs again with the other's judge"
+
+
+def _judge_of(run: StoredRun) -> dict[str, Any]:
+    """What the header says of the judge, but for what does not change verdicts."""
+    judge = run.header.get("judge") or {}
+    return {key: value for key, value in judge.items() if key not in ("ids", "base_url")}
+
+
+def _other_judge(here: dict[str, Any], there: dict[str, Any]) -> str:
+    models = str(here.get("model")), str(there.get("model"))
+    if models[0] != models[1]:
+        return f"{models[0]} for the candidate, {models[1]} for the baseline"
+    differing = "; ".join(differing_fields(there, here))
+    return f"{models[0]} for both, with another template, parser or sampling" + (f" ({differing})" if differing else "")
 
 
 def _prompt_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
@@ -105,26 +110,31 @@ def _limits(name: str, candidate: StoredRun, baseline: StoredRun) -> str:
 def _sampling_problems(name: str, first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Compare what the runs say of decoding; what an imported run used is not known."""
     entries: list[dict[str, Any]] = [
-        next((e for e in header.get("benchmarks", ()) if e["name"] == name), {}) for header in (first, second)
+        next((e for e in h.get("benchmarks", ()) if e["name"] == name), {}) for h in (first, second)
     ]
-    ways = [entry.get("sampling") for entry in entries]
+    ways = entries[0].get("sampling"), entries[1].get("sampling")
     if ways[0] and ways[1]:
-        if ways[0] == ways[1]:
-            return []
-        differing = [f for f in ways[0][0] if [w[f] for w in ways[0]] != [w[f] for w in ways[1]]] or ["number of ways"]
-        listed = "; ".join(
-            f"{field} is {_values(ways[0], field)} for the candidate, {_values(ways[1], field)} for the baseline"
-            for field in differing
-        )
-        return [f"different sampling: {listed}"]
-    specs = [_benchmark_spec(header, name) for header in (first, second)]
+        return _other_ways(ways[0], ways[1])
+    specs = _benchmark_spec(first, name), _benchmark_spec(second, name)
     if specs[0] is None or specs[1] is None:
         return []
-    limits = [spec.get("max_tokens") for spec in specs if spec is not None]
+    limits = specs[0].get("max_tokens"), specs[1].get("max_tokens")
     if limits[0] == limits[1]:
         return []
     words = ["the benchmark's own" if limit is None else str(limit) for limit in limits]
     return [f"different sampling: max_tokens is {words[0]} for the candidate, {words[1]} for the baseline"]
+
+
+def _other_ways(here: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the fields in which two runs' ways of decoding differ."""
+    if here == there:
+        return []
+    differing = [f for f in here[0] if [way[f] for way in here] != [way[f] for way in there]] or ["number of ways"]
+    listed = "; ".join(
+        f"{field} is {_values(here, field)} for the candidate, {_values(there, field)} for the baseline"
+        for field in differing
+    )
+    return [f"different sampling: {listed}"]
 
 
 def _values(ways: Sequence[dict[str, Any]], field: str) -> str:

@@ -69,14 +69,20 @@ def canary_questions(
             questions += _of_task("self_comparison", index, planned, (prompt, twin, baseline))
     answered = [(prompt, answer) for prompt in ordered if (answer := answer_to(prompt.id)) is not None and answer.ok]
     for prompt, answer in answered[:n_prompts]:
-        tasks = _tasks(planned, (prompt, answer, planned.baselines.get(prompt.id)))
-        shown = {(task.turn, tuple(r.id for r in task.responses)) for task in tasks}
-        for task in tasks:
-            swapped = tuple(reversed(task.responses))
-            if len(swapped) == 2 and (task.turn, tuple(r.id for r in swapped)) not in shown:
-                other = JudgeTask(task.prompt, task.form, swapped, task.turn, game=2)
-                questions.append(CanaryQuestion("order_contradictions", other))
+        questions += _other_orders(_tasks(planned, (prompt, answer, planned.baselines.get(prompt.id))))
     return questions
+
+
+def _other_orders(tasks: list[JudgeTask]) -> list[CanaryQuestion]:
+    """The pairs of an answer in the order the benchmark does not show."""
+    shown = {(task.turn, tuple(r.id for r in task.responses)) for task in tasks}
+    found = []
+    for task in tasks:
+        swapped = tuple(reversed(task.responses))
+        if len(swapped) == 2 and (task.turn, tuple(r.id for r in swapped)) not in shown:
+            other = JudgeTask(task.prompt, task.form, swapped, task.turn, game=2)
+            found.append(CanaryQuestion("order_contradictions", other))
+    return found
 
 
 def _null(prompt: Prompt) -> Response:
@@ -131,22 +137,21 @@ def canary_findings(
         One a check that had something to go by.
     """
     by_check: dict[str, list[Judgment]] = defaultdict(list)
-    swapped: list[Judgment] = []
     for j in canaries:
-        if j.benchmark != benchmark or j.meta.get("equal_outputs"):
-            continue  # equal outputs are a tie by the form's own rule: nothing was asked
-        if j.meta["canary"] == "order_contradictions":
-            swapped.append(j)
-        else:
+        # Equal outputs are a tie by the form's own rule: nothing was asked.
+        if j.benchmark == benchmark and not j.meta.get("equal_outputs"):
             by_check[j.meta["canary"]].append(j)
     own = (j for j in judgments if j.benchmark == benchmark)
-    pairs = _pairs([*own, *swapped], answer_ids)
-    found = [
-        null_response(by_check["null_response"]) if by_check["null_response"] else None,
-        null_rating(j.verdict for j in by_check["null_rating"]) if by_check["null_rating"] else None,
-        self_comparison(j.verdict for j in by_check["self_comparison"]) if by_check["self_comparison"] else None,
-        order_contradictions(pairs) if pairs else None,
-    ]
+    pairs = _pairs([*own, *by_check["order_contradictions"]], answer_ids)
+    found = []
+    if nulls := by_check["null_response"]:
+        found.append(null_response(nulls))
+    if rated := by_check["null_rating"]:
+        found.append(null_rating(j.verdict for j in rated))
+    if twins := by_check["self_comparison"]:
+        found.append(self_comparison(j.verdict for j in twins))
+    if pairs:
+        found.append(order_contradictions(pairs))
     return [finding for finding in found if finding is not None]
 
 

@@ -183,24 +183,37 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
     runs = stored_or_scored(directories[0], data), stored_or_scored(directories[1], data)
     judges = judge_ids(directories[0]), judge_ids(directories[1])
     metrics: list[ComparedMetric] = []
-    for name in dict.fromkeys(row.benchmark for row in runs[0].rows):
-        wanted = [row.metric for row in runs[0].rows if row.benchmark == name]
-        there = {row.metric for row in runs[1].rows if row.benchmark == name}
-        benchmark = load_benchmark(runs[0].asked_as[name])
-        scores = [[s for s in run.scores if s.benchmark == name] for run in runs]
-        for metric in (m for m in wanted if m in there and not m.startswith("published_")):
-            compared = _compare(benchmark, metric, (scores[0], scores[1]), data, level)
-            if judges[0].get(name) != judges[1].get(name):
-                compared = ComparedMetric(name, metric, reason="judged by different judges, templates or parsers")
-            if compared is not None:
-                metrics.append(compared)
+    for name in runs[0].benchmarks:
+        same_judge = judges[0].get(name) == judges[1].get(name)
+        metrics += _compared_metrics(name, runs, data, level) if same_judge else _other_judges(name, runs)
     if not metrics:
         raise UsageError(
             f"{first} and {second} have no metric in common",
             "runs of the same benchmark",
-            "they hold " + " and ".join(", ".join(dict.fromkeys(r.benchmark for r in run.rows)) for run in runs),
+            "they hold " + " and ".join(", ".join(run.benchmarks) for run in runs),
         )
     return Comparison(runs[0], runs[1], _adjusted(metrics))
+
+
+def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:
+    """Metrics of a benchmark that both runs hold; what a publication defines is not compared."""
+    there = {row.metric for row in runs[1].rows if row.benchmark == name}
+    held = [row.metric for row in runs[0].rows if row.benchmark == name]
+    return [metric for metric in held if metric in there and not metric.startswith("published_")]
+
+
+def _compared_metrics(
+    name: str, runs: tuple[RunScores, RunScores], data: DataSource, level: float
+) -> list[ComparedMetric]:
+    benchmark = load_benchmark(runs[0].asked_as[name])
+    scores = runs[0].scores_of(name), runs[1].scores_of(name)
+    found = (_compare(benchmark, metric, scores, data, level) for metric in _shared_metrics(name, runs))
+    return [compared for compared in found if compared is not None]
+
+
+def _other_judges(name: str, runs: tuple[RunScores, RunScores]) -> list[ComparedMetric]:
+    reason = "judged by different judges, templates or parsers"
+    return [ComparedMetric(name, metric, reason=reason) for metric in _shared_metrics(name, runs)]
 
 
 def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
@@ -208,13 +221,12 @@ def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
 
     See `harness.protocols.PanelBenchmark`.
     """
-    names = dict.fromkeys(row.benchmark for run in runs for row in run.rows)
-    for name in names:
-        holders = [run for run in runs if any(row.benchmark == name for row in run.rows)]
+    for name in dict.fromkeys(name for run in runs for name in run.benchmarks):
+        holders = [run for run in runs if name in run.benchmarks]
         benchmark = load_benchmark(holders[0].asked_as[name])
         if len(holders) < 2 or not isinstance(benchmark, PanelBenchmark):
             continue
-        rows = benchmark.panel({run.model: [s for s in run.scores if s.benchmark == name] for run in holders})
+        rows = benchmark.panel({run.model: run.scores_of(name) for run in holders})
         runs = [_with_row(run, rows[run.model]) if run in holders else run for run in runs]
     return list(runs)
 
@@ -229,7 +241,7 @@ def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict
     if benchmark_name not in run.asked_as:
         return None
     benchmark = load_benchmark(run.asked_as[benchmark_name])
-    items = benchmark.items(metric, [s for s in run.scores if s.benchmark == benchmark_name])
+    items = benchmark.items(metric, run.scores_of(benchmark_name))
     if items is None or all(s.value is None for s in items.scores):
         return None
     return unit_values(items)

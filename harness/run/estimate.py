@@ -223,21 +223,13 @@ def _count(plan: Plan, name: str, asker: Estimable | None, answer: Any) -> _Coun
     if asker is None:
         return _Counted()
     planned = plan.benchmarks[name]
-    answers = {
-        prompt.id: Response(
-            prompt_id=prompt.id,
-            benchmark=name,
-            model="",
-            model_id="",
-            turns=(answer(prompt, planned.baselines.get(prompt.id)),) * len(prompt.turns),
-        )
-        for prompt in planned.prompts
-    }
-    own = [
-        task
-        for prompt in planned.prompts
-        for task in planned.benchmark.tasks(prompt, answers[prompt.id], planned.baselines.get(prompt.id))
-    ]
+    answers: dict[str, Response] = {}
+    own: list[JudgeTask] = []
+    for prompt in planned.prompts:
+        baseline = planned.baselines.get(prompt.id)
+        turns = (answer(prompt, baseline),) * len(prompt.turns)
+        answers[prompt.id] = Response(prompt_id=prompt.id, benchmark=name, model="", model_id="", turns=turns)
+        own += planned.benchmark.tasks(prompt, answers[prompt.id], baseline)
     canaries = [q.task for q in canary_questions(planned, answers.get, plan.spec.canaries)]
     asked = [(task, *asker.first_messages(task)) for task in (*own, *canaries)]
     sent = [(task, messages, limit) for task, messages, limit in asked if messages]

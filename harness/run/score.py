@@ -71,6 +71,15 @@ class RunScores:
                 return row
         raise KeyError(f"{benchmark} {metric}")
 
+    @property
+    def benchmarks(self) -> list[str]:
+        """The benchmarks it has figures of, in order."""
+        return list(dict.fromkeys(row.benchmark for row in self.rows))
+
+    def scores_of(self, benchmark: str) -> list[Score]:
+        """The scores of a benchmark."""
+        return [s for s in self.scores if s.benchmark == benchmark]
+
     def as_json(self) -> dict[str, Any]:
         """What `assay score --json` prints and summary.json holds."""
         return {
@@ -111,34 +120,40 @@ def score_run(
         The directory holds no run, or a file of it is damaged.
     """
     header = directory.header()
-    limit = header.get("max_unscored", _DEFAULT_MAX_UNSCORED)
-    problems = [] if (directory.complete if complete is None else complete) else ["the run is not complete"]
-    remarks: list[str] = []
-    rows: list[SummaryRow] = []
-    scores: list[Score] = []
+    scored = RunScores(str(directory.path), header["model"]["name"], [], [], made_by=_made_by())
+    scored.asked_as.update(_asked_as(header))
+    if not (directory.complete if complete is None else complete):
+        scored.problems.append("the run is not complete")
     answer_ids: dict[str, str] = {}
     for entry in header["benchmarks"]:
-        if only is not None and only not in (entry["name"], entry.get("asked_as")):
-            continue
-        benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
-        found = _scores_of(directory, benchmark, (entry["name"], header["model"]["name"]), answer_ids)
-        scores += found
-        if found or not header.get("figures"):
-            rows += _rows_of(benchmark, entry, found, data)
-        given = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
-        rows += given
-        if found or not given:
-            problems += _unscored_problems(entry["name"], deciding(benchmark, found), limit)
-        if isinstance(benchmark, CheckedBenchmark):
-            problems += benchmark.problems(found)
-        remarks += _remarks_on(entry)
-    canaries = _canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids)
-    problems += [f"judge canary {f['name']} on {f['benchmark']}: {f['message']}" for f in canaries if f["tripped"]]
-    remarks += [f"judge canary {f['name']} on {f['benchmark']}: {f['message']}" for f in canaries if not f["tripped"]]
-    name = header["model"]["name"]
-    return RunScores(
-        str(directory.path), name, rows, scores, problems, remarks, _made_by(), _asked_as(header), canaries
-    )
+        if only in (None, entry["name"], entry.get("asked_as")):
+            _score_benchmark(scored, directory, entry, (answer_ids, data))
+    scored.canaries.extend(_canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids))
+    for finding in scored.canaries:
+        told = f"judge canary {finding['name']} on {finding['benchmark']}: {finding['message']}"
+        (scored.problems if finding["tripped"] else scored.remarks).append(told)
+    return scored
+
+
+def _score_benchmark(
+    scored: RunScores, directory: RunDirectory, entry: dict[str, Any], given: tuple[dict[str, str], DataSource]
+) -> None:
+    """Add a benchmark's scores, rows, problems and remarks to the run's; an import may bring rows without scores."""
+    answer_ids, data = given
+    header = directory.header()
+    benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
+    found = _scores_of(directory, benchmark, (entry["name"], scored.model), answer_ids)
+    imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
+    scored.scores.extend(found)
+    if found or not header.get("figures"):
+        scored.rows.extend(_rows_of(benchmark, entry, found, data))
+    scored.rows.extend(imported)
+    if found or not imported:
+        limit = header.get("max_unscored", _DEFAULT_MAX_UNSCORED)
+        scored.problems.extend(_unscored_problems(entry["name"], deciding(benchmark, found), limit))
+    if isinstance(benchmark, CheckedBenchmark):
+        scored.problems.extend(benchmark.problems(found))
+    scored.remarks.extend(_remarks_on(entry))
 
 
 def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
@@ -198,18 +213,18 @@ def _scores_of(
     benchmark_name, model = names
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
     scores: list[Score] = []
-    for prompt in directory.each_prompt():
-        if prompt.benchmark != benchmark_name:
-            continue
+    for prompt in (p for p in directory.each_prompt() if p.benchmark == benchmark_name):
         answers = responses.of(prompt.id)
-        by_role = {response.role: response for response in answers if response.sample == 0}
-        if "candidate" in by_role:
-            answer_ids[prompt.id] = by_role["candidate"].id
-        candidate = by_role.get("candidate") or Response(
-            prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
-        )
+        first = {response.role: response for response in answers if response.sample == 0}
+        candidate = first.get("candidate")
+        if candidate is not None:
+            answer_ids[prompt.id] = candidate.id
+        else:
+            candidate = Response(
+                prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
+            )
         judged = [j for j in judgments.of(prompt.id) if _is_about(j, candidate)]
-        scores += declared(benchmark, benchmark.score(prompt, candidate, by_role.get("baseline"), judged))
+        scores += declared(benchmark, benchmark.score(prompt, candidate, first.get("baseline"), judged))
         scores += diversity_scores(prompt, [r for r in answers if r.role == "candidate"])
     return scores
 

@@ -12,8 +12,9 @@ from scipy import stats
 from harness.errors import UsageError
 from harness.gate.decide import Comparison, decide
 from harness.gate.evidence import PairedUnits, paired_units
+from harness.gate.head_to_head import head_to_head_units
 from harness.gate.policy import Rule, make_policy
-from harness.gate.rule import Asked, decide_head_to_head, decide_units
+from harness.gate.rule import Asked, decide_units
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
@@ -364,13 +365,14 @@ def test_head_to_head_on_judgments_alone(tmp_path):
     policy = make_policy({"rules": [{"improve": WIN_RATE}]})
     judgments = list(direct.directory.slim_judgments())
     rule = Rule(benchmark="alpaca_eval", metric="head_to_head")
-    found = decide_head_to_head(judgments, direct.prompts, policy, rule)
+    units = head_to_head_units(judgments, direct.prompts)
+    found = decide_units("improve", rule, policy, units)
     assert found.decision == "pass"
     assert found.tested.difference.value == pytest.approx(15.0)
-    early = decide_head_to_head(judgments, direct.prompts, policy, rule, Asked(SequentialTest(1)))
+    early = decide_units("improve", rule, policy, units, Asked(SequentialTest(1)))
     assert early.decision == "pass"
     assert early.sequential["n_used"] <= 50
-    wider = decide_head_to_head(judgments, direct.prompts, policy, Rule(benchmark="b", metric="m", margin=20))
+    wider = decide_units("improve", Rule(benchmark="b", metric="m", margin=20), policy, units)
     assert wider.decision == "fail"
 
 

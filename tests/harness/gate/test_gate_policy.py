@@ -56,7 +56,7 @@ def test_margins_that_are_none(given):
         ({"rules": [{"any": []}]}, "at least one rule"),
         ({"rules": [{}]}, "one of improve, keep, any, all"),
         ({"rules": [IMPROVE | keep()]}, "not improve and keep"),
-        ({"rules": [{"keep": {"benchmark": "a", "metric": "b"}}]}, "a margin is wanted"),
+        ({"rules": [{"keep": {"benchmark": "a", "metric": "b"}}]}, "a margin is required"),
         ({"rules": [IMPROVE], "alpha": 0.6}, "alpha"),
         ({"rules": [IMPROVE], "alpha": 0}, "alpha"),
         ({"rules": [IMPROVE], "on_undecided": "maybe"}, "on_undecided"),
