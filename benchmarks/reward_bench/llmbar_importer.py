@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.subsets import read_llmbar
-from benchmarks.reward_bench.version_1 import RewardBench
+from benchmarks.reward_bench.items import read_llmbar
+from benchmarks.reward_bench.reward_bench_1 import RewardBench
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
 from harness.records import Prompt, Response, SummaryRow

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reward_bench.items import SUBSETS_V2
+from benchmarks.reward_bench.reward_bench_1 import RewardBench, cluster_of
 from benchmarks.reward_bench.reward_importer_2 import read_version_2
-from benchmarks.reward_bench.section_scores import SECTIONS_V1, overall_score, section_scores
-from benchmarks.reward_bench.subsets import SUBSETS_V2
-from benchmarks.reward_bench.version_1 import RewardBench, cluster_of
+from benchmarks.reward_bench.sections import SECTIONS_V1, overall_score, section_scores
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
 from harness.records import Judgment, Preference, Prompt, SummaryRow, Unscored, Verdict

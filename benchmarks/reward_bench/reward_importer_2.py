@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.section_scores import overall_score
-from benchmarks.reward_bench.subsets import SUBSETS_V2
-from benchmarks.reward_bench.version_2 import RewardBench2
+from benchmarks.reward_bench.items import SUBSETS_V2
+from benchmarks.reward_bench.reward_bench_2 import RewardBench2
+from benchmarks.reward_bench.sections import overall_score
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
 from harness.records import Prompt, Response, SummaryRow

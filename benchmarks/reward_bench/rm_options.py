@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.pair_judging import Judging
+from benchmarks.reward_bench.measuring import Judging
 from harness.errors import SpecError, nearest
 
 __all__ = ["OPTIONS", "checked_options", "judging_of"]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.reward_bench.section_scores import SECTIONS_V1
+from benchmarks.reward_bench.sections import SECTIONS_V1
 from tests.paths import DATA, needs_data
 
 pytestmark = [pytest.mark.e2e, needs_data]

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from benchmarks.reward_bench.section_scores import (
+from benchmarks.reward_bench.sections import (
     SECTIONS_V1,
     SECTIONS_V2,
     overall_score,

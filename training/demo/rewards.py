@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.pair_judging import Judging, measured
-from benchmarks.reward_bench.rm_scores import SCORE_KINDS, check_rows, judge_problems, measured_scores
+from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, select

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.reward_bench.section_scores import SECTIONS_V1, ties_score
-from benchmarks.reward_bench.subsets import PRIOR_SETS, answers_of, conversation
-from benchmarks.reward_bench.version_1 import RewardBench
-from benchmarks.reward_bench.version_2 import RewardBench2
+from benchmarks.reward_bench.items import PRIOR_SETS, answers_of, conversation
+from benchmarks.reward_bench.reward_bench_1 import RewardBench
+from benchmarks.reward_bench.reward_bench_2 import RewardBench2
+from benchmarks.reward_bench.sections import SECTIONS_V1, ties_score
 from harness.data.store import DataStore
 from harness.errors import DataError, FileFormatError, MissingDataError, SpecError, UnknownNameError, UsageError
 from harness.protocols import CheckedBenchmark, ConfigurableBenchmark, EngineBenchmark, MeasureContext

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.pair_judging import Judging, measured
+from benchmarks.reward_bench.items import PRIOR_SETS, Source, read_items
+from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.outcomes import SCORE_KINDS, TIED, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
-from benchmarks.reward_bench.rm_scores import SCORE_KINDS, TIED, check_rows, judge_problems, measured_scores
-from benchmarks.reward_bench.section_scores import SECTIONS_V1, Outcomes, section_estimate, subset_weights
-from benchmarks.reward_bench.subsets import PRIOR_SETS, Source, read_items
+from benchmarks.reward_bench.sections import SECTIONS_V1, Outcomes, section_estimate, subset_weights
 from harness.errors import StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
@@ -77,7 +77,7 @@ class RewardBench(ImportedOnly):
         """
         number, _, part = (version or "1").partition(":")
         if number in ("2", "v2"):
-            from benchmarks.reward_bench.version_2 import RewardBench2
+            from benchmarks.reward_bench.reward_bench_2 import RewardBench2
 
             return RewardBench2.of_version(part or None)
         if number not in ("1", "v1"):

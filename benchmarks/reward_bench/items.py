@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reward_bench.section_scores import SECTIONS_V1
+from benchmarks.reward_bench.sections import SECTIONS_V1
 from harness.errors import DataError, FileFormatError, MissingDataError
 from harness.hashing import file_sha256
 from harness.messages import Message

@@ -50,7 +50,7 @@ def measured_scores(prompt: Prompt, candidate: Response) -> list[Score]:
     prompt : Prompt
         The item.
     candidate : Response
-        What `benchmarks.reward_bench.pair_judging` stored of it.
+        What `benchmarks.reward_bench.measuring` stored of it.
 
     Returns
     -------

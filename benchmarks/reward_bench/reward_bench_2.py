@@ -24,11 +24,11 @@ from typing import Any, ClassVar, Self
 from scipy import stats
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.pair_judging import Judging, measured
+from benchmarks.reward_bench.items import SUBSETS_V2, Source, read_items
+from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
-from benchmarks.reward_bench.rm_scores import SCORE_KINDS, check_rows, judge_problems, measured_scores
-from benchmarks.reward_bench.section_scores import SECTIONS_V2, ties_score
-from benchmarks.reward_bench.subsets import SUBSETS_V2, Source, read_items
+from benchmarks.reward_bench.sections import SECTIONS_V2, ties_score
 from harness.errors import AssayError, StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow

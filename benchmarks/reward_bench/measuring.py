@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmarks.reward_bench.subsets import answers_of, conversation
+from benchmarks.reward_bench.items import answers_of, conversation
 from harness import registry
 from harness.endpoint.exchange import ChatReply, ChatRequest
 from harness.engines.base import Engine, Generation, GenerationRequest
