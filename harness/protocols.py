@@ -280,7 +280,9 @@ class MeasureContext:
     seed : int
         The run's seed.
     work : Path
-        A directory of the benchmark's own inside the run, for partial results that a killed run goes on from.
+        A directory of the benchmark's own inside the run, for partial results that a resumed run continues from.
+    data : DataSource
+        Upstream files.
     allow_unsandboxed_code : bool
         Whether code the model wrote may run without a sandbox where none can be had.
     max_tokens : int or None
@@ -291,6 +293,7 @@ class MeasureContext:
     model: str
     seed: int
     work: Path
+    data: DataSource
     allow_unsandboxed_code: bool = False
     max_tokens: int | None = None
 

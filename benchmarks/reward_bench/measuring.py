@@ -1,10 +1,10 @@
-"""Asking whatever can tell answers apart: reward models, preference models, prompted language models.
+"""Measuring an item with the engine at hand: a reward model, a preference model, or a language model as judge.
 
-What is measured of an item stands in the response's `meta`:
+What is measured is kept in the response's `meta`:
 
-rewards   one number an answer (reward models; a rating judge's grades; a preference model over more than two answers)
-shown     for answers compared: [index shown first, index shown second, probability that the first is better]
-p_first   a preference model's probability that the first of two answers is better, averaged over the orders
+rewards   one number per answer (reward models; a judge's ratings; a preference model over more than two answers)
+shown     for answers shown in pairs: [index shown first, index shown second, probability that the first is better]
+p_first   a preference model's probability that the first of two answers is better, averaged over both orders
 reason    why a judge's text holds no verdict
 """
 
@@ -12,61 +12,84 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from benchmarks.reward_bench.items import answers_of, conversation
 from harness import registry
 from harness.endpoint.exchange import ChatReply, ChatRequest
 from harness.engines.base import Engine, Generation, GenerationRequest
-from harness.engines.rewards.scorers import PreferenceEngine, PreferenceRequest, RewardEngine, RewardRequest
+from harness.engines.rewards.scorers import (
+    PreferenceEngine,
+    PreferenceProbability,
+    PreferenceRequest,
+    Reward,
+    RewardEngine,
+    RewardRequest,
+)
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.messages import Message, Sampling
-from harness.protocols import ChatSettings, DataSource, JudgeForm, JudgeTask, MeasureContext
+from harness.protocols import ChatSettings, JudgeForm, JudgeTask, MeasureContext
 from harness.records import Preference, Prompt, Rating, Response, Unscored
 from harness.run.figures import unscored_reason
 
-__all__ = ["Judging", "Orders", "measured"]
+__all__ = ["MeasureOptions", "Orders", "measured"]
 
 Orders = Literal["both", "one"]
+_Result = TypeVar("_Result", Reward, PreferenceProbability, Generation)
 _MOST_TURNS = 2  # the official pairwise and rating prompts are for one turn or two
 _LEAST_P = 1e-12
 
 
-@dataclass(frozen=True)
-class Judging:
-    """How a language model is asked.
+class MeasureOptions(BaseModel):
+    """Options of both versions of RewardBench.
 
     Parameters
     ----------
-    ask : {"judge", "implicit"}
-        By a prompt, as a judge; or not at all: its log-probabilities are an implicit reward (the hf engine).
-    reference : str or None
-        The reference model of an implicit reward; None where it is reference-free.
-    reference_free : {"sum", "average"}
-        Without a reference, the log-probability of an answer or its mean over tokens.
-    form : str
-        Registered judge form: "pairwise" (two answers), or "rating" (each answer a grade).
-    orders : {"both", "one"}
-        Show two answers in both orders, or in one that the seed chooses, as upstream does.
+    data : Path or None
+        The user's own items instead of upstream's: a file or a directory.
     max_tokens : int or None
-        Limit on the judge's reply in place of the official one.
-    data : list of DataSource
-        Where the official prompt comes from; one, or none before the items are read.
+        Limit on the judge's reply instead of the official one.
+    ask : {"judge", "implicit"}
+        How a language model decides: as a prompted judge, or by its log-probabilities, as an implicit reward (hf).
+    reference : str or None
+        Reference model of an implicit reward; None for a reference-free one. Implies ``ask="implicit"``.
+    reference_free : {"sum", "average"}
+        Without a reference: the answer's log-probability, or its mean over tokens. Implies ``ask="implicit"``.
     """
 
-    form: str = "pairwise"
-    orders: Orders = "both"
-    max_tokens: int | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path | None = None
+    max_tokens: StrictInt | None = Field(default=None, gt=0)
     ask: Literal["judge", "implicit"] = "judge"
     reference: str | None = None
     reference_free: Literal["sum", "average"] = "sum"
-    data: list[DataSource] = field(default_factory=list, compare=False, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _infer_ask(cls, values: Any) -> Any:
+        given = [name for name in ("reference", "reference_free") if name in values]
+        if len(given) > 1:
+            raise ValueError("both reference and reference_free are given: leave one of them out")
+        if given and values.get("ask") == "judge":
+            raise ValueError(f"{given[0]} is for ask=implicit: leave one of them out")
+        return {**values, "ask": "implicit"} if given else values
 
 
-def measured(prompts: Sequence[Prompt], context: MeasureContext, judging: Judging) -> Iterator[Response]:
+def measured(
+    prompts: Sequence[Prompt],
+    context: MeasureContext,
+    form: str = "pairwise",
+    options: MeasureOptions | None = None,
+    orders: Orders = "both",
+) -> Iterator[Response]:
     """Measure items with the engine at hand, yielding each as it is done.
 
     Parameters
@@ -74,29 +97,32 @@ def measured(prompts: Sequence[Prompt], context: MeasureContext, judging: Judgin
     prompts : sequence of Prompt
         Items with their answers.
     context : MeasureContext
-        The engine.
-    judging : Judging
-        How a language model is asked.
+        The engine, and the source of the judge's official prompts.
+    form : str
+        Judge form for a language model: "pairwise" (two answers) or "rating" (a grade for each answer).
+    options : MeasureOptions, optional
+    orders : {"both", "one"}
+        Show two answers in both orders, or in one chosen by the seed, as upstream does.
 
     Yields
     ------
     Response
-        One a prompt; what cannot be measured has ``finish="error"``.
+        One per prompt; an item that cannot be measured has ``finish="error"``.
 
     Raises
     ------
     UsageError
-        The engine can do none of it.
+        The engine neither scores answers nor generates.
     """
-    engine = context.engine
+    engine, options = context.engine, options or MeasureOptions()
     if isinstance(engine, RewardEngine):
         return _by_reward(prompts, context, engine)
     if isinstance(engine, PreferenceEngine):
         return _by_preference(prompts, context, engine)
-    if isinstance(engine, Engine) and judging.ask == "implicit":
-        return _by_likelihood(prompts, context, judging)
+    if isinstance(engine, Engine) and options.ask == "implicit":
+        return _by_likelihood(prompts, context, options)
     if isinstance(engine, Engine):
-        return _by_judge(prompts, context, engine, judging)
+        return _by_judge(prompts, context, _Judging(form, orders, options.max_tokens))
     raise UsageError(
         f"the engine {getattr(engine, 'name', type(engine).__name__)} neither scores answers nor writes text",
         "reward_model, preference_model, implicit_reward, or an engine that generates",
@@ -127,32 +153,37 @@ def _failed(prompt: Prompt, context: MeasureContext, error: str, retryable: bool
 
 
 class _Parts:
-    """Collects what comes in any order until an item has all of its parts."""
+    """Collects results that arrive in any order until an item has all of its own."""
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
-        self.prompts = {prompt.id: prompt for prompt in prompts}
-        self._wanted: dict[str, int] = {}
-        self._found: dict[str, dict[int, Any]] = {}
+        self._prompts = {prompt.id: prompt for prompt in prompts}
+        self._wanted: Counter[str] = Counter()
 
     def expect(self, prompt: Prompt) -> str:
-        """Name one more part of an item."""
-        number = self._wanted.get(prompt.id, 0)
-        self._wanted[prompt.id] = number + 1
-        return f"{prompt.id}:{number}"
+        """Name one more request of an item."""
+        name = f"{prompt.id}:{self._wanted[prompt.id]}"
+        self._wanted[prompt.id] += 1
+        return name
 
-    def take(self, name: str, part: Any) -> tuple[Prompt, list[Any]] | None:
-        """Keep a part; the item and all its parts once they are there."""
-        prompt_id, _, number = name.rpartition(":")
-        found = self._found.setdefault(prompt_id, {})
-        found[int(number)] = part
-        if len(found) < self._wanted[prompt_id]:
-            return None
-        del self._found[prompt_id]
-        return self.prompts[prompt_id], [found[i] for i in sorted(found)]
+    def complete(self, results: Iterable[_Result]) -> Iterator[tuple[Prompt, list[_Result]]]:
+        """Yield each item with its results, in the order of its requests, as soon as all have arrived."""
+        found: dict[str, dict[int, _Result]] = defaultdict(dict)
+        for result in results:
+            prompt_id, _, number = result.request_id.rpartition(":")
+            found[prompt_id][int(number)] = result
+            if len(found[prompt_id]) == self._wanted[prompt_id]:
+                parts = found.pop(prompt_id)
+                yield self._prompts[prompt_id], [parts[i] for i in sorted(parts)]
 
 
-def _by_likelihood(prompts: Sequence[Prompt], context: MeasureContext, judging: Judging) -> Iterator[Response]:
-    """Take the loaded model for the policy of an implicit reward, so that it is not loaded twice."""
+def _truncated(results: Sequence[Reward] | Sequence[PreferenceProbability]) -> dict[str, Any]:
+    """Say which inputs were cut, if any was."""
+    cut = [result.truncated for result in results]
+    return {"truncated": cut} if any(cut) else {}
+
+
+def _by_likelihood(prompts: Sequence[Prompt], context: MeasureContext, options: MeasureOptions) -> Iterator[Response]:
+    """Use the loaded model as the policy of an implicit reward, so that it is not loaded twice."""
     from harness.engines.hf.engine import HFEngine
     from harness.engines.rewards.implicit_reward import ImplicitRewardEngine
     from harness.engines.rewards.scorer_options import ImplicitRewardOptions
@@ -163,8 +194,8 @@ def _by_likelihood(prompts: Sequence[Prompt], context: MeasureContext, judging: 
             "the hf engine, which has the model's log-probabilities of given tokens",
             "use --engine hf or --engine implicit_reward, or leave the option ask out",
         )
-    options = ImplicitRewardOptions(context.engine.options, judging.reference, judging.reference_free)
-    with ImplicitRewardEngine(options, context.engine) as engine:
+    implicit = ImplicitRewardOptions(context.engine.options, options.reference, options.reference_free)
+    with ImplicitRewardEngine(implicit, context.engine) as engine:
         of = {k: v for k, v in engine.fingerprint.options.items() if k.startswith("reference") and k != "reference"}
         yield from _by_reward(prompts, context, engine, of)
 
@@ -178,20 +209,13 @@ def _by_reward(
         for prompt in prompts
         for answer in answers_of(prompt)
     ]
-    for reward in engine.rewards(requests):
-        done = parts.take(reward.request_id, reward)
-        if done is None:
+    for prompt, rewards in parts.complete(engine.rewards(requests)):
+        failed = next((r for r in rewards if r.value is None), None)
+        if failed is not None:
+            yield _failed(prompt, context, failed.error or "no reward")
             continue
-        prompt, rewards = done
-        error = next((r.error or "no reward" for r in rewards if r.value is None), "")
-        if error:
-            yield _failed(prompt, context, error)
-            continue
-        meta: dict[str, Any] = {"rewards": [r.value for r in rewards], "n_tokens": [r.n_tokens for r in rewards]}
-        meta |= of or {}
-        if any(r.truncated for r in rewards):
-            meta["truncated"] = [r.truncated for r in rewards]
-        yield _response(prompt, context, meta)
+        meta = {"rewards": [r.value for r in rewards], "n_tokens": [r.n_tokens for r in rewards]}
+        yield _response(prompt, context, meta | (of or {}) | _truncated(rewards))
 
 
 def _by_preference(prompts: Sequence[Prompt], context: MeasureContext, engine: PreferenceEngine) -> Iterator[Response]:
@@ -201,34 +225,30 @@ def _by_preference(prompts: Sequence[Prompt], context: MeasureContext, engine: P
         for prompt in prompts
         for first, second in itertools.combinations(answers_of(prompt), 2)
     ]
-    for found in engine.preferences(requests):
-        done = parts.take(found.request_id, found)
-        if done is None:
-            continue
-        prompt, pairs = done
-        error = next((p.error or "no probability" for p in pairs if p.p_first is None), "")
-        if error:
-            yield _failed(prompt, context, error)
-            continue
-        n_answers = len(answers_of(prompt))
-        meta: dict[str, Any] = {"n_tokens": [p.n_tokens for p in pairs]}
-        if any(p.truncated for p in pairs):
-            meta["truncated"] = [p.truncated for p in pairs]
-        indices = itertools.combinations(range(n_answers), 2)
-        meta["shown"] = [
-            shown
-            for (i, j), p in zip(indices, pairs, strict=True)
-            for shown in ([i, j, p.p_as_shown], [j, i, 1.0 - p.p_swapped])
-        ]
-        if n_answers == 2:
-            meta["p_first"] = pairs[0].p_first
+    for prompt, pairs in parts.complete(engine.preferences(requests)):
+        failed = next((p for p in pairs if p.p_first is None), None)
+        if failed is not None:
+            yield _failed(prompt, context, failed.error or "no probability")
         else:
-            meta["rewards"] = _round_robin([p.p_first for p in pairs], n_answers)
-        yield _response(prompt, context, meta)
+            yield _response(prompt, context, _preference_meta(pairs, len(answers_of(prompt))))
+
+
+def _preference_meta(pairs: Sequence[Any], n_answers: int) -> dict[str, Any]:
+    """Record the comparisons of every pair of answers, in the order of `combinations`."""
+    indices = itertools.combinations(range(n_answers), 2)
+    meta: dict[str, Any] = {"n_tokens": [p.n_tokens for p in pairs], **_truncated(pairs)}
+    meta["shown"] = [
+        shown
+        for (i, j), p in zip(indices, pairs, strict=True)
+        for shown in ([i, j, p.p_as_shown], [j, i, 1.0 - p.p_swapped])
+    ]
+    if n_answers == 2:
+        return {**meta, "p_first": pairs[0].p_first}
+    return {**meta, "rewards": _round_robin([p.p_first for p in pairs], n_answers)}
 
 
 def _round_robin(probabilities: Sequence[float], n: int) -> list[float]:
-    """Give each of n answers its mean log-odds against the others; pairs in the order of `combinations`."""
+    """Mean log-odds of each of n answers against the others; pairs in the order of `combinations`."""
     totals = [0.0] * n
     for (i, j), p in zip(itertools.combinations(range(n), 2), probabilities, strict=True):
         p = min(max(p, _LEAST_P), 1.0 - _LEAST_P)
@@ -239,6 +259,15 @@ def _round_robin(probabilities: Sequence[float], n: int) -> list[float]:
 
 
 @dataclass(frozen=True)
+class _Judging:
+    """How a language model is asked as a judge; `max_tokens` of None is the official limit."""
+
+    form: str
+    orders: Orders
+    max_tokens: int | None
+
+
+@dataclass(frozen=True)
 class _Asked:
     """One question to the judge and the answers it shows, by index."""
 
@@ -246,19 +275,16 @@ class _Asked:
     indices: tuple[int, ...]
 
 
-def _by_judge(
-    prompts: Sequence[Prompt], context: MeasureContext, engine: Engine, judging: Judging
-) -> Iterator[Response]:
-    if not judging.data:
-        raise RuntimeError("the items are read before they are measured")
-    form: JudgeForm = registry.make("judge form", judging.form, judging.data[0])
+def _by_judge(prompts: Sequence[Prompt], context: MeasureContext, judging: _Judging) -> Iterator[Response]:
+    form: JudgeForm = registry.make("judge form", judging.form, context.data)
     settings = form.settings
+    sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or settings.max_tokens)
     parts = _Parts(prompts)
     asked: dict[str, list[_Asked]] = {}
     requests = []
     for prompt in prompts:
         if len(prompt.turns) > _MOST_TURNS:
-            reason = f"{len(prompt.turns)} turns, and the judge's official prompts are for {_MOST_TURNS} at most"
+            reason = f"{len(prompt.turns)} turns; the judge's official prompts take at most {_MOST_TURNS}"
             yield _failed(prompt, context, reason)
             continue
         asked[prompt.id] = list(_questions(prompt, context.seed, judging, form))
@@ -266,14 +292,9 @@ def _by_judge(
             request = form.first_request(question.task, settings)
             if request is None:
                 raise RuntimeError(f"the judge form {judging.form} asks nothing")
-            sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or settings.max_tokens)
             requests.append(GenerationRequest(parts.expect(prompt), request.messages, sampling))
     about = {"form": judging.form, "form_id": form.identity()}
-    for generation in engine.generate(requests):
-        done = parts.take(generation.request_id, generation)
-        if done is None:
-            continue
-        prompt, replies = done
+    for prompt, replies in parts.complete(context.engine.generate(requests)):
         failed = next((g for g in replies if g.finish == "error"), None)
         if failed is not None:
             yield _failed(prompt, context, failed.error, failed.retryable)
@@ -286,8 +307,8 @@ def _by_judge(
         yield _response(prompt, context, meta, [reply.text for reply in replies])
 
 
-def _questions(prompt: Prompt, seed: int, judging: Judging, form: JudgeForm) -> Iterator[_Asked]:
-    """Put an item into the judge form's terms."""
+def _questions(prompt: Prompt, seed: int, judging: _Judging, form: JudgeForm) -> Iterator[_Asked]:
+    """Turn an item into questions for the judge."""
     earlier = [m.content for m in conversation(prompt) if m.role == "assistant"]
     bare = prompt.model_copy(update={"meta": {}})
     answers = [
@@ -308,7 +329,7 @@ def _questions(prompt: Prompt, seed: int, judging: Judging, form: JudgeForm) -> 
 
 
 def _verdict(form: JudgeForm, settings: ChatSettings, task: JudgeTask, generation: Generation) -> Any:
-    """Have the form read a reply that is there already."""
+    """Let the form read a reply that has already been generated."""
 
     async def ask(request: ChatRequest) -> ChatReply:
         del request
@@ -318,17 +339,17 @@ def _verdict(form: JudgeForm, settings: ChatSettings, task: JudgeTask, generatio
 
 
 def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that waits for nothing."""
+    """Run a coroutine that never has to wait."""
     try:
         coroutine.send(None)
     except StopIteration as done:
         return done.value
     coroutine.close()
-    raise RuntimeError("a judge form that waits for something other than its replies")
+    raise RuntimeError("the judge form waits for something other than its replies")
 
 
 def _read(verdicts: Sequence[Any], asked: Sequence[_Asked]) -> dict[str, Any]:
-    """Turn verdicts into what is stored of an item."""
+    """Turn verdicts into what is stored for an item."""
     unscored = next((v for v in verdicts if isinstance(v, Unscored)), None)
     if unscored is not None:
         return {"reason": unscored_reason(unscored)}

@@ -16,19 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
+
+from pydantic import StrictBool
 
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.items import PRIOR_SETS, Source, read_items
-from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.measuring import MeasureOptions, Orders, measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, TIED, check_rows, judge_problems, measured_scores
-from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
 from benchmarks.reward_bench.sections import SECTIONS_V1, Outcomes, section_estimate, subset_weights
 from harness.errors import StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import guarded_row, missing_reason, prompt_score, select, verdict_of, verdict_score
+from harness.spec import validated
 from harness.stats.estimate import Estimate
 
 __all__ = ["RewardBench"]
@@ -41,6 +42,21 @@ _FILES: Mapping[str, str | None] = {"reward_bench/filtered": None}
 _PRIOR_FILES: Mapping[str, str | None] = {f"reward_bench/{name}": name for name in PRIOR_SETS}
 
 
+class RewardBench1Options(MeasureOptions):
+    """Options of version 1.
+
+    Parameters
+    ----------
+    prior_sets : bool
+        Measure the prior sets too; they enter the score with half a section's weight.
+    orders : {"both", "one"}
+        Show a prompted judge each pair in both orders, or in one chosen by the seed, as upstream does.
+    """
+
+    prior_sets: StrictBool = False
+    orders: Orders = "both"
+
+
 @dataclass(frozen=True)
 class RewardBench(ImportedOnly):
     """RewardBench 1, or one part of it.
@@ -49,12 +65,7 @@ class RewardBench(ImportedOnly):
     ----------
     part : str
         A section ("chat_hard"), a subset ("llmbar-natural") or "prior_sets"; "" for all four sections.
-    with_prior_sets : bool
-        Whether the prior sets are measured too and go into the score with half a section's weight.
-    own : Path or None
-        Items of the user's in place of upstream's.
-    judging : Judging
-        How a prompted language model is asked.
+    options : RewardBench1Options
     """
 
     name: str = "reward_bench"
@@ -62,9 +73,7 @@ class RewardBench(ImportedOnly):
     judge_forms: tuple[str, ...] = ()
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     part: str = ""
-    with_prior_sets: bool = False
-    own: Path | None = None
-    judging: Judging = field(default_factory=Judging)
+    options: RewardBench1Options = field(default_factory=RewardBench1Options)
 
     @classmethod
     def of_version(cls, version: str | None) -> Any:
@@ -88,17 +97,14 @@ class RewardBench(ImportedOnly):
         return cls(part=part)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """Return the benchmark with the options of `benchmarks.reward_bench.rm_options`.
+        """Return the benchmark with these options (`RewardBench1Options`).
 
         Raises
         ------
         SpecError
-            An option is not known, or its value is wrong.
+            An option is unknown, or its value is wrong.
         """
-        values = checked_options(self.name, options, set(OPTIONS))
-        prior = values.get("prior_sets", self.with_prior_sets)
-        judging = judging_of("pairwise", values)
-        return replace(self, own=values.get("data"), with_prior_sets=prior, judging=judging)
+        return replace(self, options=validated(RewardBench1Options, options, f"options of {self.name}"))
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Read the items, in upstream's order."""
@@ -107,11 +113,10 @@ class RewardBench(ImportedOnly):
         core = tuple(name for name in wanted if name not in PRIOR_SETS)
         prompts: list[Prompt] = []
         if core:
-            prompts += read_items(Source(self.name, self.version, _FILES, core, self.own), data)
+            prompts += read_items(Source(self.name, self.version, _FILES, core, self.options.data), data)
         if prior:
             files = {name: subset for name, subset in _PRIOR_FILES.items() if subset in prior}
             prompts += read_items(Source(self.name, self.version, files), data)
-        self.judging.data[:] = [data]
         return prompts, []
 
     def _wanted(self) -> tuple[str, ...]:
@@ -122,11 +127,11 @@ class RewardBench(ImportedOnly):
             return PRIOR_SETS
         if self.part:
             return (self.part,)
-        return (*_subsets(), *(PRIOR_SETS if self.with_prior_sets else ()))
+        return (*_subsets(), *(PRIOR_SETS if self.options.prior_sets else ()))
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
         """Have the model score or compare the answers of each item."""
-        return measured(prompts, context, self.judging)
+        return measured(prompts, context, "pairwise", self.options, self.options.orders)
 
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]

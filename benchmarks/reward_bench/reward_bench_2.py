@@ -18,21 +18,20 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from scipy import stats
 
 from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.items import SUBSETS_V2, Source, read_items
-from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.measuring import MeasureOptions, measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
-from benchmarks.reward_bench.rm_options import OPTIONS, checked_options, judging_of
 from benchmarks.reward_bench.sections import SECTIONS_V2, ties_score
 from harness.errors import AssayError, StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import guarded_row, mean_row, prompt_score, reason_row, select
+from harness.spec import validated
 from harness.stats.estimate import Estimate
 
 __all__ = ["RewardBench2"]
@@ -52,10 +51,7 @@ class RewardBench2(ImportedOnly):
     ----------
     part : str
         A domain ("ties"); "" for all six.
-    own : Path or None
-        Items of the user's in place of upstream's.
-    judging : Judging
-        How a prompted language model is asked.
+    options : MeasureOptions
     """
 
     name: str = "reward_bench_2"
@@ -63,8 +59,7 @@ class RewardBench2(ImportedOnly):
     judge_forms: tuple[str, ...] = ()
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {**SCORE_KINDS, _REWARD: ScoreKind("measurement", "reward")}
     part: str = ""
-    own: Path | None = None
-    judging: Judging = field(default_factory=lambda: Judging("rating"))
+    options: MeasureOptions = field(default_factory=MeasureOptions)
 
     @classmethod
     def of_version(cls, version: str | None) -> RewardBench2:
@@ -82,26 +77,24 @@ class RewardBench2(ImportedOnly):
         return cls(part=part)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """Return the benchmark with the options of `benchmarks.reward_bench.rm_options`, less orders and prior sets.
+        """Return the benchmark with these options (`MeasureOptions`).
 
         Raises
         ------
         SpecError
-            An option is not known, or its value is wrong.
+            An option is unknown, or its value is wrong.
         """
-        values = checked_options(self.name, options, set(OPTIONS) - {"orders", "prior_sets"})
-        return replace(self, own=values.get("data"), judging=judging_of("rating", values))
+        return replace(self, options=validated(MeasureOptions, options, f"options of {self.name}"))
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Read the items, in upstream's order."""
         wanted = (self.part,) if self.part else ()
-        prompts = read_items(Source(self.name, self.version, _FILES, wanted, self.own), data)
-        self.judging.data[:] = [data]
+        prompts = read_items(Source(self.name, self.version, _FILES, wanted, self.options.data), data)
         return prompts, []
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
         """Have the model score the answers of each item."""
-        return measured(prompts, context, self.judging)
+        return measured(prompts, context, "rating", self.options)
 
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]

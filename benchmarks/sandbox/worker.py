@@ -91,7 +91,8 @@ class Sandbox:
             stack.enter_context(theirs)
             complaints = stack.enter_context(tempfile.TemporaryFile())
             config = stack.enter_context(_file_of(outer_configuration(self._kind)))
-            descriptors = (checker_code().fileno(), config.fileno(), theirs.fileno())
+            code = checker_code()  # held, for another thread's call may replace the cached file and close this one
+            descriptors = (code.fileno(), config.fileno(), theirs.fileno())
             self._control = ours
             self._process = subprocess.Popen(
                 command(self._kind, limits, descriptors),

@@ -316,6 +316,7 @@ class _Session:
             model=self.plan.spec.model.display_name,
             seed=self.plan.spec.seed,
             work=work,
+            data=self.data,
             allow_unsandboxed_code=self.options.allow_unsandboxed_code,
             max_tokens=self.plan.benchmarks[name].spec.max_tokens,
         )

@@ -63,7 +63,7 @@ def engines():
 def measured(task, engine, prompts, path):
     path.mkdir(parents=True, exist_ok=True)
     benchmark, _, data = task
-    responses = {r.prompt_id: r for r in benchmark.measure(prompts, MeasureContext(engine, "m", 0, path))}
+    responses = {r.prompt_id: r for r in benchmark.measure(prompts, MeasureContext(engine, "m", 0, path, data))}
     assert [r.error for r in responses.values()] == [""] * len(prompts)
     scores = [s for p in prompts for s in benchmark.score(p, responses[p.id], None, [])]
     rows = {row.metric: row for row in benchmark.summarize(scores, data)}
@@ -140,7 +140,7 @@ def test_wizard_coder_scores_59_76_as_a_suite(tasks, tmp_path):
 
     engine = ScriptedEngine(ScriptedOptions(model="wizard", replies=reply))
     benchmark, prompts, data = task
-    responses = list(benchmark.measure(prompts, MeasureContext(engine, "wizard", 0, tmp_path)))
+    responses = list(benchmark.measure(prompts, MeasureContext(engine, "wizard", 0, tmp_path, data)))
     right = {r.prompt_id: r.meta["values"]["pass@1"] for r in responses}
     differing = [p.key for p in prompts if bool(right[p.id]) != by_prompt[p.turns[0]]["passed"]]
     rows = benchmark.summarize(
@@ -152,7 +152,7 @@ def test_wizard_coder_scores_59_76_as_a_suite(tasks, tmp_path):
 
 @needs_sandbox
 def test_published_solutions_of_mbpp_are_right_and_others_wrong(tasks, tmp_path):
-    benchmark, prompts, _ = tasks("mbpp", {})
+    benchmark, prompts, data = tasks("mbpp", {})
     rows = [json.loads(line) for line in (DATA / "academic/mbpp/mbpp.jsonl").read_text().splitlines()]
     codes = {row["task_id"]: row["code"] for row in rows}
     chosen = prompts[:24]
@@ -163,5 +163,5 @@ def test_published_solutions_of_mbpp_are_right_and_others_wrong(tasks, tmp_path)
         return code if number % 4 else "def nothing(): pass"
 
     engine = ScriptedEngine(ScriptedOptions(model="solutions", replies=reply))
-    responses = {r.prompt_id: r for r in benchmark.measure(chosen, MeasureContext(engine, "m", 0, tmp_path))}
+    responses = {r.prompt_id: r for r in benchmark.measure(chosen, MeasureContext(engine, "m", 0, tmp_path, data))}
     assert [responses[p.id].meta["values"]["pass_at_1"] for p in chosen] == [float(i % 4 > 0) for i in range(24)]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from benchmarks.importing.imported import ImportedOnly
-from benchmarks.reward_bench.measuring import Judging, measured
+from benchmarks.reward_bench.measuring import measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
@@ -76,7 +76,7 @@ class DemoRewards(ImportedOnly):
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
         """Have the model score both answers."""
-        return measured(prompts, context, Judging())
+        return measured(prompts, context)
 
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]

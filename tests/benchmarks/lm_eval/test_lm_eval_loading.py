@@ -255,7 +255,7 @@ def test_without_a_sandbox_the_code_suites_are_not_measured(tmp_path, monkeypatc
     data = DataStore(MIRROR, tmp_path, True)
     prompts = benchmark.prompts(data)[0][:3]
     engine = ScriptedEngine(ScriptedOptions(replies={"*": "    return 1"}))
-    responses = list(benchmark.measure(prompts, MeasureContext(engine, "m", 0, tmp_path)))
+    responses = list(benchmark.measure(prompts, MeasureContext(engine, "m", 0, tmp_path, data)))
     assert engine.requests == [], "nothing is generated for nothing"
     by_id = {r.prompt_id: r for r in responses}
     (row,) = benchmark.summarize([s for p in prompts for s in benchmark.score(p, by_id[p.id], None, [])], data)
@@ -267,10 +267,11 @@ def test_without_a_sandbox_the_code_suites_are_not_measured(tmp_path, monkeypatc
 def test_a_task_that_runs_code_by_itself_is_refused(own, tmp_path):
     (own / "code.yaml").write_text(OWN_TASK.format(name="code_task") + "unsafe_code: true\n")
     benchmark = task("code_task", include_path=str(own), data=write(tmp_path / "r.jsonl", ROWS))
-    prompts, _ = benchmark.prompts(mirror(tmp_path))
+    data = mirror(tmp_path)
+    prompts, _ = benchmark.prompts(data)
     engine = ScriptedEngine(ScriptedOptions(logprobs=lambda r: -1.0))
     with pytest.raises(UsageError, match="in lm-eval's own process"):
-        list(benchmark.measure(prompts, MeasureContext(engine, "m", 0, tmp_path)))
+        list(benchmark.measure(prompts, MeasureContext(engine, "m", 0, tmp_path, data)))
 
 
 def test_code_eval_outside_a_document_is_harmless():
@@ -279,9 +280,10 @@ def test_code_eval_outside_a_document_is_harmless():
 
 def test_an_engine_that_gives_scores_only_is_refused(own, tmp_path):
     benchmark = task("own_task", include_path=str(own), data=write(tmp_path / "r.jsonl", ROWS))
-    prompts, _ = benchmark.prompts(mirror(tmp_path))
+    data = mirror(tmp_path)
+    prompts, _ = benchmark.prompts(data)
     with pytest.raises(UsageError, match="an engine that writes and scores text"):
-        list(benchmark.measure(prompts, MeasureContext(object(), "m", 0, tmp_path)))
+        list(benchmark.measure(prompts, MeasureContext(object(), "m", 0, tmp_path, data)))
 
 
 def test_without_a_sandbox_programs_run_only_where_that_is_allowed(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,7 +66,7 @@ def measure(benchmark, engine, tmp_path, mirror=None, seed=0):
     data = store(tmp_path, mirror)
     prompts, left_out = benchmark.prompts(data)
     assert left_out == []
-    context = MeasureContext(engine=engine, model="m", seed=seed, work=tmp_path)
+    context = MeasureContext(engine=engine, model="m", seed=seed, work=tmp_path, data=data)
     responses = {r.prompt_id: r for r in benchmark.measure(prompts, context)}
     assert set(responses) == {p.id for p in prompts}
     scores = [s for p in prompts for s in benchmark.score(p, responses[p.id], None, [])]
@@ -391,18 +390,18 @@ def test_files_that_are_no_data(tmp_path):
     path = tmp_path / "rb.jsonl"
     path.write_text("".join(line for line in path.open() if "llmbar-natural" not in line))
     with pytest.raises(DataError, match="holds no item of llmbar-natural"):
-        replace(RewardBench.of_version("llmbar-natural"), own=path).prompts(store(tmp_path))
+        RewardBench.of_version("llmbar-natural").with_options({"data": path}).prompts(store(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("benchmark", "options", "words"),
     [
-        (RewardBench(), {"order": "one"}, "did you mean orders"),
-        (RewardBench(), {"orders": "random"}, "both, or one"),
-        (RewardBench(), {"prior_sets": "yes"}, "true or false"),
-        (RewardBench(), {"max_tokens": 0}, "a positive whole number"),
+        (RewardBench(), {"order": "one"}, "did you mean 'orders'"),
+        (RewardBench(), {"orders": "random"}, "orders: Input should be 'both' or 'one' .got 'random'"),
+        (RewardBench(), {"prior_sets": "yes"}, "prior_sets: Input should be a valid boolean"),
+        (RewardBench(), {"max_tokens": 0}, "max_tokens: Input should be greater than 0"),
         (RewardBench(), {"ask": "judge", "reference": "x"}, "is for ask=implicit"),
-        (RewardBench2(), {"prior_sets": True}, "unknown option 'prior_sets'"),
+        (RewardBench2(), {"prior_sets": True}, "unknown field 'prior_sets'"),
         (RewardBench2(), {"reference": "x", "reference_free": "sum"}, "both reference and reference_free"),
     ],
 )
