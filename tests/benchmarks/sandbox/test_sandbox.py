@@ -9,7 +9,17 @@ import sys
 
 import pytest
 
-from benchmarks.sandbox import Limits, NotAvailable, Outcome, Program, SandboxKind, available, run_many, run_program
+from benchmarks.sandbox import (
+    Limits,
+    NotAvailable,
+    Outcome,
+    Program,
+    SandboxKind,
+    available,
+    run_many,
+    run_program,
+    worker,
+)
 from benchmarks.sandbox.availability import candidates
 from benchmarks.sandbox.code_checks import code_of_answer, human_eval_problem, mbpp_problem, verdict
 from benchmarks.sandbox.inside import wire
@@ -465,3 +475,11 @@ def test_verdict_is_a_reason_where_nothing_was_measured():
     assert verdict(Outcome("passed")) is True
     assert verdict(Outcome("timeout", "late")) is False
     assert verdict(Outcome("sandbox_error", "no sandbox")) == "no sandbox"
+
+
+@confined
+def test_sandboxes_started_side_by_side_do_not_close_each_others_checker(monkeypatch):
+    # `functools.cache` lets two threads make the file at once and keeps one; the other closes with its last reference.
+    monkeypatch.setattr(worker, "checker_code", worker.checker_code.__wrapped__)
+    found = list(run_many([Program("x = 1", "assert x == 1")] * 4, workers=2))
+    assert [outcome.status for _, outcome in found] == ["passed"] * 4
