@@ -11,6 +11,7 @@ judge          ``assay.judges``            :class:`Judge`, made of a :class:`Jud
 judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
+importer       ``assay.importers``         :class:`Importer`; by choice :class:`VoteImporter`
 exporter       ``assay.exporters``         :class:`Exporter`
 training stage ``assay.stages``            :class:`TrainingStage`
 ranker         ``assay.rankers``           :class:`Ranker`, made of options and a :class:`RankerContext`
@@ -19,11 +20,14 @@ ranker         ``assay.rankers``           :class:`Ranker`, made of options and 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
+from harness.data.file_rows import Row
+from harness.data.votes import Statement
 from harness.endpoint.exchange import ChatReply, ChatRequest
 from harness.messages import Message, Sampling
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Verdict
@@ -46,6 +50,8 @@ __all__ = [
     "Exporter",
     "FittedBenchmark",
     "FittedComparison",
+    "Imported",
+    "Importer",
     "Items",
     "Judge",
     "JudgeContext",
@@ -60,6 +66,7 @@ __all__ = [
     "Ranker",
     "RankerContext",
     "TrainingStage",
+    "VoteImporter",
 ]
 
 
@@ -397,6 +404,93 @@ class CheckedBenchmark(Protocol):
 
     def problems(self, scores: Sequence[Score]) -> list[str]:
         """Say why none of its figures is to be believed; empty where nothing is wrong."""
+        ...
+
+
+@dataclass
+class Imported:
+    """What files hold of one model's run.
+
+    Parameters
+    ----------
+    asked_as : str
+        The benchmark, with `@version` where several are offered.
+    benchmark : str
+        Its name in tables.
+    version : str
+        Version of its questions.
+    model : str
+        The model that was judged.
+    judge : str
+        The judge, as the files name it.
+    prompts, responses, judgments : list
+        The records.
+    sources : list of Path
+        The files, for run.json.
+    notes : list of str
+        What a reader of the figures should know.
+    figures : list of SummaryRow
+        Figures the files give without the items behind them.
+    """
+
+    asked_as: str
+    benchmark: str
+    version: str
+    model: str
+    judge: str
+    prompts: list[Prompt] = field(default_factory=list)
+    responses: list[Response] = field(default_factory=list)
+    judgments: list[Judgment] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    figures: list[SummaryRow] = field(default_factory=list)
+
+
+class Importer(Protocol):
+    """A reader of the files another tool writes for one model: `assay import NAME`.
+
+    Registered under the entry point ``assay.importers`` as a class, or another factory, that takes no arguments.
+    """
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the files' options."""
+        ...
+
+    def read(self, arguments: argparse.Namespace) -> Imported:
+        """Read the files.
+
+        Raises
+        ------
+        FileFormatError
+            A line or field is not what the format says.
+        UsageError
+            The files hold several models or judges and none was chosen.
+        """
+        ...
+
+
+@runtime_checkable
+class VoteImporter(Protocol):
+    """An importer whose tool also writes votes or verdicts, row by row: `assay calibrate` reads them through it."""
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The fields by which its rows are known, in words, for the message on a file of no known format."""
+        ...
+
+    def statements(self, row: Row) -> Sequence[Statement] | None:
+        """Say what a row of a file states.
+
+        Returns
+        -------
+        sequence of Statement or None
+            Preferences, grades or texts (`harness.data.votes`); None for a row of another format.
+
+        Raises
+        ------
+        FileFormatError
+            The row is of this format, and a field is missing or wrong (`Row.error`).
+        """
         ...
 
 

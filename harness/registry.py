@@ -56,7 +56,7 @@ DOORS = {
     "judge": Door("assay.judges", (protocols.Judge,), ""),
     "judge form": Door("assay.judge_forms", (protocols.JudgeForm,), "from_data", declares=True),
     "engine": Door("assay.engines", (Engine, RewardEngine, PreferenceEngine), "from_options"),
-    "importer": Door("assay.importers", (), ""),
+    "importer": Door("assay.importers", (protocols.Importer,), ""),
     "suite": Door("assay.suites"),
     "exporter": Door("assay.exporters", (protocols.Exporter,)),
     "training stage": Door("assay.stages", (protocols.TrainingStage,)),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.alpaca_eval.benchmark import AlpacaEval, instruction_key
-from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
+from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
+from harness.data.votes import Side, StatedPreference, Statement, text_name
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, Response, Unscored, Verdict
-from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.run.import_results import absent_response_id, choose_one
 
 __all__ = ["AlpacaEvalImporter"]
 
@@ -24,6 +25,14 @@ class AlpacaEvalImporter:
     An item of the outputs without an annotation is counted as missing; upstream's win rate is over the annotated
     ones, and so is ours, with the count beside it.
     """
+
+    fields = ("output_1, output_2, preference (alpaca_eval)",)
+
+    def statements(self, row: Row) -> list[Statement] | None:
+        """Read an annotation of two answers, which are named by their texts."""
+        if not {"instruction", "output_1", "output_2", "preference"} <= row.values.keys():
+            return None
+        return [_stated(row)]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the files' options."""
@@ -49,11 +58,11 @@ class AlpacaEvalImporter:
         outputs = _outputs(arguments.outputs, imported)
         baseline_outputs = _outputs(arguments.baseline_outputs, imported)
         if outputs:
-            refuse_strangers(arguments.annotations, "annotations", annotated, outputs)
+            refuse_unknown(arguments.annotations, "annotations", annotated, outputs)
         # A row's place in the annotations is what upstream looks the difficulty up by.
         places = {key: place for place, key in enumerate(annotated)}
         if baseline_outputs:
-            refuse_strangers(arguments.annotations, "annotations", annotated, baseline_outputs)
+            refuse_unknown(arguments.annotations, "annotations", annotated, baseline_outputs)
         others = {key: row for key, row in {**baseline_outputs, **outputs}.items() if key not in annotated}
         for key, row in {**annotated, **others}.items():
             prompt = _prompt(key, row, places.get(key))
@@ -136,15 +145,41 @@ def _judgment(
 
 def _verdict(row: Row) -> Verdict:
     """Read the stored preference: 1 the baseline, 2 the model, between them a probability, 0 an old name for a draw."""
-    stored = row.values.get("preference", "absent")
-    if stored is None or (isinstance(stored, float) and math.isnan(stored)):
-        return Unscored(reason="unparsed", detail="stored as null")
-    value = float(row.get("preference", (int, float), "preference as a number from 1 to 2, or null"))
-    if value == 0.0:
-        value = 1.5
+    row.get("preference", (int, float, type(None)), "preference as a number from 1 to 2, or null")
+    stored = row.number("preference")
+    if stored is None or stored == -1:
+        return Unscored(reason="unparsed", detail=f"stored as {'null' if stored is None else -1}")
+    value = stored or 1.5
     if not 1.0 <= value <= 2.0:
-        return Unscored(reason="out_of_scale", detail=f"preference {value} on a scale of 1 to 2")
+        return Unscored(reason="out_of_scale", detail=f"preference {value:g} on a scale of 1 to 2")
     return Preference(p_first=2.0 - value)
+
+
+def _stated(row: Row) -> StatedPreference:
+    verdict = _verdict(row)
+    if isinstance(verdict, Unscored) and verdict.reason == "out_of_scale":
+        raise row.error(f"preference is {row.values['preference']}", "1 to 2, or 0 for a draw")
+    values = row.values
+    prompt = str(values["instruction"]) + (f"\n\n{values['input']}" if values.get("input") else "")
+    texts = [str(values[f"output_{i}"]) for i in (1, 2)]
+    models = [values.get(f"generator_{i}") for i in (1, 2)]
+    first, second = (
+        Side(text_name(text), None if model is None else str(model), text)
+        for text, model in zip(texts, models, strict=True)
+    )
+    annotator = values.get("annotator_index")
+    who = str(values.get("annotator") or "annotator") if annotator is None else f"annotator {annotator}"
+    category = values.get("dataset")
+    return StatedPreference(
+        text_name(prompt),
+        first,
+        second,
+        who,
+        None,
+        cost=row.number("price_per_example"),
+        prompt_text=prompt,
+        category=None if category is None else str(category),
+    ).by_verdict(verdict)
 
 
 def _top_logprobs(raw: Any) -> list[list[Any]]:

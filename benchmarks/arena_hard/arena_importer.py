@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arena_hard.benchmark import ArenaHard, answer_text, question_text
-from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
+from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
-from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.run.import_results import absent_response_id, choose_one
 
 __all__ = ["ArenaHardImporter"]
 
@@ -43,7 +44,7 @@ class ArenaHardImporter:
         judge = choose_one("judge", "--judge", (str(row.get("judge", str, "judge")) for row in rows), arguments.judge)
         rows = [row for row in rows if row.values["judge"] == judge]
         keys = [row.identifier("uid", "question_id") for row in rows]
-        refuse_strangers(arguments.judgments, "judgments", keys, prompts)
+        refuse_unknown(arguments.judgments, "judgments", keys, prompts)
         judged = unique_by(rows, "judgment of question", keys)
         asked_as = "arena_hard" if benchmark.version == "v0.1" else f"arena_hard@{benchmark.version}"
         imported = Imported(asked_as, benchmark.name, benchmark.version, model, judge, list(prompts.values()))
@@ -92,7 +93,7 @@ def _answers(
     imported.sources.append(path)
     rows = read_rows(path)
     keys = [row.identifier("uid", "question_id") for row in rows]
-    refuse_strangers(path, "answers", keys, prompts)
+    refuse_unknown(path, "answers", keys, prompts)
     found = {}
     for key, row in unique_by(rows, "answer to question", keys).items():
         try:

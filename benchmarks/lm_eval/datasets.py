@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.importing.fields import read_rows
 from benchmarks.lm_eval.local_rows import LocalRows, examples_from_test, find_rows
+from harness.data.file_rows import read_rows
 from harness.errors import AssayError, FileFormatError, MissingDataError
 from harness.protocols import DataSource
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.importing.fields import Row, read_rows
 from benchmarks.lm_eval.task_records import VALUES, document_key, document_text, metric_name, version_of
+from harness.data.file_rows import Row, read_rows
 from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Prompt, Response, SummaryRow
-from harness.run.import_results import Imported, choose_one
+from harness.run.import_results import choose_one
 from harness.store.jsonl import read_json
 
 __all__ = ["LMEvalImporter"]

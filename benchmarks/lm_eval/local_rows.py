@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.importing.fields import Row, read_rows
+from harness.data.file_rows import Row, read_rows
 from harness.errors import FileFormatError, MissingDataError
 from harness.protocols import DataSource
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.importing.fields import Row, read_rows, refuse_strangers, unique_by
 from benchmarks.mt_bench.benchmark import MTBench
+from benchmarks.mt_bench.fastchat_votes import FIELDS, answer_turns, judge_name, score_of, statements
+from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
+from harness.data.votes import Statement
 from harness.errors import UsageError
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Judgment, Prompt, Rating, Response, Unscored, Verdict
-from harness.run.import_results import Imported, absent_response_id, choose_one
+from harness.run.import_results import absent_response_id, choose_one
 
 __all__ = ["MTBenchImporter"]
 
@@ -19,6 +22,12 @@ _LOW, _HIGH = 1.0, 10.0
 
 class MTBenchImporter:
     """Reads ``question.jsonl``, ``model_answer/MODEL.jsonl`` and ``model_judgment/JUDGE_single.jsonl``."""
+
+    fields = FIELDS
+
+    def statements(self, row: Row) -> list[Statement] | None:
+        """What a row of FastChat's states; see `benchmarks.mt_bench.fastchat_votes`."""
+        return statements(row)
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the files' options."""
@@ -36,7 +45,7 @@ class MTBenchImporter:
         rows = [row for row in rows if row.values["model"] == model]
         judge = choose_one("judge", "--judge", (_judge_name(row) for row in rows), arguments.judge)
         rows = [row for row in rows if _judge_name(row) == judge]
-        refuse_strangers(arguments.judgments, "verdicts", (row.identifier("question_id") for row in rows), prompts)
+        refuse_unknown(arguments.judgments, "verdicts", (row.identifier("question_id") for row in rows), prompts)
         keys = [f"question {row.identifier('question_id')} turn {_turn(row)}" for row in rows]
         unique_by(rows, "verdict on", keys)
         benchmark = MTBench()
@@ -71,8 +80,7 @@ def _prompts(rows: list[Row]) -> dict[str, Prompt]:
 
 
 def _judge_name(row: Row) -> str:
-    judge = row.get("judge", (list, str), 'judge as ["MODEL", "PROMPT"]')
-    return str(judge[0]) if isinstance(judge, list) and judge else str(judge)
+    return judge_name(row.get("judge", (list, str), 'judge as ["MODEL", "PROMPT"]'))
 
 
 def _turn(row: Row) -> int:
@@ -85,31 +93,29 @@ def _turn(row: Row) -> int:
 def _answers(path: Path, model: str, prompts: dict[str, Prompt]) -> dict[str, Response]:
     rows = read_rows(path)
     keys = [row.identifier("question_id") for row in rows]
-    refuse_strangers(path, "answers", keys, prompts)
+    refuse_unknown(path, "answers", keys, prompts)
     found = {}
     for key, row in unique_by(rows, "answer to question", keys).items():
-        choices = row.get("choices", list, "choices with turns")
-        turns = choices[0].get("turns") if choices and isinstance(choices[0], dict) else None
-        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
-            raise row.error("no choices[0].turns", "the answers as a list of texts")
+        turns = answer_turns(row)
         prompt = prompts[key]
         if len(turns) != len(prompt.turns):
             raise row.error(f"{len(turns)} turns answered", f"{len(prompt.turns)}, as the question has")
         found[prompt.id] = Response(
-            prompt_id=prompt.id, benchmark=prompt.benchmark, model=model, model_id=f"import:{model}", turns=tuple(turns)
+            prompt_id=prompt.id, benchmark=prompt.benchmark, model=model, model_id=f"import:{model}", turns=turns
         )
     return found
 
 
 def _judgment(row: Row, judge: str, prompt: Prompt, response_id: str) -> Judgment:
-    stored = row.get("score", (int, float), "score as a number, -1 where the verdict could not be read")
+    row.get("score", (int, float), "score as a number, -1 where the verdict could not be read")
+    score = score_of(row)
     verdict: Verdict
-    if stored == -1:
-        verdict = Unscored(reason="unparsed", detail="stored as -1")
-    elif not _LOW <= stored <= _HIGH:
-        verdict = Unscored(reason="out_of_scale", detail=f"rating {stored} on a scale of 1 to 10")
+    if score is None:
+        verdict = Unscored(reason="unparsed", detail=f"stored as {row.values['score']}")
+    elif not _LOW <= score <= _HIGH:
+        verdict = Unscored(reason="out_of_scale", detail=f"rating {row.values['score']} on a scale of 1 to 10")
     else:
-        verdict = Rating(value=float(stored), low=_LOW, high=_HIGH)
+        verdict = Rating(value=score, low=_LOW, high=_HIGH)
     template = row.values["judge"][1] if isinstance(row.values["judge"], list) and len(row.values["judge"]) > 1 else ""
     if str(template).startswith("pair"):
         raise UsageError(f"{row.path}: pairwise judgments", "single-answer judgments", "give JUDGE_single.jsonl")

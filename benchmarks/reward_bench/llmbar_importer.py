@@ -11,18 +11,19 @@ The kappas of ``statistics.json`` are not read: they compare labels coded in dif
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reward_bench.items import read_llmbar
 from benchmarks.reward_bench.reward_bench_1 import RewardBench
-from harness.errors import FileFormatError
+from harness.data.file_rows import Row, read_rows
+from harness.data.votes import Side, StatedPreference, Statement, p_of_winner, text_name
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Prompt, Response, SummaryRow
-from harness.run.import_results import Imported
 from harness.stats.mean import cluster_mean
-from harness.store.jsonl import read_json
 
 __all__ = ["LLMBarImporter"]
 
@@ -32,6 +33,14 @@ _PART = "llmbar-natural"
 
 class LLMBarImporter:
     """Reads one evaluator's verdicts on the Natural items, both orders."""
+
+    fields = ("label, results (LLMBar)",)
+
+    def statements(self, row: Row) -> list[Statement] | None:
+        """Read the gold label of an item, or an evaluator's verdicts on it in both orders."""
+        if not {"output_1", "output_2", "label"} <= row.values.keys():
+            return None
+        return [*_stated(row)]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the file's options."""
@@ -47,12 +56,13 @@ class LLMBarImporter:
         benchmark = RewardBench.of_version(_PART)
         imported = Imported(f"reward_bench:{_PART}", benchmark.name, benchmark.version, model, model, sources=[path])
         prompts = read_llmbar(path)
-        rows = read_json(path)
-        winners = [_winners(path, number, row) for number, row in enumerate(rows, start=1)]
-        for prompt, row, won in zip(prompts, rows, winners, strict=True):
+        rows = read_rows(path)
+        winners = [_winners(row) for row in rows]
+        labels = [int(row.values["label"]) for row in rows]
+        for prompt, row, won, label in zip(prompts, rows, winners, labels, strict=True):
             imported.prompts.append(prompt)
-            imported.responses.append(_response(prompt, model, won, int(row["label"]), row))
-        imported.figures += _published(imported.benchmark, prompts, winners, [int(row["label"]) for row in rows])
+            imported.responses.append(_response(prompt, model, won, label, _verdicts(row)))
+        imported.figures += _published(imported.benchmark, prompts, winners, labels)
         n_unread = sum(None in won for won in winners)
         if n_unread:
             imported.notes.append(f"{n_unread} items have a verdict upstream could not read and counts as wrong")
@@ -64,30 +74,47 @@ def _evaluator(path: Path) -> str:
     return f"{resolved.parent.parent.name}/{resolved.parent.name}" if resolved.name == "result.json" else path.stem
 
 
-def _winners(path: Path, number: int, row: dict[str, Any]) -> tuple[int | None, ...]:
-    """Take the output named better in each presentation: 1, 2, or None where upstream could not read it.
-
-    What the evaluator wrote on the way (metrics, a reference) stands before the verdicts.
-    """
-    results = row.get("results")
-    verdicts = results[-1] if isinstance(results, list) and results else None
-    if not isinstance(verdicts, dict) or any(name not in verdicts for name in _PRESENTATIONS):
-        raise FileFormatError(
-            path,
-            number,
-            f"item {number} has no verdicts in 'results'",
-            "a last element with " + " and ".join(_PRESENTATIONS),
-        )
-    winners = []
-    for name in _PRESENTATIONS:
-        found = verdicts[name].get("winner") if isinstance(verdicts[name], dict) else verdicts[name]
-        if found not in ("1", "2", None):
-            raise FileFormatError(path, number, f"item {number}: winner is {found!r}", "'1', '2' or null")
-        winners.append(None if found is None else int(found))
-    return tuple(winners)
+def _verdicts(row: Row) -> Mapping[str, Any]:
+    """The evaluator's verdicts in both orders; what it wrote on the way (metrics, a reference) stands before them."""
+    results = row.values.get("results")
+    parts = [part for part in results if isinstance(part, Mapping)] if isinstance(results, list) else []
+    for part in reversed(parts):
+        if all(name in part for name in _PRESENTATIONS):
+            return part
+    raise row.error("no verdicts in 'results'", "an element with " + " and ".join(_PRESENTATIONS))
 
 
-def _response(prompt: Prompt, model: str, won: Sequence[int | None], label: int, row: dict[str, Any]) -> Response:
+def _winner(verdict: Any) -> Any:
+    return verdict.get("winner") if isinstance(verdict, Mapping) else verdict
+
+
+def _winners(row: Row) -> tuple[int | None, ...]:
+    """The output named better in each presentation: 1, 2, or None where upstream could not read it."""
+    winners = [_winner(_verdicts(row)[name]) for name in _PRESENTATIONS]
+    for winner in winners:
+        if winner not in ("1", "2", None):
+            raise row.error(f"winner is {winner!r}", "'1', '2' or null")
+    return tuple(None if winner is None else int(winner) for winner in winners)
+
+
+def _stated(row: Row) -> list[StatedPreference]:
+    texts = [str(row.values[f"output_{i}"]) for i in (1, 2)]
+    asked, label = str(row.values["input"]), row.values["label"]
+    one, two = (Side(f"output_{i}", f"output_{i}", text) for i, text in enumerate(texts, 1))
+    prompt = text_name("\n".join([asked, *texts]))
+    found = StatedPreference(prompt, one, two, "", None, prompt_text=asked)
+    if "results" in row.values:
+        # the winner is named by the answer's number in the file, whatever the order shown
+        said = (str(_winner(_verdicts(row)[name])) for name in _PRESENTATIONS)
+        return found.in_both_orders(*(p_of_winner(winner, ("output_1", "1"), ("output_2", "2")) for winner in said))
+    if label not in (1, 2):
+        raise row.error(f"label is {label!r}", "1 or 2")
+    return [replace(found, who="gold", p_a=1.0 if label == 1 else 0.0)]
+
+
+def _response(
+    prompt: Prompt, model: str, won: Sequence[int | None], label: int, verdicts: Mapping[str, Any]
+) -> Response:
     """Write both verdicts as a run of our own would have stored them; the right answer is answer 0."""
     if None in won:
         meta: dict[str, Any] = {"reason": "unparsed: upstream could not read a verdict"}
@@ -106,16 +133,16 @@ def _response(prompt: Prompt, model: str, won: Sequence[int | None], label: int,
         benchmark=prompt.benchmark,
         model=model,
         model_id=content_hash("import", "llmbar", model),
-        turns=tuple(_texts(row["results"][-1])),
+        turns=tuple(_texts(verdicts)),
         meta=meta,
     )
 
 
-def _texts(verdicts: dict[str, Any]) -> list[str]:
+def _texts(verdicts: Mapping[str, Any]) -> list[str]:
     """What the evaluator wrote in each presentation; "" for a rating, whose verdict is computed."""
     texts = []
     for name in _PRESENTATIONS:
-        completion = verdicts[name].get("completion") if isinstance(verdicts[name], dict) else None
+        completion = verdicts[name].get("completion") if isinstance(verdicts[name], Mapping) else None
         texts.append(str(completion[0]) if isinstance(completion, list) and completion else "")
     return texts
 

@@ -17,8 +17,9 @@ from benchmarks.reward_bench.reward_importer_2 import read_version_2
 from benchmarks.reward_bench.sections import SECTIONS_V1, overall_score, section_scores
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, SummaryRow, Unscored, Verdict
-from harness.run.import_results import Imported, absent_response_id
+from harness.run.import_results import absent_response_id
 from harness.store.jsonl import read_json
 
 __all__ = ["RewardBenchImporter"]

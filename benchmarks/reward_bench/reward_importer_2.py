@@ -11,8 +11,8 @@ from benchmarks.reward_bench.reward_bench_2 import RewardBench2
 from benchmarks.reward_bench.sections import overall_score
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Prompt, Response, SummaryRow
-from harness.run.import_results import Imported
 
 __all__ = ["read_version_2"]
 

@@ -2,81 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.errors import FileFormatError, RunConflictError, UsageError
 from harness.hashing import content_hash, file_sha256
-from harness.protocols import DataSource
-from harness.records import Judgment, Prompt, Response, SummaryRow
+from harness.protocols import DataSource, Imported
 from harness.run.score import RunScores, score_run
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunWriter
 
-__all__ = ["Imported", "Importer", "absent_response_id", "choose_one", "write_import"]
-
-
-@dataclass
-class Imported:
-    """What files hold of one model's run.
-
-    Parameters
-    ----------
-    asked_as : str
-        The benchmark, with `@version` where several are offered.
-    benchmark : str
-        Its name in tables.
-    version : str
-        Version of its questions.
-    model : str
-        The model that was judged.
-    judge : str
-        The judge, as the files name it.
-    prompts, responses, judgments : list
-        The records.
-    sources : list of Path
-        The files, for run.json.
-    notes : list of str
-        What a reader of the figures should know.
-    figures : list of SummaryRow
-        Figures the files give without the items behind them.
-    """
-
-    asked_as: str
-    benchmark: str
-    version: str
-    model: str
-    judge: str
-    prompts: list[Prompt] = field(default_factory=list)
-    responses: list[Response] = field(default_factory=list)
-    judgments: list[Judgment] = field(default_factory=list)
-    sources: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    figures: list[SummaryRow] = field(default_factory=list)
-
-
-class Importer(Protocol):
-    """Reads one tool's files. Registered under the entry point ``assay.importers``."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the files' options."""
-        ...
-
-    def read(self, arguments: argparse.Namespace) -> Imported:
-        """Read the files.
-
-        Raises
-        ------
-        FileFormatError
-            A line or field is not what the format says.
-        UsageError
-            The files hold several models or judges and none was chosen.
-        """
-        ...
+__all__ = ["absent_response_id", "choose_one", "write_import"]
 
 
 def absent_response_id(model: str, prompt_id: str) -> str:

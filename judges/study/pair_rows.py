@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.data.votes import text_name
 from judges.study.confidence import Confidence
 from judges.study.labels import LabelList
 from judges.study.study_figures import NotMeasured, Sides
-from judges.study.verdict_rows import text_name
 from judges.study.vote_records import PairFacts, PairKey, choice_of
 
 __all__ = ["pair_rows", "texts_of"]

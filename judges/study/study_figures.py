@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.data.votes import is_text_name
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec
 from harness.stats.calibration import Scheme
-from judges.study.verdict_rows import TEXT
 from judges.study.verdicts import JudgePair, OrderRule, Verdicts
 from judges.study.vote_records import PairFacts, PairKey, Vote
 
@@ -119,7 +119,7 @@ class Sides:
         known = self.facts.get(key, PairFacts())
         named = [known.model_first, known.model_second]
         for i, answer in enumerate((key.first, key.second)):
-            if named[i] is None and not answer.startswith(TEXT):
+            if named[i] is None and not is_text_name(answer):
                 named[i] = answer
         return named[0], named[1]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import FileFormatError, UsageError
-from judges.study.reading import files_of, records_of
-from judges.study.verdict_rows import text_name
+from harness.data.file_rows import Row
+from harness.data.votes import AnswerTexts, QuestionTexts, Statement, text_name
+from harness.errors import UsageError
+from judges.study.statements import each_statement, files_of, unexpected
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
 __all__ = ["Texts", "name_by_text", "read_texts", "with_texts"]
@@ -50,18 +51,14 @@ def read_texts(answers: Iterable[Path], questions: Iterable[Path]) -> Texts:
     """
     answered: dict[tuple[str, int, str], str] = {}
     asked: dict[tuple[str, int], tuple[str, str | None]] = {}
-    for file, line, record in _all_records(answers):
-        try:
-            for turn, text in enumerate(record["choices"][0]["turns"], 1):
-                answered[str(record["question_id"]), turn, str(record["model_id"])] = str(text)
-        except (KeyError, IndexError, TypeError) as error:
-            raise FileFormatError(file, line, f"not an answer of FastChat's ({error!r})", "choices, turns") from error
-    for file, line, record in _all_records(questions):
-        try:
-            for turn, text in enumerate(record["turns"], 1):
-                asked[str(record["question_id"]), turn] = (str(text), record.get("category"))
-        except (KeyError, TypeError) as error:
-            raise FileFormatError(file, line, f"not a question of FastChat's ({error!r})", "turns") from error
+    for row, stated in _each_statement(answers):
+        if not isinstance(stated, AnswerTexts):
+            raise unexpected(row, stated, "FastChat's answers: question_id, model_id, choices with turns")
+        answered |= {(stated.prompt, turn, stated.model): text for turn, text in enumerate(stated.turns, 1)}
+    for row, stated in _each_statement(questions):
+        if not isinstance(stated, QuestionTexts):
+            raise unexpected(row, stated, "FastChat's questions: question_id, turns")
+        asked |= {(stated.prompt, turn): (text, stated.category) for turn, text in enumerate(stated.turns, 1)}
     return Texts(answered, asked)
 
 
@@ -153,8 +150,7 @@ def _length(text: str | None) -> int | None:
     return None if text is None else len(text)
 
 
-def _all_records(paths: Iterable[Path]) -> Iterable[tuple[Path, int, Mapping[str, Any]]]:
+def _each_statement(paths: Iterable[Path]) -> Iterator[tuple[Row, Statement]]:
     for path in paths:
         for file in files_of(path):
-            for line, record in records_of(file):
-                yield file, line, record
+            yield from each_statement(file)

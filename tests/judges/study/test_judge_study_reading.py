@@ -201,7 +201,7 @@ def test_texts_of_fastchats_files(tmp_path):
     )
     (facts,) = with_texts([PairKey("1", 2, "x", "y")], {}, texts).values()
     assert (facts.length_first, facts.length_second, facts.prompt_text, facts.category) == (2, 5, "r", "c")
-    with pytest.raises(FileFormatError, match="not an answer"):
+    with pytest.raises(FileFormatError, match="no format has the fields question_id"):
         read_texts([write(tmp_path / "bad.jsonl", [{"question_id": 1}])], [])
 
 
