@@ -94,7 +94,7 @@ class SpecError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not registered.
+    """A name that is not registered. The message lists benchmarks of the demo after all others.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class UnknownNameError(UsageError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
-        names = sorted(known)
+        names = sorted(known, key=lambda known_name: (known_name.startswith("demo_"), known_name))
         close = nearest(name, names)
         hint = f"did you mean {close}?" if close else remedy
         super().__init__(f"unknown {kind} {name!r}", "one of " + ", ".join(names), hint)

@@ -1,7 +1,7 @@
 """`assay train data`: what training data holds, before it is trained on.
 
-Loads sources, counts what was left out, prints the statistics of the paper's Table 5, looks for benchmark prompts,
-and writes the data out in one layout, split by prompt if asked.
+The command loads sources, counts what is left out, prints the statistics of the paper's Table 5, looks for benchmark
+prompts, and writes the data in one layout, split by prompt on request.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["add_arguments", "run"]
 
 DESCRIPTION = """\
 Load training data and print how many items and prompts it holds, how long they are in tokens, and what was left
-out and why. Kinds (pairs, sft, prompts) are told by the columns unless --kind says. With --check-against training
-prompts are compared with benchmark prompts, and refused above --max-overlap.
+out and why. The columns tell the kind (pairs, sft, prompts) unless --kind does. With --check-against, training prompts
+are compared with benchmark prompts, and data with more overlap than --max-overlap is refused.
 """
 
 EPILOG = """\
@@ -39,7 +39,7 @@ examples:
 
 a PATH is a .jsonl, .json or .parquet file (.gz, .xz), a directory, a saved data set or a hub id;
 PATH?split=...&subset=...&data_dir=...&revision=...&adapter=... chooses a part of it and its layout
-exit status: 0 done, 1 the data cannot be used (a fault, or too much overlap), 2 wrong usage
+exit status: 0 done, 1 the data cannot be used (invalid, or too much overlap), 2 wrong usage
 """
 
 
@@ -61,28 +61,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("paths", nargs="*", metavar="PATH", help="file, directory or hub id")
     parser.add_argument("--mix", metavar="NAME", help="a mix in place of paths: mix1, mix2 or a YAML file")
-    parser.add_argument("--source", action="append", default=[], metavar="NAME=PATH", help="a mix's source from here")
-    parser.add_argument("--only", metavar="A,B", help="these sources of the mix alone")
-    parser.add_argument("--kind", choices=("pairs", "sft", "prompts"), help="what it holds (told by the columns)")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="NAME=PATH", help="read a source of the mix from PATH"
+    )
+    parser.add_argument("--only", metavar="A,B", help="load only these sources of the mix")
+    parser.add_argument(
+        "--kind", choices=("pairs", "sft", "prompts"), help="kind of the items (default: by the columns)"
+    )
     parser.add_argument(
         "--adapter",
         metavar="NAME",
         help="layout of the rows: " + ", ".join(sorted({*PAIR_ADAPTERS, *CONVERSATION_ADAPTERS})),
     )
-    parser.add_argument("--on-bad", choices=("error", "drop"), default="error", help="faulty items: stop, or count")
-    parser.add_argument("--min-margin", type=float, default=0.0, metavar="X", help="least difference of scores (0)")
-    parser.add_argument("--max-pairs-per-prompt", type=int, metavar="N", help="so many pairs of a prompt at most")
+    parser.add_argument(
+        "--on-bad", choices=("error", "drop"), default="error", help="stop at an invalid item, or drop and count it"
+    )
+    parser.add_argument(
+        "--min-margin", type=float, default=0.0, metavar="X", help="least difference between scores (0)"
+    )
+    parser.add_argument("--max-pairs-per-prompt", type=int, metavar="N", help="most pairs of one prompt")
     parser.add_argument("--tokenizer", metavar="DIR", help="count tokens with this tokenizer (directory or hub id)")
     shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--table", action="store_true", help="print a table (what is done anyway)")
+    shown.add_argument("--table", action="store_true", help="print a table (the default)")
     shown.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
     parser.add_argument("--check-against", metavar="A,B", help="benchmarks whose prompts must not be trained on")
-    parser.add_argument("--n-gram", type=int, default=13, metavar="N", help="words in a row that are an overlap (13)")
-    parser.add_argument("--max-overlap", type=float, default=0.0, metavar="X", help="share of prompts let through (0)")
-    parser.add_argument("--remove-overlap", action="store_true", help="take overlapping prompts out, and say how many")
+    parser.add_argument(
+        "--n-gram", type=int, default=13, metavar="N", help="consecutive words that count as overlap (13)"
+    )
+    parser.add_argument(
+        "--max-overlap", type=float, default=0.0, metavar="X", help="share of the prompts that may overlap (0)"
+    )
+    parser.add_argument("--remove-overlap", action="store_true", help="leave out items whose prompts overlap")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--hold-out", type=float, metavar="X", help="with --write: share of prompts held out")
-    parser.add_argument("--seed", type=int, default=0, help="of the held-out split and of a mix's order (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the held-out split and of a mix's order (0)")
     parser.add_argument("--write", type=Path, metavar="DIR", help="write train.jsonl (and held_out.jsonl) here")
 
 
@@ -94,54 +106,75 @@ def run(arguments: argparse.Namespace) -> int:
     AssayError
         The data cannot be used, or the command line is wrong.
     """
-    from training.data.contamination import refuse_overlap
-
-    _check(arguments)
+    _check_sources(arguments)
+    _check_limits(arguments)
     parts, mix = _load(arguments)
     found = _overlap(arguments, parts)
     answer = _figures(arguments, parts, mix)
-    if found is not None:
+    if arguments.check_against:
         answer["overlap"] = {kind: contamination.as_json() for kind, contamination in found.items()}
-    written: dict[str, int] = {}
     refused: AssayError | None = None
     try:
-        if not arguments.remove_overlap:
-            for contamination in (found or {}).values():
-                refuse_overlap(contamination, arguments.max_overlap)
-        written = _write(arguments, parts, mix, found or {})
-    except AssayError as error:  # said after the figures are printed
+        if written := _write(arguments, parts, mix, found):
+            answer["written"] = written
+    except AssayError as error:  # raised again once the figures are printed
         refused = error
-    if written:
-        answer["written"] = written
-    _print(arguments, answer, parts, mix, found or {})
+    _print(arguments, answer, parts, mix, found)
     if refused is not None:
         raise refused
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    if bool(arguments.paths) == bool(arguments.mix):
-        raise UsageError("paths and --mix" if arguments.mix else "no data", "PATH..., or --mix NAME")
-    if (arguments.source or arguments.only) and not arguments.mix:
-        raise UsageError("--source and --only choose sources of a mix", "--mix NAME with them")
-    if arguments.mix and (arguments.adapter or arguments.min_margin or arguments.max_pairs_per_prompt):
-        raise UsageError(
-            "--adapter, --min-margin and --max-pairs-per-prompt say how paths are read",
-            "in a mix, each source's own",
-            "write them into a YAML file of your own and give it to --mix",
-        )
-    if arguments.mix and arguments.kind not in (None, "pairs"):
-        raise UsageError(f"--kind {arguments.kind} of a mix", "pairs, which is what a mix holds")
-    if arguments.hold_out is not None and arguments.write is None:
-        raise UsageError("--hold-out says how --write splits", "--write DIR with it")
-    if arguments.remove_overlap and not (arguments.check_against and arguments.write):
-        raise UsageError("--remove-overlap says what --write leaves out", "--check-against A,B and --write DIR with it")
-    if arguments.seed < 0:
-        raise UsageError(f"--seed {arguments.seed}", "0 or more")
-    if arguments.hold_out is not None and not 0 < arguments.hold_out < 1:
-        raise UsageError(f"--hold-out {arguments.hold_out:g}", "between 0 and 1, both excluded")
-    if not 0 <= arguments.max_overlap <= 1:
-        raise UsageError(f"--max-overlap {arguments.max_overlap:g}", "a share, 0 to 1")
+def _check_sources(given: argparse.Namespace) -> None:
+    """Check which data is asked for."""
+    own_layout = given.adapter or given.min_margin or given.max_pairs_per_prompt
+    _refuse(
+        (
+            bool(given.paths) == bool(given.mix),
+            UsageError("paths and --mix" if given.mix else "no data", "PATH..., or --mix NAME"),
+        ),
+        (
+            (given.source or given.only) and not given.mix,
+            UsageError("--source and --only choose sources of a mix", "--mix NAME with them"),
+        ),
+        (
+            given.mix and own_layout,
+            UsageError(
+                "--adapter, --min-margin and --max-pairs-per-prompt say how paths are read",
+                "in a mix, each source's own",
+                "write them into a YAML file and give it to --mix",
+            ),
+        ),
+        (
+            given.mix and given.kind not in (None, "pairs"),
+            UsageError(f"--kind {given.kind} of a mix", "pairs, which is what a mix holds"),
+        ),
+    )
+
+
+def _check_limits(given: argparse.Namespace) -> None:
+    """Check what is to be left out, held out and written."""
+    splits = given.hold_out is not None
+    _refuse(
+        (splits and given.write is None, UsageError("--hold-out says how --write splits", "--write DIR with it")),
+        (
+            given.remove_overlap and not (given.check_against and given.write),
+            UsageError("--remove-overlap says what --write leaves out", "--check-against A,B and --write DIR with it"),
+        ),
+        (given.seed < 0, UsageError(f"--seed {given.seed}", "0 or more")),
+        (
+            splits and not 0 < given.hold_out < 1,
+            UsageError(f"--hold-out {given.hold_out or 0:g}", "between 0 and 1, both excluded"),
+        ),
+        (not 0 <= given.max_overlap <= 1, UsageError(f"--max-overlap {given.max_overlap:g}", "a share, 0 to 1")),
+    )
+
+
+def _refuse(*checks: tuple[object, UsageError]) -> None:
+    """Raise the first error whose condition holds."""
+    for wrong, error in checks:
+        if wrong:
+            raise error
 
 
 def _load(arguments: argparse.Namespace) -> tuple[list[_Part], Mix | None]:
@@ -172,10 +205,10 @@ def _load(arguments: argparse.Namespace) -> tuple[list[_Part], Mix | None]:
     return parts, None
 
 
-def _overlap(arguments: argparse.Namespace, parts: Sequence[_Part]) -> dict[str, Contamination] | None:
-    """Measure overlap over all parts of a kind together."""
+def _overlap(arguments: argparse.Namespace, parts: Sequence[_Part]) -> dict[str, Contamination]:
+    """Measure overlap over all parts of a kind together; empty where no benchmark is named."""
     if not arguments.check_against:
-        return None
+        return {}
     from harness.commands.output import data_store
     from harness.progress import make_progress
     from training.data.contamination import benchmark_prompts, measure_overlap
@@ -210,29 +243,33 @@ def _figures(arguments: argparse.Namespace, parts: Sequence[_Part], mix: Mix | N
         "rows": [*rows, *totals],
     }
     if mix is not None:
-        answer["mix"] = {
-            "name": mix.name,
-            "about": mix.recipe.about,
-            "published": {
-                name: source.published.model_dump()
-                for name, source in mix.recipe.sources.items()
-                if name in mix.parts and source.published is not None
-            },
-        }
+        published = {name: row.model_dump() for name, row in mix.published.items()}
+        answer["mix"] = {"name": mix.name, "about": mix.recipe.about, "published": published}
     return answer
 
 
 def _write(
     arguments: argparse.Namespace, parts: Sequence[_Part], mix: Mix | None, found: Mapping[str, Contamination]
 ) -> dict[str, int]:
-    """Write the items out; returns how many each file holds."""
+    """Refuse data that overlaps, or leave that out, and write the items; returns how many each file holds."""
+    from training.data.contamination import refuse_overlap
+    from training.data.splitting import hold_out
+
+    if not arguments.remove_overlap:
+        for contamination in found.values():
+            refuse_overlap(contamination, arguments.max_overlap)
     if arguments.write is None:
         return {}
-    from harness.hashing import canonical_json
-    from harness.store.jsonl import write_atomically
-    from training.data.contamination import without_overlap
-    from training.data.splitting import assert_disjoint, hold_out
+    items = _to_write(arguments, parts, mix, found)
+    if arguments.hold_out is None:
+        return _write_files(arguments.write, {"train.jsonl": items})
+    split = hold_out(items, arguments.hold_out, seed=arguments.seed)
+    return _write_files(arguments.write, {"train.jsonl": split.train, "held_out.jsonl": split.held_out})
 
+
+def _to_write(
+    arguments: argparse.Namespace, parts: Sequence[_Part], mix: Mix | None, found: Mapping[str, Contamination]
+) -> list[Any]:
     kinds = _by_kind(parts)
     if len(kinds) > 1:
         raise UsageError(f"--write of {' and '.join(kinds)} into one file", "one kind", "write each kind on its own")
@@ -240,25 +277,29 @@ def _write(
     if mix is not None:
         items = list(mix.pairs)
     if arguments.remove_overlap:
+        from training.data.contamination import without_overlap
+
         items, n_removed = without_overlap(items, found[kind])
         sys.stderr.write(f"left out {n_removed} items whose prompts overlap\n")
         if not items:
             raise DataError("nothing is left to write", "items whose prompts are not a benchmark's")
-    files = {"train.jsonl": items}
-    if arguments.hold_out is not None:
-        split = hold_out(items, arguments.hold_out, seed=arguments.seed)
-        assert_disjoint(split.train, split.held_out)
-        files = {"train.jsonl": list(split.train), "held_out.jsonl": list(split.held_out)}
-    there = [str(arguments.write / name) for name in files if (arguments.write / name).exists()]
-    if there:
-        raise UsageError(f"{', '.join(there)} is there already", "a directory without it", "choose another --write")
+    return items
+
+
+def _write_files(folder: Path, files: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    from harness.hashing import canonical_json
+    from harness.store.jsonl import write_atomically
+
+    existing = [str(folder / name) for name in files if (folder / name).exists()]
+    if existing:
+        raise UsageError(f"{', '.join(existing)} already exists", "a directory without it", "choose another --write")
     try:
-        arguments.write.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--write {arguments.write}: {error.strerror}", "a directory that can be written") from error
-    for name, kept in files.items():
-        write_atomically(arguments.write / name, (canonical_json(_row(item)) + "\n" for item in kept))
-    return {str(arguments.write / name): len(kept) for name, kept in files.items()}
+        raise UsageError(f"--write {folder}: {error.strerror}", "a directory that can be written") from error
+    for name, items in files.items():
+        write_atomically(folder / name, (canonical_json(_row(item)) + "\n" for item in items))
+    return {str(folder / name): len(items) for name, items in files.items()}
 
 
 def _print(
@@ -271,33 +312,30 @@ def _print(
     from harness.commands.output import plain, print_json, print_table
     from training.data.statistics import statistics_table
 
-    rows = answer.pop("rows")
-    say = _stderr if arguments.json else _stdout
+    columns, cells = statistics_table(answer.pop("rows"))
     if arguments.json:
         print_json(answer)
     else:
-        columns, cells = statistics_table(rows)
         print_table(columns, cells + _published(mix), note=_note(arguments))
-    for part in parts:
-        for reason, count in part.items.dropped.items():
-            say(f"{plain(part.name)}: dropped {count}, {reason} (first: {plain(part.items.first[reason])})")
-    for kind, contamination in found.items():
-        say(f"{kind}: {len(contamination.keys)} of {contamination.n_prompts} prompts overlap; " + _found(contamination))
-    for name, count in answer.get("written", {}).items():
-        say(f"wrote {count} items to {name}")
+    lines = [
+        f"{plain(part.name)}: dropped {count}, {reason} (first: {plain(part.items.first[reason])})"
+        for part in parts
+        for reason, count in part.items.dropped.items()
+    ]
+    lines += [
+        f"{kind}: {len(overlap.keys)} of {overlap.n_prompts} prompts overlap; {_found(overlap)}"
+        for kind, overlap in found.items()
+    ]
+    lines += [f"wrote {count} items to {name}" for name, count in answer.get("written", {}).items()]
+    (sys.stderr if arguments.json else sys.stdout).write("".join(f"{line}\n" for line in lines))
 
 
 def _published(mix: Mix | None) -> list[list[str]]:
-    """The paper's rows under one's own; the paper gives means alone, in tokens of Llama 3."""
-    if mix is None:
-        return []
-    rows = []
-    for name in mix.parts:
-        row = mix.recipe.sources[name].published
-        if row is not None:
-            lengths = (row.prompt_length, row.chosen_length, row.rejected_length)
-            rows.append([name, "paper", str(row.pairs), str(row.prompts), *map(str, lengths), "-", "-"])
-    return rows
+    """The paper's rows of a mix's sources: means alone, in tokens of Llama 3."""
+    return [
+        [name, "paper", str(row.pairs), str(row.prompts), *map(str, row.lengths), "-", "-"]
+        for name, row in (mix.published if mix is not None else {}).items()
+    ]
 
 
 def _note(arguments: argparse.Namespace) -> str:
@@ -336,11 +374,3 @@ def _source(text: str) -> tuple[str, str]:
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def _stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def _stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")

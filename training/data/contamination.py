@@ -1,7 +1,7 @@
 """Overlap of training prompts with benchmark prompts: measured, listed, and refused above a limit.
 
-What counts as an overlap is what the gate counts (`harness.gate.contamination`): 13 words in a row in both, or a
-shorter benchmark prompt whole; case, punctuation and spacing aside.
+The gate's rule decides (`harness.gate.contamination`): a prompt overlaps where both have 13 consecutive words in
+common, or where it contains a whole shorter benchmark prompt. Case, punctuation and spacing are ignored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from harness.data.store import DataStore
@@ -27,7 +28,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """A training prompt that holds a benchmark prompt, or part of it.
+    """A training prompt that contains a benchmark prompt or part of one.
 
     Parameters
     ----------
@@ -36,11 +37,11 @@ class Overlap:
     source : str
         The training source.
     text : str
-        The user turn it was found in.
+        The user turn with the overlap.
     benchmark, benchmark_key : str
-        Whose prompt it is.
+        The benchmark prompt.
     words : str
-        The first words both have in a row.
+        The first consecutive words in common.
     n_items : int
         Training items with this prompt.
     """
@@ -56,18 +57,18 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """What was compared and what was found.
+    """The result of comparing training data with benchmarks.
 
     Parameters
     ----------
     n_gram : int
-        Words in a row that count.
+        Consecutive words that count as overlap.
     n_items, n_prompts : int
-        Training items and distinct prompts looked at.
+        Training items and distinct prompts compared.
     n_benchmark_prompts : mapping of str to int
-        Prompts of each benchmark looked for.
+        Number of prompts of each benchmark.
     overlaps : tuple of Overlap
-        Every pair of a training prompt and a benchmark prompt.
+        One for each pair of a training prompt and a benchmark prompt that overlap.
     """
 
     n_gram: int
@@ -116,18 +117,18 @@ def measure_overlap(
     n_gram: int = 13,
     progress: Progress | None = None,
 ) -> Contamination:
-    """Look benchmark prompts up in training prompts; every user turn of an item is looked at.
+    """Search training prompts, in all their user turns, for benchmark prompts.
 
     Parameters
     ----------
     items : sequence of one kind of record
-        What is to be trained on.
+        The training data.
     benchmarks : mapping
         Benchmark to its prompts: plain texts, or key to turns (:func:`benchmark_prompts`).
     n_gram : int
-        Words in a row that are an overlap; a shorter benchmark prompt must be a whole user turn.
+        Consecutive words that count as overlap; a shorter benchmark prompt must be a whole user turn.
     progress : Progress, optional
-        Told of each item.
+        Advanced by each item.
 
     Raises
     ------
@@ -139,37 +140,36 @@ def measure_overlap(
     if not items:
         raise DataError("no training prompts to compare", "at least one")
     index = OverlapIndex(n_gram)
-    sizes: dict[str, int] = {}
-    for name, prompts in benchmarks.items():
-        keyed = prompts if isinstance(prompts, Mapping) else {str(i): [text] for i, text in enumerate(prompts)}
-        if not keyed:
-            raise DataError(f"{name} has no prompts in words to compare with", "at least one")
-        sizes[name] = len(keyed)
-        for key, turns in keyed.items():
-            for turn in turns:
-                index.add(f"{name}\n{key}", turn)
+    sizes = {name: _index_benchmark(index, name, prompts) for name, prompts in benchmarks.items()}
     counts = Counter(_key(item) for item in items)
-    overlaps: list[Overlap] = []
-    seen: set[tuple[str, str]] = set()
-    looked_up: dict[str, dict[str, str]] = {}
+    overlaps: dict[tuple[str, str], Overlap] = {}
+    find = cache(index.find)
     bars = progress or NoProgress()
     bars.start("overlap", len(items))
     for item in items:
         bars.advance("overlap")
         key = _key(item)
         for text in _user_turns(item):
-            if text not in looked_up:
-                looked_up[text] = index.find(text)
-            for name, words in looked_up[text].items():
-                if (key, name) not in seen:
-                    seen.add((key, name))
-                    benchmark, _, place = name.partition("\n")
-                    overlaps.append(Overlap(key, item.source, text, benchmark, place, words, counts[key]))
-    return Contamination(n_gram, len(items), len(counts), sizes, tuple(overlaps))
+            for name, words in find(text).items():
+                benchmark, _, place = name.partition("\n")
+                found = Overlap(key, item.source, text, benchmark, place, words, counts[key])
+                overlaps.setdefault((key, name), found)
+    return Contamination(n_gram, len(items), len(counts), sizes, tuple(overlaps.values()))
+
+
+def _index_benchmark(index: OverlapIndex, name: str, prompts: Mapping[str, Sequence[str]] | Iterable[str]) -> int:
+    """Add a benchmark's prompts to the index; returns how many there are."""
+    keyed = prompts if isinstance(prompts, Mapping) else {str(i): [text] for i, text in enumerate(prompts)}
+    if not keyed:
+        raise DataError(f"{name} has no prompts in words to compare with", "at least one")
+    for key, turns in keyed.items():
+        for turn in turns:
+            index.add(f"{name}\n{key}", turn)
+    return len(keyed)
 
 
 def refuse_overlap(found: Contamination, limit: float = 0.0) -> None:
-    """Refuse training data that holds more benchmark prompts than is allowed.
+    """Refuse training data that contains more benchmark prompts than allowed.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def refuse_overlap(found: Contamination, limit: float = 0.0) -> None:
     UsageError
         `limit` is out of range.
     DataError
-        There are more: how many, of which benchmark, and the first five.
+        More do; the message counts them by benchmark and shows the first five.
     """
     if not 0 <= limit <= 1:
         raise UsageError(f"an overlap limit of {limit:g}", "a share, 0 to 1")
@@ -197,23 +197,23 @@ def refuse_overlap(found: Contamination, limit: float = 0.0) -> None:
     if len(found.overlaps) > SHOWN:
         shown.append(f"    and {len(found.overlaps) - SHOWN} more")
     raise DataError(
-        f"{len(found.keys)} of {found.n_prompts} training prompts ({100 * found.share:.2f} %) hold benchmark prompts: "
-        f"{parts}\n" + "\n".join(shown),
+        f"{len(found.keys)} of {found.n_prompts} training prompts ({100 * found.share:.2f} %) contain benchmark "
+        f"prompts: {parts}\n" + "\n".join(shown),
         f"at most {100 * limit:g} %",
-        "take them out (training.data.without_overlap, --remove-overlap), or raise the limit (--max-overlap) and "
-        "report no figure of these benchmarks",
+        "remove them (training.data.without_overlap, --remove-overlap), or raise the limit (--max-overlap) and report "
+        "no figures of these benchmarks",
     )
 
 
 def without_overlap(items: Iterable[Record], found: Contamination) -> tuple[list[Record], int]:
-    """Take the overlapping prompts out; returns what is left and how many items went."""
+    """Remove the overlapping prompts; returns the items left and how many were removed."""
     everything = list(items)
     left = [item for item in everything if _key(item) not in found.keys]
     return left, len(everything) - len(left)
 
 
 def benchmark_prompts(names: Iterable[str | BenchmarkSpec], data: DataStore) -> dict[str, dict[str, list[str]]]:
-    """Get the prompts of benchmarks: benchmark to key to turns; none where a benchmark asks nothing in words.
+    """Get the prompts of benchmarks: benchmark to key to turns, empty for a benchmark without texts.
 
     Parameters
     ----------

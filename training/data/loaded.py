@@ -1,4 +1,4 @@
-"""What loading gives: items, and a count of everything that was left out, by reason."""
+"""Loaded training data: the items, and counts of everything that was left out, by reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOISE = frozenset(
         "scores against the labels",
     }
 )
-"""What published sets are known to hold some of, and the paper removes: an adapter filters it."""
+"""Defects known in published sets, which the paper removes; adapters filter them."""
 
 Item = TypeVar("Item")
 OnBad = Literal["error", "drop"]
@@ -33,7 +33,7 @@ OnBad = Literal["error", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file or data set, and where it stands.
+    """One row of a file or data set, with its position.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Row:
     line : int or None
         1-based line number, where the file has lines.
     place : str
-        "item 3", "row 17": where in the file, if not on a line.
+        Position in the file where it has no lines: "item 3", "row 17".
     """
 
     values: Mapping[str, object]
@@ -58,18 +58,18 @@ class Row:
         return f"{self.file}, line {self.line}" if self.line is not None else f"{self.file}, {self.place}"
 
     def error(self, fault: AssayError) -> FileFormatError:
-        """Say where a fault was found."""
+        """Make the error for an invalid row, with its position."""
         found = fault.found if self.line is not None else f"{self.place}: {fault.found}"
         return FileFormatError(self.file, self.line, found, fault.allowed, fault.remedy)
 
 
 class Sieve:
-    """Counts what is left out. A fault stops the loading unless `on_bad` is "drop"; a filter's work never does.
+    """Counts what is left out. An invalid row stops the loading unless `on_bad` is "drop"; a filtered one never does.
 
     Parameters
     ----------
     on_bad : {"error", "drop"}
-        What happens to an item nothing can be learnt from.
+        Whether an invalid row stops the loading, or is dropped and counted.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class Sieve:
         self.first: dict[str, str] = {}
 
     def bad(self, row: Row, fault: BadItem) -> None:
-        """Drop and count a faulty row, or stop at it; what is not a fault but nothing for us is filtered.
+        """Drop and count an invalid row, or stop at it; a row with images or sound is filtered.
 
         Raises
         ------
@@ -103,42 +103,36 @@ class Sieve:
         self.first.setdefault(fault.reason, row.where)
 
     def noise(self, row: Row, fault: BadItem) -> None:
-        """Filter what a published set is known to hold some of; anything else is a fault.
-
-        Raises
-        ------
-        FileFormatError
-            A fault, and `on_bad` is "error".
-        """
+        """Filter a row with a defect known in published sets; treat any other fault as :meth:`bad` does."""
         if fault.reason in NOISE:
             self.leave_out(fault.reason)
         else:
             self.bad(row, fault)
 
     def leave_out(self, reason: str, n: int = 1) -> None:
-        """Count what a filter removed."""
+        """Count rows that a filter removed."""
         if n:
             self.filtered[reason] += n
 
 
 @dataclass(frozen=True)
 class Loaded(Sequence[Item], Generic[Item]):
-    """Items in the order of the source; a sequence of them.
+    """The items of a source, in its order.
 
     Parameters
     ----------
     items : tuple
-        What was loaded.
+        The items.
     source : str
-        Where from.
+        Name of the source.
     n_rows : int
         Rows read.
     dropped : mapping of str to int
-        Rows nothing can be learnt from, by reason (only with `on_bad="drop"`).
+        Invalid rows by reason (only with `on_bad="drop"`).
     filtered : mapping of str to int
         Items that filters removed, by reason: pairs for filters of pairs, rows for filters of rows.
     first : mapping of str to str
-        For each reason in `dropped`, where the first such row stands.
+        For each reason in `dropped`, the position of the first such row.
     """
 
     items: tuple[Item, ...]
@@ -150,7 +144,7 @@ class Loaded(Sequence[Item], Generic[Item]):
 
     @classmethod
     def of(cls, items: Sequence[Item], source: str, sieve: Sieve) -> Loaded[Item]:
-        """Put items and counts together.
+        """Combine items and counts.
 
         Raises
         ------
@@ -160,7 +154,7 @@ class Loaded(Sequence[Item], Generic[Item]):
         loaded = cls(tuple(items), source, sieve.n_rows, dict(sieve.dropped), dict(sieve.filtered), dict(sieve.first))
         if not items:
             raise DataError(
-                f"{source}: nothing to learn from ({sieve.n_rows} rows read; {loaded.report() or 'none left out'})",
+                f"{source}: no items ({sieve.n_rows} rows read; {loaded.report() or 'none left out'})",
                 "at least one item",
             )
         return loaded
@@ -171,7 +165,7 @@ class Loaded(Sequence[Item], Generic[Item]):
         return sum(self.dropped.values()) + sum(self.filtered.values())
 
     def report(self) -> str:
-        """Say what was left out and why, or "" where nothing was."""
+        """Describe what was left out and why; "" where nothing was."""
         parts = [
             f"dropped {reason}: {count} (first: {Path(self.first[reason]).name})"
             for reason, count in self.dropped.items()

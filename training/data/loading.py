@@ -1,4 +1,4 @@
-"""Conversations, pairs and prompts from a source, whatever its layout."""
+"""Load conversations, pairs and prompts from sources of any known layout."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ Reader = Callable[[Iterator[Row], str, Sieve], Iterator[Item]]
 def load_conversations(
     source: Source, *, adapter: str | None = None, on_bad: OnBad = "error", name: str = ""
 ) -> Loaded[Conversation]:
-    """Load conversations to imitate.
+    """Load conversations for fine-tuning.
 
     Parameters
     ----------
     source : str, Path or several
-        JSONL, JSON or Parquet files (.gz and .xz too), directories, saved data sets, or hub ids; "?" and options
-        choose a part: "ORG/NAME?split=train&subset=NAME", "FILE?adapter=NAME".
+        JSONL, JSON or Parquet files (also .gz and .xz), directories, saved data sets, or hub ids. Options after "?"
+        select a part: "ORG/NAME?split=train&subset=NAME", "FILE?adapter=NAME".
     adapter : str, optional
-        The layout, where the columns do not tell it: see `training.data.adapters`.
+        The layout where the columns do not tell it; see `training.data.adapters`.
     on_bad : {"error", "drop"}
-        Stop at an item nothing can be learnt from, or leave it out and count it.
+        Stop at an invalid item, or drop and count it.
     name : str
-        What to call the source in tables; the file's name where missing.
+        Name of the source in tables; the file's name by default.
 
     Returns
     -------
     Loaded of Conversation
-        In the order of the source. A row whose `label` says false (KTO) and a row with images are filtered and counted.
+        In the order of the source. Rows whose `label` is false (KTO) and rows with images are filtered and counted.
 
     Raises
     ------
     MissingDataError, FileFormatError, UsageError
         As :func:`training.data.rows.read_rows`.
     FileFormatError
-        A row nothing can be learnt from, with its line.
+        A row is invalid; the message names its line.
     UnknownNameError
         There is no such adapter.
     DataError
@@ -84,9 +84,9 @@ def load_pairs(
     source, adapter, on_bad, name
         As :func:`load_conversations`.
     min_margin : float
-        Least difference of scores; a pair without scores is kept. What is below is filtered and counted.
+        Pairs with a smaller difference between scores are filtered and counted; pairs without scores are kept.
     max_pairs_per_prompt : int, optional
-        So many pairs of a prompt are kept, the first ones; the others are filtered and counted.
+        Pairs of a prompt after the first so many are filtered and counted.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def load_pairs(
 def load_prompts(
     source: Source, *, adapter: str | None = None, on_bad: OnBad = "error", name: str = ""
 ) -> Loaded[PromptItem]:
-    """Load prompts to sample answers to, each once; parameters and errors as :func:`load_conversations`.
+    """Load prompts to sample answers to; parameters and errors as in :func:`load_conversations`.
 
-    Rows of conversations and pairs do too: their prompts are taken. A prompt met before is filtered and counted.
+    Rows of conversations and pairs are accepted for their prompts. Repeated prompts are filtered and counted.
     """
     seen: set[str] = set()
 
@@ -156,13 +156,13 @@ def load_prompts(
 
 
 def kind_of(source: str | Path, adapter: str | None = None) -> Kind:
-    """Tell what a source holds by its adapter, or by the columns of its first row.
+    """Detect what a source holds from its adapter, or from the columns of its first row.
 
     Returns
     -------
     {"pairs", "sft", "prompts"}
-        "pairs" where there are chosen and rejected sides, "sft" where there are answers, "prompts" otherwise; an
-        adapter that reads both pairs and conversations is taken to be asked for pairs.
+        "pairs" for chosen and rejected sides, "sft" for answers, "prompts" otherwise. An adapter that reads both pairs
+        and conversations counts as one of pairs.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def kind_of(source: str | Path, adapter: str | None = None) -> Kind:
 
 
 def _prompts_of(adapter: str) -> Reader[PromptItem]:
-    """The prompts of what an adapter reads; of pairs where it reads both."""
+    """Read the prompts of the pairs, or else of the conversations, that an adapter reads."""
     if adapter in PAIR_ADAPTERS:
         read = pair_adapter(adapter)
         return lambda rows, label, sieve: (PromptItem(p.prompt, p.key, p.source) for p in read(rows, label, sieve))

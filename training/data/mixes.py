@@ -1,4 +1,4 @@
-"""Named mixes of preference sources; the paper's two are shipped as `mix1` and `mix2`."""
+"""Named mixes of preference sources; the package has the paper's two as `mix1` and `mix2`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ class _Frozen(BaseModel):
 
 
 class Published(_Frozen):
-    """A row of the paper's Table 5, to hold one's own figures against; lengths are means, in Llama-3 tokens."""
+    """A row of the paper's Table 5, for comparison; lengths are means in Llama-3 tokens."""
 
     pairs: int
     prompts: int
     prompt_length: float
     chosen_length: float
     rejected_length: float
+
+    @property
+    def lengths(self) -> tuple[float, float, float]:
+        """Mean lengths of prompt, chosen and rejected side."""
+        return self.prompt_length, self.chosen_length, self.rejected_length
 
 
 class MixSource(_Frozen):
@@ -43,15 +48,15 @@ class MixSource(_Frozen):
     paths : tuple of str
         Files, directories or hub ids, as `load_pairs` takes them.
     adapter : str or None
-        The layout, where the columns do not tell it.
+        The layout where the columns do not tell it.
     min_margin : float
-        Least difference of scores.
+        Least difference between scores.
     max_pairs_per_prompt : int or None
-        So many pairs of a prompt at most.
+        Most pairs of a prompt.
     note : str
-        What is to be known of it.
+        A remark for the reader.
     published : Published or None
-        What the paper says of it.
+        The paper's figures.
     """
 
     paths: tuple[str, ...] = Field(min_length=1)
@@ -68,7 +73,7 @@ class MixSource(_Frozen):
 
 
 class MixRecipe(_Frozen):
-    """A mix: what it is, and its sources by name."""
+    """A mix: a description, and its sources by name."""
 
     about: str = ""
     sources: dict[str, MixSource] = Field(min_length=1)
@@ -83,7 +88,7 @@ class Mix:
     name : str
         Its name.
     recipe : MixRecipe
-        What was asked for.
+        Its recipe.
     parts : mapping of str to Loaded
         Each source's pairs, in its own order, with its counts.
     pairs : tuple of PreferencePair
@@ -94,6 +99,12 @@ class Mix:
     recipe: MixRecipe
     parts: Mapping[str, Loaded[PreferencePair]]
     pairs: tuple[PreferencePair, ...]
+
+    @property
+    def published(self) -> dict[str, Published]:
+        """The paper's figures of the sources loaded, where it gives any."""
+        rows = {name: self.recipe.sources[name].published for name in self.parts}
+        return {name: row for name, row in rows.items() if row is not None}
 
 
 def load_mix(
@@ -110,17 +121,17 @@ def load_mix(
     Parameters
     ----------
     name : str or Path
-        "mix1", "mix2", or a YAML file of one's own.
+        "mix1", "mix2", or a YAML file.
     sources : mapping, optional
-        Source to paths that stand in for its own; layout and filters stay.
+        Source to paths read in place of its own, with the same layout and filters.
     only : iterable of str, optional
-        Load these sources alone.
+        Load only these sources.
     seed : int
-        Of the shuffle.
+        Seed of the shuffle.
     on_bad : {"error", "drop"}
         As in :func:`training.data.load_pairs`.
     progress : Progress, optional
-        Told of each source read.
+        Advanced by each source.
 
     Raises
     ------
@@ -132,39 +143,39 @@ def load_mix(
     recipe = read_mix(name)
     given = dict(sources or {})
     wanted = list(recipe.sources) if only is None else list(only)
-    for source in (*given, *wanted):
-        if source not in recipe.sources:
-            raise UnknownNameError(f"source of {name}", source, recipe.sources)
-    if not wanted:
-        raise UsageError(f"no source of {name} is asked for", "at least one of " + ", ".join(recipe.sources))
-    idle = sorted(set(given) - set(wanted))
-    if idle:
-        raise UsageError(f"paths for {', '.join(idle)}, which is not loaded", "sources named in only")
+    _check_sources(str(name), recipe, given, wanted)
     bars = progress or NoProgress()
     bars.start("reading", len(wanted))
     parts: dict[str, Loaded[PreferencePair]] = {}
     for source in wanted:
-        parts[source] = _load(source, recipe.sources[source], given.get(source), on_bad)
+        spec = recipe.sources[source]
+        parts[source] = load_pairs(
+            given.get(source, spec.paths),
+            adapter=spec.adapter,
+            on_bad=on_bad,
+            name=source,
+            min_margin=spec.min_margin,
+            max_pairs_per_prompt=spec.max_pairs_per_prompt,
+        )
         bars.advance("reading", source)
     pairs = shuffled([pair for part in parts.values() for pair in part], seed)
     return Mix(str(name), recipe, parts, tuple(pairs))
 
 
-def _load(
-    name: str, source: MixSource, paths: str | Path | Iterable[str | Path] | None, on_bad: OnBad
-) -> Loaded[PreferencePair]:
-    return load_pairs(
-        source.paths if paths is None else paths,
-        adapter=source.adapter,
-        on_bad=on_bad,
-        name=name,
-        min_margin=source.min_margin,
-        max_pairs_per_prompt=source.max_pairs_per_prompt,
-    )
+def _check_sources(name: str, recipe: MixRecipe, given: Iterable[str], wanted: Iterable[str]) -> None:
+    """Refuse sources the mix does not have, and paths of sources that are not loaded."""
+    for source in (*given, *wanted):
+        if source not in recipe.sources:
+            raise UnknownNameError(f"source of {name}", source, recipe.sources)
+    if not wanted:
+        raise UsageError(f"no source of {name} is selected", "at least one of " + ", ".join(recipe.sources))
+    idle = sorted(set(given) - set(wanted))
+    if idle:
+        raise UsageError(f"paths for {', '.join(idle)}, which is not loaded", "sources named in only")
 
 
 def read_mix(name: str | Path) -> MixRecipe:
-    """Read what a mix holds, without loading it.
+    """Read the recipe of a mix.
 
     Raises
     ------
@@ -183,6 +194,6 @@ def read_mix(name: str | Path) -> MixRecipe:
 
 
 def shipped_mixes() -> dict[str, Path]:
-    """Name the mixes that come with the package, with their files."""
+    """The names of the mixes in the package, with their files."""
     folder = Path(str(files("training").joinpath("recipes", "mixes")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

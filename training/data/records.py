@@ -1,4 +1,4 @@
-"""What training learns from: conversations, preference pairs and prompts, each checked when it is made."""
+"""The records of training data: conversations, preference pairs and prompts, each validated when it is made."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["BadItem", "Conversation", "PreferencePair", "PromptItem", "check_tur
 NOT_ONLY_TEXT = "not only text"
 
 
-class BadItem(DataError):  # noqa: N818 - what is wrong is the item
-    """An item nothing can be learnt from.
+class BadItem(DataError):  # noqa: N818 - the item is bad, and the program is not
+    """An invalid item.
 
     Parameters
     ----------
     reason : str
-        What is wrong in two or three words, the same for every such item: what `on_bad="drop"` counts by.
+        The fault in two or three words, the same for every item with it; `on_bad="drop"` counts by reason.
     found : str
-        What is there.
+        The fault in this item.
     allowed, remedy : str, optional
         As in :class:`harness.errors.AssayError`.
     """
@@ -35,7 +35,7 @@ class BadItem(DataError):  # noqa: N818 - what is wrong is the item
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation to imitate.
+    """A conversation for fine-tuning.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Conversation:
     key : str
         Content hash of the messages.
     source : str
-        Where it comes from, for tables.
+        Name of the source, for tables.
     """
 
     messages: tuple[Message, ...]
@@ -53,7 +53,7 @@ class Conversation:
 
     @classmethod
     def of(cls, messages: Iterable[Message], source: str = "") -> Self:
-        """Check messages and make a conversation of them.
+        """Validate messages and make a conversation.
 
         Raises
         ------
@@ -71,28 +71,28 @@ class Conversation:
 
     @property
     def prompt_key(self) -> str:
-        """Content hash of the prompt, the same as a pair's or prompt's of these messages."""
+        """Content hash of the prompt; a pair or prompt with these messages has the same."""
         return prompt_key(self.prompt)
 
     def as_row(self) -> dict[str, Any]:
-        """Give the columns TRL's SFT trainer reads."""
+        """The columns of TRL's SFT trainer."""
         return {"messages": plain_messages(self.messages)}
 
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """Two ways to go on with a conversation, one better than the other.
+    """Two continuations of a conversation, one better than the other.
 
     Parameters
     ----------
     prompt : tuple of Message
         The conversation so far; the last message is the user's.
     chosen, rejected : tuple of Message
-        What follows: mostly one answer, in general assistant and user in turn from assistant to assistant.
+        The continuations: usually one answer; in general turns from the assistant's to the assistant's.
     key : str
-        Content hash of the prompt: pairs of one prompt share it.
+        Content hash of the prompt; pairs of one prompt share it.
     source : str
-        Where it comes from, for tables.
+        Name of the source, for tables.
     chosen_score, rejected_score : float or None
         Scores of the two on the source's scale, where it has one.
     """
@@ -114,16 +114,16 @@ class PreferencePair:
         source: str = "",
         scores: tuple[float | None, float | None] = (None, None),
     ) -> Self:
-        """Check a prompt and two continuations and make a pair of them.
+        """Validate a prompt and two continuations and make a pair.
 
         Parameters
         ----------
         prompt : iterable of Message
             Ends with the user's turn.
         chosen, rejected : str or iterable of Message
-            An answer, or messages from assistant to assistant.
+            An answer, or turns from the assistant's to the assistant's.
         source : str
-            Where it comes from.
+            Name of the source.
         scores : tuple of float or None
             Scores of chosen and rejected.
 
@@ -156,7 +156,7 @@ class PreferencePair:
 
     @property
     def margin(self) -> float | None:
-        """Score of chosen less score of rejected; None where there are no scores."""
+        """Score of chosen minus score of rejected; None without scores."""
         if self.chosen_score is None or self.rejected_score is None:
             return None
         return self.chosen_score - self.rejected_score
@@ -167,7 +167,7 @@ class PreferencePair:
         return len(self.chosen) == 1 and len(self.rejected) == 1
 
     def as_row(self) -> dict[str, Any]:
-        """Give the columns TRL's DPO and reward trainers read."""
+        """The columns of TRL's DPO and reward trainers."""
         return {
             "prompt": plain_messages(self.prompt),
             "chosen": plain_messages(self.chosen),
@@ -186,7 +186,7 @@ class PromptItem:
     key : str
         Content hash of the messages.
     source : str
-        Where it comes from, for tables.
+        Name of the source, for tables.
     """
 
     messages: tuple[Message, ...]
@@ -195,7 +195,7 @@ class PromptItem:
 
     @classmethod
     def of(cls, messages: Iterable[Message], source: str = "") -> Self:
-        """Check messages and make a prompt of them.
+        """Validate messages and make a prompt.
 
         Raises
         ------
@@ -207,17 +207,17 @@ class PromptItem:
         return cls(turns, prompt_key(turns), source)
 
     def as_row(self) -> dict[str, Any]:
-        """Give the columns TRL's online trainers read."""
+        """The columns of TRL's online trainers."""
         return {"prompt": plain_messages(self.messages)}
 
 
 def prompt_key(messages: Sequence[Message]) -> str:
-    """Hash a prompt's messages; spaces around a message do not count."""
+    """Hash a prompt's messages, without the spaces around them."""
     return content_hash("prompt", _bare(messages))
 
 
 def plain_messages(messages: Iterable[Message]) -> list[dict[str, str]]:
-    """Give messages as the mappings chat templates take."""
+    """Messages as the mappings that chat templates take."""
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
@@ -227,27 +227,20 @@ def check_turns(messages: Sequence[Message], last: str) -> None:
     Parameters
     ----------
     messages : sequence of Message
-        An optional system message, then user and assistant in turn, from the user on.
+        An optional system message, then user and assistant in turn, the user first.
     last : {"user", "assistant"}
-        Whose the last message is.
+        Role of the last message.
 
     Raises
     ------
     BadItem
         They are not.
     """
-    if not messages or all(message.role == "system" for message in messages):
+    if all(message.role == "system" for message in messages):
         raise BadItem("empty conversation", "no turn of user or assistant", "at least one user turn")
-    start = 1 if messages[0].role == "system" else 0
     for number, message in enumerate(messages, start=1):
-        if not message.content.strip():
-            raise BadItem("empty turn", f"turn {number} of {len(messages)} ({message.role}) is empty", "some text")
-        if not _is_whole(message.content):
-            raise BadItem(
-                "broken text",
-                f"turn {number} of {len(messages)} ({message.role}) holds half a character (a lone surrogate)",
-                "text that can be written as UTF-8",
-            )
+        _check_text(message, f"turn {number} of {len(messages)} ({message.role})")
+    start = 1 if messages[0].role == "system" else 0
     for number, message in enumerate(messages[start:]):
         wanted = "assistant" if number % 2 else "user"
         if message.role != wanted:
@@ -261,13 +254,15 @@ def check_turns(messages: Sequence[Message], last: str) -> None:
         raise BadItem(reason, f"the last turn is the {messages[-1].role}'s", f"the {last}'s turn last")
 
 
-def _is_whole(text: str) -> bool:
-    """Whether a text can be encoded: JSON may hold lone surrogates, which no tokenizer takes."""
+def _check_text(message: Message, turn: str) -> None:
+    if not message.content.strip():
+        raise BadItem("empty turn", f"{turn} is empty", "some text")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        message.content.encode()
+    except UnicodeEncodeError:  # JSON can hold lone surrogates, which no tokenizer takes
+        raise BadItem(
+            "broken text", f"{turn} holds half a character (a lone surrogate)", "text that can be written as UTF-8"
+        ) from None
 
 
 def _tail(side: str | Iterable[Message]) -> tuple[Message, ...]:

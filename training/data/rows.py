@@ -1,4 +1,4 @@
-"""Rows of local files, directories and hub data sets, each with the place it stands in."""
+"""Rows of local files, directories and hub data sets, each with its position."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _LFS = b"version https://git-lfs"
 
 @dataclass(frozen=True, slots=True)
 class SourceName:
-    """Where rows come from.
+    """The source of rows.
 
     Parameters
     ----------
     place : str
         A file, a directory or a hub id.
     split, subset, data_dir, revision : str
-        Which part of a directory or hub data set; "" where there is only one.
+        The part of a directory or hub data set; "" where there is only one.
     adapter : str
-        The layout of the rows; "" where the columns tell it.
+        The layout of the rows; "" to recognise it by the columns.
     """
 
     place: str
@@ -57,18 +57,17 @@ class SourceName:
             return cls(text)
         place, _, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
-        unknown = [name for name in options if name not in _OPTIONS]
-        empty = [name for name, value in options.items() if not value]
-        if unknown or empty or not options:
+        wrong = [name for name, value in options.items() if name not in _OPTIONS or not value]
+        if wrong or not options:
             raise UsageError(
-                f"{text}: {', '.join(unknown or empty) or 'nothing'} after the ?",
+                f"{text}: {', '.join(wrong) or 'nothing'} after the ?",
                 " or ".join(f"{name}=..." for name in _OPTIONS),
             )
         return cls(place, **options)
 
     @property
     def label(self) -> str:
-        """A short name: a hub id as it is, a file without its endings."""
+        """A short name: the hub id, or the file's name without its suffixes."""
         path = Path(self.place)
         if not path.exists():
             return self.place
@@ -85,7 +84,7 @@ def read_rows(source: str | Path | SourceName) -> Iterator[Row]:
     Parameters
     ----------
     source : str, Path or SourceName
-        A path, or a hub id where there is no such path; a split and so on after "?".
+        A path, or a hub id where no such path exists, with options after "?".
 
     Yields
     ------
@@ -94,11 +93,11 @@ def read_rows(source: str | Path | SourceName) -> Iterator[Row]:
     Raises
     ------
     MissingDataError
-        There is no such file, or the hub does not have or give it.
+        There is no such file, or the hub does not have it or denies it.
     FileFormatError
-        A file is not of its format; line numbers are given.
+        A file does not have its format; the message names the line.
     UsageError
-        There are several splits and none is named.
+        There are several splits and none is selected.
     """
     name = source if isinstance(source, SourceName) else SourceName.parse(str(source))
     path = Path(name.place)
@@ -106,7 +105,9 @@ def read_rows(source: str | Path | SourceName) -> Iterator[Row]:
         yield from _read_directory(path, name)
     elif path.exists():
         if name.split or name.subset or name.data_dir or name.revision:
-            raise UsageError(f"{name} names a part of {path}, which is one file", "a directory or hub id before the ?")
+            raise UsageError(
+                f"{name} selects a part of {path}, which is one file", "a directory or hub id before the ?"
+            )
         yield from _read_file(path)
     elif _HUB_ID.fullmatch(name.place) and not name.place.endswith(_ENDINGS):
         yield from _read_hub(name)
@@ -123,12 +124,8 @@ def _read_file(path: Path) -> Iterator[Row]:
         yield from _read_parquet(path)
         return
     _refuse_pointer(path)
-    if ".jsonl" in path.suffixes:
-        for line, values in read_jsonl(path):
-            yield Row(values, str(path), line)
-        return
-    document = _json_document(path)
-    if document is None:  # ".json" of lines, as some of the hub's are
+    document = None if ".jsonl" in path.suffixes else _json_document(path)
+    if document is None:
         for line, values in read_jsonl(path):
             yield Row(values, str(path), line)
         return
@@ -139,21 +136,22 @@ def _read_file(path: Path) -> Iterator[Row]:
 
 
 def _json_document(path: Path) -> list[Any] | None:
-    """Read a JSON file as the list it holds; None where it holds one object a line."""
+    """Read the list in a JSON file; None for a file with one object a line, as some .json files of the hub are."""
     try:
         document = read_json(path)
     except FileFormatError as error:
         if error.line is not None and error.line > 1 and _first_line_is_object(path):
             return None
         raise
-    if isinstance(document, dict):
-        lists = [value for value in document.values() if isinstance(value, list)]
-        if len(document) == 1 and lists:  # {"data": [...]}
-            return list(lists[0])
-        return [document]
-    if not isinstance(document, list):
-        raise FileFormatError(path, None, f"a JSON {type(document).__name__}", "a list of objects")
-    return document
+    match document:
+        case list():
+            return document
+        case dict() if len(document) == 1 and isinstance(rows := next(iter(document.values())), list):
+            return rows  # {"data": [...]}
+        case dict():
+            return [document]
+        case _:
+            raise FileFormatError(path, None, f"a JSON {type(document).__name__}", "a list of objects")
 
 
 def _first_line_is_object(path: Path) -> bool:
@@ -194,13 +192,7 @@ def _read_directory(path: Path, name: SourceName) -> Iterator[Row]:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         yield from _read_saved(path, name)
         return
-    root = path
-    for part in (name.data_dir, name.subset):
-        if part:
-            root = root / part
-            if not root.is_dir():
-                folders = sorted(entry.name for entry in root.parent.iterdir() if entry.is_dir())
-                raise MissingDataError(f"{root.parent} has no {part}", "one of " + (", ".join(folders) or "none"))
+    root = _folder(_folder(path, name.data_dir), name.subset)
     files = sorted(entry for entry in root.rglob("*") if entry.is_file() and entry.name.endswith(_ENDINGS))
     if not files:
         raise MissingDataError(f"{root} holds no training data", "files ending in " + ", ".join(_ENDINGS))
@@ -211,8 +203,16 @@ def _read_directory(path: Path, name: SourceName) -> Iterator[Row]:
         yield from _read_file(file)
 
 
+def _folder(parent: Path, part: str) -> Path:
+    """A folder of a folder; the folder itself for ""."""
+    if not (parent / part).is_dir():
+        folders = sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+        raise MissingDataError(f"{parent} has no {part}", "one of " + (", ".join(folders) or "none"))
+    return parent / part
+
+
 def _split_of(relative: Path) -> str:
-    """The split a file's path names ("train" for data/train-00000.parquet and HH's train.jsonl.gz), or ""."""
+    """The split in a file's path ("train" for data/train-00000.parquet and HH's train.jsonl.gz), or ""."""
     words = re.split(r"[^A-Za-z]+", str(relative).lower())
     return next((split for split in _SPLITS if split in words), "")
 
@@ -224,7 +224,7 @@ def _choose(name: SourceName, splits: Any) -> str:
             raise UsageError(f"{name.place} has no split {name.split!r}", "one of " + (", ".join(found) or "none"))
         return name.split
     if len(found) != 1:
-        shown = ", ".join(split or "(files that name none)" for split in sorted(found))
+        shown = ", ".join(split or "(files without one)" for split in sorted(found))
         named = next((split for split in found if split), "train")
         raise UsageError(
             f"{name.place} has several splits: {shown}", "one of them", f"name it: {name.place}?split={named}"
@@ -233,18 +233,18 @@ def _choose(name: SourceName, splits: Any) -> str:
 
 
 def _read_saved(path: Path, name: SourceName) -> Iterator[Row]:
-    """Read what `datasets` saved with save_to_disk."""
+    """Read a data set saved with `save_to_disk` of `datasets`."""
     datasets = _import_datasets()
     try:
         saved = datasets.load_from_disk(str(path))
-    except Exception as error:  # datasets and arrow raise many kinds for a broken directory
+    except Exception as error:  # datasets and arrow raise errors of many kinds for a broken directory
         raise DataError(
             f"{path} cannot be read as a saved data set: {error}", "a whole save_to_disk directory"
         ) from error
     if isinstance(saved, datasets.DatasetDict):
         saved = saved[_choose(name, saved)]
     elif name.split:
-        raise UsageError(f"{path} is one split, and {name.split!r} was asked for", "the directory alone")
+        raise UsageError(f"{path} is one split, and {name.split!r} was selected", "the directory alone")
     yield from _read_dataset(saved, str(name))
 
 
@@ -253,12 +253,12 @@ def _read_hub(name: SourceName) -> Iterator[Row]:
     options = {"data_dir": name.data_dir or None, "revision": name.revision or None, "split": name.split or None}
     try:
         loaded = datasets.load_dataset(name.place, name.subset or None, **options)
-    except Exception as error:  # datasets raises what its many back ends raise
+    except Exception as error:  # datasets passes on the errors of its many back ends
         detail = str(error).strip().splitlines()
         raise MissingDataError(
             f"the hub data set {name} cannot be loaded: {type(error).__name__}: {detail[0] if detail else ''}",
-            "a public data set or one HF_TOKEN may read, or a local path",
-            f"check the name and the network; {name.place} is no file or directory here",
+            "a public data set or one HF_TOKEN can read, or a local path",
+            f"check the name and the network; there is no local file or directory {name.place}",
         ) from error
     yield from _read_dataset(loaded if name.split else loaded[_choose(name, loaded)], str(name))
 

@@ -1,13 +1,12 @@
-"""The common row layouts, told apart by their columns: TRL, RLHFlow, Alpaca, ShareGPT, OASST.
+"""The common row layouts, recognised by their columns: TRL, RLHFlow, Alpaca, ShareGPT, OASST.
 
-A layout is recognised by the columns a row has, never by the name of the file. Columns that cannot be learnt from
-here (images) refuse the row where they are filled.
+Only the columns of a row decide, never the name of the file. A row with images or sound is refused.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.messages import Message
@@ -42,7 +41,7 @@ Values = Mapping[str, object]
 
 
 def as_conversation(values: Values, source: str) -> Conversation:
-    """Read a row as a conversation to imitate.
+    """Read a row as a conversation.
 
     Layouts: `messages` or `conversations` (role/content or from/value, with an optional `system` column);
     `prompt` and `completion` (TRL); `prompt` and `response`; `instruction`, `input`, `output` with optional `system`
@@ -51,7 +50,7 @@ def as_conversation(values: Values, source: str) -> Conversation:
     Raises
     ------
     BadItem
-        It is none of them ("missing column") or nothing can be learnt from it.
+        It has none of these layouts ("missing column") or is invalid.
     """
     _refuse_media(values)
     for column in _DIALOGUE:
@@ -72,14 +71,14 @@ def as_pair(values: Values, source: str) -> PreferencePair:
     """Read a row as a preference pair.
 
     Layouts: `prompt`, `chosen`, `rejected` (TRL, texts or messages); `chosen` and `rejected` alone, both the whole
-    conversation (TRL's implicit prompt, RLHFlow): the prompt is what they share; `conversations`, `chosen`,
+    conversation (TRL's implicit prompt, RLHFlow), which share the prompt; `conversations`, `chosen`,
     `rejected` (ShareGPT); `instruction`, `input`, `chosen`, `rejected` (Alpaca). Scores are read from
-    `score_chosen`/`chosen_score` and their likes.
+    `score_chosen`, `chosen_score` and the like.
 
     Raises
     ------
     BadItem
-        It is none of them ("missing column") or nothing can be learnt from it.
+        It has none of these layouts ("missing column") or is invalid.
     """
     _refuse_media(values)
     require(values, "chosen", "rejected")
@@ -105,12 +104,12 @@ def as_pair(values: Values, source: str) -> PreferencePair:
 
 
 def as_prompt(values: Values, source: str) -> PromptItem:
-    """Read a row as a prompt to sample answers to; answers it has are left out.
+    """Read a row as a prompt to sample answers to; answers in it are ignored.
 
     Raises
     ------
     BadItem
-        It has none of the columns known ("missing column") or no user turn to answer.
+        It has no known column ("missing column") or no user turn to answer.
     """
     _refuse_media(values)
     column = _first(values, _PROMPTS)
@@ -127,7 +126,7 @@ def as_prompt(values: Values, source: str) -> PromptItem:
 def split_shared_prompt(
     chosen: Sequence[Message], rejected: Sequence[Message]
 ) -> tuple[tuple[Message, ...], tuple[Message, ...], tuple[Message, ...]]:
-    """Split two whole conversations into what they share, up to a user turn, and how each goes on.
+    """Split two whole conversations into the turns they share, up to a user turn, and the rest of each.
 
     Raises
     ------
@@ -172,23 +171,29 @@ def message_list(value: object, column: str) -> tuple[Message, ...]:
 
 
 def mapping_list(value: object, column: str, wanted: str = "a list of mappings") -> list[Mapping[str, object]]:
-    """Read a list of mappings, or the mapping of lists that some readers of Parquet make of one.
+    """Read a list of mappings, or the mapping of lists that some Parquet readers make of it.
 
     Raises
     ------
     BadItem
         "wrong type".
     """
-    if isinstance(value, Mapping) and value and all(isinstance(part, list) for part in value.values()):
-        lists = list(value.values())
-        if len({len(part) for part in lists}) == 1:
-            return [dict(zip(value, parts, strict=True)) for parts in zip(*lists, strict=True)]
+    if isinstance(value, Mapping) and (rows := _transposed(value)):
+        return rows
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise BadItem("wrong type", f"{column} is {_kind(value)}", wanted)
     for place, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise BadItem("wrong type", f"{column}[{place}] is {_kind(item)}", wanted)
     return list(value)
+
+
+def _transposed(columns: Mapping[Any, Any]) -> list[Mapping[str, object]]:
+    """The rows of a mapping of lists of one length; none for another mapping."""
+    lists = list(columns.values())
+    if not all(isinstance(part, list) for part in lists) or len({len(part) for part in lists}) != 1:
+        return []
+    return [dict(zip(columns, parts, strict=True)) for parts in zip(*lists, strict=True)]
 
 
 def _message(item: Mapping[str, object], place: str) -> Message:
@@ -204,7 +209,7 @@ def _message(item: Mapping[str, object], place: str) -> Message:
 
 
 def text(values: Values, column: str) -> str:
-    """Read a column that must be a text.
+    """Read a text column.
 
     Raises
     ------
@@ -219,7 +224,7 @@ def text(values: Values, column: str) -> str:
 
 
 def number(values: Values, column: str) -> float:
-    """Read a column that must be a number (a text that is one counts).
+    """Read a column of numbers, or of texts that are numbers.
 
     Raises
     ------
@@ -247,7 +252,7 @@ def require(values: Values, *columns: str) -> None:
     Raises
     ------
     BadItem
-        "missing column": which, and which there are.
+        "missing column"; the message lists the missing columns and the row's.
     """
     missing = [column for column in columns if column not in values]
     if missing:
@@ -262,7 +267,7 @@ def require(values: Values, *columns: str) -> None:
 def _missing(values: Mapping[Any, object], *columns: str, where: str = "") -> BadItem:
     return BadItem(
         "missing column",
-        f"{where}none of the columns known (columns: {', '.join(map(str, values)) or 'none'})",
+        f"{where}no known column (columns: {', '.join(map(str, values)) or 'none'})",
         "; or ".join(columns),
         "rename the columns, or name the layout (adapter=NAME, --adapter NAME, FILE?adapter=NAME)",
     )
@@ -287,23 +292,27 @@ def _alpaca_prompt(values: Values) -> tuple[Message, ...]:
         raise BadItem("wrong type", f"input is {_kind(extra)}", "a text")
     if extra.strip():
         asked = f"{asked}\n{extra}"
-    earlier: list[Message] = []
-    history = values.get("history") or []
-    if not isinstance(history, Sequence):
-        raise BadItem("wrong type", f"history is {_kind(history)}", "a list of [question, answer]")
-    for turn in history:
+    return _with_system(values, (*_history(values.get("history") or []), Message("user", asked)))
+
+
+def _history(turns: object) -> Iterator[Message]:
+    """Read earlier turns as Alpaca lays them out."""
+    if not isinstance(turns, Sequence):
+        raise BadItem("wrong type", f"history is {_kind(turns)}", "a list of [question, answer]")
+    for turn in turns:
         if not (isinstance(turn, Sequence) and len(turn) == 2 and all(isinstance(part, str) for part in turn)):
             raise BadItem("wrong type", f"history holds {_kind(turn)}", "[question, answer]")
-        earlier += [Message("user", turn[0]), Message("assistant", turn[1])]
-    return _with_system(values, (*earlier, Message("user", asked)))
+        yield Message("user", turn[0])
+        yield Message("assistant", turn[1])
 
 
 def _with_system(values: Values, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Put the text of a `system` column first, and take an empty system message away: it says nothing."""
-    if messages and messages[0].role == "system" and not messages[0].content.strip():
-        messages = messages[1:]
-    system = next((values[name] for name in ("system", "system_prompt") if values.get(name)), None)
-    if system is None or (messages and messages[0].role == "system"):
+    """Put the text of a `system` column first, and remove an empty system message."""
+    first = messages[0] if messages else None
+    if first is not None and first.role == "system":
+        return messages if first.content.strip() else _with_system(values, messages[1:])
+    system = values.get("system") or values.get("system_prompt")
+    if not system:
         return messages
     if not isinstance(system, str):
         raise BadItem("wrong type", f"system is {_kind(system)}", "a text")
@@ -315,14 +324,14 @@ def _tail(value: object, column: str) -> tuple[Message, ...]:
 
 
 def _check_given_prompt(values: Values, column: str, shared: Sequence[Message]) -> None:
-    """A prompt given beside two whole conversations must be in what they share."""
+    """Check that a prompt given beside two whole conversations is among the turns they share."""
     given = _prompt_messages(values, column)
     known = {message.content.strip() for message in shared}
     strange = [message for message in given if message.role == "user" and message.content.strip() not in known]
     if strange:
         raise BadItem(
             "another prompt",
-            f"{column} is no part of the conversation chosen and rejected share",
+            f"{column} is not part of the turns that chosen and rejected share",
             "the same prompt in all three",
         )
 

@@ -1,4 +1,4 @@
-"""Held-out splits by prompt that stay put when data is added, and shuffles with a seed."""
+"""Held-out splits by prompt that are stable when data is added, and seeded shuffles."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Split(Generic[Record]):
 
 
 def prompt_of(item: Conversation | PreferencePair | PromptItem) -> tuple[Message, ...]:
-    """Give what is asked: all messages of a prompt, those before the last answer of a conversation."""
+    """The messages of a prompt, or those before the last answer of a conversation."""
     return item.messages if isinstance(item, PromptItem) else item.prompt
 
 
 def split_key(item: Conversation | PreferencePair | PromptItem, by: SplitBy = "opening") -> str:
-    """Hash what may not be on both sides of a split.
+    """Hash the part of an item that must be on one side of a split only.
 
     Parameters
     ----------
     item : Conversation, PreferencePair or PromptItem
         The item.
     by : {"opening", "prompt"}
-        "opening": the first user turn, case and spacing aside, so that the successive turns of one conversation, which
-        sets such as HH-RLHF hold as rows of their own, stay together. "prompt": the whole prompt.
+        "opening": the first user turn, ignoring case and spacing. It keeps the turns of one conversation together,
+        which are separate rows in sets such as HH-RLHF. "prompt": the whole prompt.
     """
     if by == "prompt":
         return prompt_key(prompt_of(item))
@@ -52,10 +52,10 @@ def split_key(item: Conversation | PreferencePair | PromptItem, by: SplitBy = "o
 
 
 def hold_out(items: Iterable[Record], share: float, *, seed: int = 0, by: SplitBy = "opening") -> Split[Record]:
-    """Hold out about a share of the prompts, with everything that belongs to them.
+    """Hold out about a share of the prompts, with all items that have them.
 
-    Each prompt's side follows from its own text and the seed alone: adding, removing or reordering data moves no
-    prompt to the other side, and a larger share holds out what a smaller one does and more.
+    A prompt's side depends on its text and the seed only. Adding, removing or reordering data moves no prompt to the
+    other side, and a larger share holds out all prompts of a smaller one.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def hold_out(items: Iterable[Record], share: float, *, seed: int = 0, by: SplitB
     share : float
         Between 0 and 1, both excluded.
     seed : int
-        Another seed holds out other prompts.
+        Seed of the choice.
     by : {"opening", "prompt"}
-        What counts as a prompt: see :func:`split_key`.
+        What identifies a prompt; see :func:`split_key`.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def assert_disjoint(
     Raises
     ------
     DataError
-        They do: how many prompts, and the first three.
+        They do; the message counts the prompts and shows three.
     """
     known: dict[str, str] = {}
     for item in held_out:
@@ -117,12 +117,12 @@ def assert_disjoint(
         raise DataError(
             f"{len(shared)} prompts are both trained on and held out: {shown}",
             "no prompt on both sides",
-            "split with training.data.hold_out, or take the prompts out of one side",
+            "split with training.data.hold_out, or remove the prompts from one side",
         )
 
 
 def shuffled(items: Sequence[Anything], seed: int) -> list[Anything]:
-    """Put items in a random order that the seed and their number decide."""
+    """Put items in a random order that depends on the seed and their number."""
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]
 
 

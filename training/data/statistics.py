@@ -1,4 +1,4 @@
-"""The statistics of the paper's Table 5: how many pairs and prompts, and how long they are in tokens.
+"""The statistics of the paper's Table 5: numbers of pairs and prompts, and their lengths in tokens.
 
 References
 ----------
@@ -34,16 +34,16 @@ BATCH = 1000
 
 
 class Tokenizer(Protocol):
-    """What counts tokens: a transformers tokenizer, or anything called like one."""
+    """Counts tokens: a transformers tokenizer, or a callable with its signature."""
 
     def __call__(self, text: list[str], *, add_special_tokens: bool) -> Mapping[str, Any]:
-        """Tokenise texts; "input_ids" holds a list of ids for each."""
+        """Tokenise texts; "input_ids" has a list of ids for each."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Lengths in tokens: mean, median, 95th percentile, longest; averaged over items, as the paper's are."""
+    """Lengths in tokens over items, as in the paper: mean, median, 95th percentile, longest."""
 
     mean: float
     p50: float
@@ -53,7 +53,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class DataStatistics:
-    """The row of one source.
+    """The statistics of one source.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ class DataStatistics:
         Items, and distinct prompts among them.
     lengths : mapping of str to Lengths
         "prompt", "chosen" and "rejected" for pairs; "prompt" and "answer" for conversations; "prompt" for prompts.
-        Tokens of the messages' texts, without special tokens and chat template. Of a conversation all assistant
-        turns together are the answer and all others the prompt.
+        Tokens of the messages' texts, without special tokens and chat template. The answer of a conversation is all its
+        assistant turns, the prompt all others.
     chosen_longer : float or None
-        Share of pairs whose chosen side is the longer one, an equal length counting half; None unless pairs.
+        Share of pairs whose chosen side is longer, equal lengths counting half; None unless pairs.
     left_out : mapping of str to int
-        What loading left out, by reason.
+        Items left out by loading, by reason.
     """
 
     source: str
@@ -87,14 +87,14 @@ class DataStatistics:
 
 
 class TokenCounter:
-    """Counts the tokens of texts, of each distinct text once.
+    """Counts the tokens of texts, tokenising each distinct text once.
 
     Parameters
     ----------
     tokenizer : Tokenizer
-        Tokenises.
+        The tokenizer.
     progress : Progress, optional
-        Told of each batch of texts.
+        Advanced by each batch of texts.
     """
 
     def __init__(self, tokenizer: Tokenizer, progress: Progress | None = None) -> None:
@@ -103,7 +103,7 @@ class TokenCounter:
         self._counts: dict[str, int] = {}
 
     def count(self, texts: Iterable[str]) -> Mapping[str, int]:
-        """Count; the mapping holds every text asked for so far."""
+        """Count tokens; the mapping has every text counted so far."""
         new = [text for text in dict.fromkeys(texts) if text not in self._counts]
         starts = range(0, len(new), BATCH)
         self._progress.start("tokens", len(starts))
@@ -127,9 +127,9 @@ def data_statistics(
     items : Loaded, or sequence of one kind of record
         The data.
     tokenizer : Tokenizer or TokenCounter, optional
-        Counts tokens; no lengths without one. One counter for several calls counts no text twice.
+        Counts tokens; there are no lengths without one. Share one counter among calls to count each text once.
     source : str
-        Name of the row; the items' own source where missing and they have one.
+        Name of the row; the source of the items by default.
 
     Raises
     ------
@@ -137,35 +137,41 @@ def data_statistics(
         There are no items.
     """
     if not items:
-        raise DataError("no items to take statistics of", "at least one")
+        raise DataError("no items to compute statistics of", "at least one")
     left_out = {**items.dropped, **items.filtered} if isinstance(items, Loaded) else {}
     names = {item.source for item in items}
     name = source or (names.pop() if len(names) == 1 else f"{len(names)} sources")
-    parts = [_parts(item) for item in items]
     n_prompts = len({item.prompt_key if isinstance(item, Conversation) else item.key for item in items})
-    lengths: dict[str, Lengths] = {}
-    longer = None
-    if tokenizer is not None:
-        counter = tokenizer if isinstance(tokenizer, TokenCounter) else TokenCounter(tokenizer)
-        counts = counter.count(text for item in parts for texts in item.values() for text in texts)
-        sums = {
-            part: np.array([sum(counts[text] for text in item[part]) for item in parts], dtype=np.int64)
-            for part in parts[0]
-        }
-        lengths = {part: _lengths(values) for part, values in sums.items()}
-        if "chosen" in sums:
-            difference = sums["chosen"] - sums["rejected"]
-            longer = float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    lengths, longer = _token_lengths(items, tokenizer) if tokenizer is not None else ({}, None)
     return DataStatistics(name, _kind(items[0]), len(items), n_prompts, lengths, longer, left_out)
 
 
+def _token_lengths(
+    items: Sequence[PreferencePair | Conversation | PromptItem], tokenizer: Tokenizer | TokenCounter
+) -> tuple[dict[str, Lengths], float | None]:
+    """Lengths of each part, and the share of pairs whose chosen side is the longer one."""
+    counter = tokenizer if isinstance(tokenizer, TokenCounter) else TokenCounter(tokenizer)
+    parts = [_parts(item) for item in items]
+    counts = counter.count(text for item in parts for texts in item.values() for text in texts)
+
+    def total(part: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([sum(counts[text] for text in item[part]) for item in parts], dtype=np.int64)
+
+    sums = {part: total(part) for part in parts[0]}
+    lengths = {part: _lengths(values) for part, values in sums.items()}
+    if "chosen" not in sums:
+        return lengths, None
+    difference = sums["chosen"] - sums["rejected"]
+    return lengths, float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
 def statistics_table(rows: Iterable[DataStatistics]) -> tuple[list[str], list[list[str]]]:
-    """Lay rows out as the paper's Table 5 does, with median and 95th percentile behind each mean.
+    """Lay out rows as in the paper's Table 5, with median and 95th percentile behind each mean.
 
     Returns
     -------
     (list of str, list of list of str)
-        Column names and cells; lengths as "mean (p50, p95)", "-" where there is none.
+        Column names and cells; lengths as "mean (p50, p95)", or "-".
     """
     rows = list(rows)
     parts = [part for part in ("prompt", "chosen", "rejected", "answer") if any(part in row.lengths for row in rows)]
@@ -203,7 +209,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise ModelError(
             f"{path}: no tokenizer can be loaded ({reason})", "a tokenizer's directory or hub id"
         ) from error
-    tokenizer.model_max_length = 10**9  # texts are counted, not fed to the model: nothing to warn of
+    tokenizer.model_max_length = 10**9  # texts are only counted, so their length is no reason to warn
     return cast(Tokenizer, tokenizer)
 
 

@@ -84,7 +84,7 @@ def test_writing_and_reading_back(call, pairs, tmp_path):
     assert_disjoint(train, held_out)
     _, _, _, error = call(pairs, "--write", tmp_path / "out")
     assert isinstance(error, UsageError)
-    assert "is there already" in str(error)
+    assert "already exists" in str(error)
 
 
 @needs_data

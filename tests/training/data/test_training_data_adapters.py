@@ -290,5 +290,5 @@ def test_rows_of_another_layout_are_faults_and_droppable(read, adapter, row, sai
     with pytest.raises(FileFormatError, match=f"line 1: .*{said}"):
         read(adapter, row)
     good = {"hh": 1}
-    with pytest.raises(Exception, match="nothing to learn from"):
+    with pytest.raises(Exception, match="no items"):
         read(adapter, row, good, on_bad="drop")

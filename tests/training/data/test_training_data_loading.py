@@ -156,15 +156,15 @@ WRONG = [
     ({"chosen": [A], "rejected": [U, A]}, "no common prompt", "do not begin with the same turns"),
     (PAIR | {"prompt": [U, A]}, "no question at the end", "the last turn is the assistant's"),
     (PAIR | {"prompt": [U, U]}, "roles out of order", "turn 2 is the user's"),
-    ({"prompt": "no", "chosen": [U, A], "rejected": [U, BAD_A]}, "another prompt", "prompt is no part of"),
+    ({"prompt": "no", "chosen": [U, A], "rejected": [U, BAD_A]}, "another prompt", "prompt is not part of"),
     (PAIR | {"chosen": 3}, "wrong type", "chosen is of type int"),
     (PAIR | {"chosen": None}, "wrong type", "chosen is missing (null)"),
     (PAIR | {"chosen": [{"role": "boss", "content": "x"}]}, "unknown role", "chosen[0]: the role 'boss'"),
     (PAIR | {"chosen": [{"role": "assistant", "content": 1}]}, "wrong type", "content is of type int"),
     (PAIR | {"chosen": ["x"]}, "wrong type", "chosen[0] is of type str"),
-    (PAIR | {"chosen": [{"who": "x"}]}, "missing column", "chosen[0] has none of the columns known (columns: who)"),
+    (PAIR | {"chosen": [{"who": "x"}]}, "missing column", "chosen[0] has no known column (columns: who)"),
     ({"prompt": "hi", "chosen": "a"}, "missing column", "no column rejected (columns: prompt, chosen)"),
-    ({"chosen": "a", "rejected": "b"}, "missing column", "none of the columns known (columns: chosen, rejected)"),
+    ({"chosen": "a", "rejected": "b"}, "missing column", "no known column (columns: chosen, rejected)"),
     (PAIR | {"score_chosen": 1, "score_rejected": 2}, "scores against the labels", "chosen has the score 1"),
     (PAIR | {"score_chosen": "high", "score_rejected": 2}, "wrong type", "score_chosen is 'high'"),
 ]
@@ -201,7 +201,7 @@ def test_wrong_pairs_are_dropped_and_counted(write):
         ({"messages": [U, U, A]}, "turn 2 is the user's (roles: user, user, assistant)"),
         ({"messages": [U]}, "the last turn is the user's"),
         ({"messages": "hi"}, "messages is of type str"),
-        ({"text": "hi"}, "none of the columns known (columns: text)"),
+        ({"text": "hi"}, "no known column (columns: text)"),
         ({"instruction": "x", "input": 3, "output": "y"}, "input is of type int"),
         ({"instruction": "x", "output": "y", "history": ["z"]}, "history holds of type str"),
     ],
@@ -230,7 +230,7 @@ def test_malformed_json_is_never_dropped(write):
 
 
 def test_nothing_left_is_an_error(write):
-    with pytest.raises(DataError, match=r"nothing to learn from.*equal sides: 1"):
+    with pytest.raises(DataError, match=r"no items .*equal sides: 1"):
         load_pairs(write(PAIR | {"chosen": "go away"}), on_bad="drop")
     with pytest.raises(DataError, match="0 rows read"):
         load_pairs(write())
@@ -350,7 +350,7 @@ def test_a_hub_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(MissingDataError, match="some/pairs cannot be loaded: ConnectionError: no route") as caught:
         load_pairs("some/pairs")
-    assert "no file or directory here" in str(caught.value)
+    assert "no local file or directory" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Readers of data sets whose rows are of a layout of their own, by name.
+"""Named readers of data sets whose rows have a layout of their own.
 
-An adapter is a function over rows, so that it reads a local file of the layout as well as the hub. What it removes
-it counts, by reason: the noise that published sets are known to hold (empty rounds, speakers out of turn, equal or
-contradicting labels) is filtered; a missing column or a value of the wrong type is a fault of the file.
+An adapter is a function over rows, so it reads a local file of the layout as well as the hub. It counts what it removes
+by reason. Defects known in published sets (empty rounds, speakers out of turn, equal or contradicting labels) are
+filtered; a missing column or a value of the wrong type is an error in the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets whose rows are two answers and a label which is the better."""
+"""Data sets whose rows are two answers and a label that says which is better."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Values = Mapping[str, object]
 def shp(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
     """Read stanfordnlp/SHP: two comments (`human_ref_A`, `human_ref_B`) on a post (`history`) and their votes.
 
-    Kept are pairs whose votes stand in a ratio above 2, and of a post at most 5, chosen by their hash: a choice that
-    neither the order of the file nor a seed moves.
+    Pairs with a ratio of votes above 2 are kept, at most 5 of a post. They are chosen by their hash, independently of a
+    seed and of the order of the file.
     """
     posts: dict[str, list[tuple[str, PreferencePair]]] = {}
     for row in rows:
@@ -51,7 +51,7 @@ def _shp_pair(values: Values, label: str) -> PreferencePair | None:
         first, second, score_a, score_b = second, first, score_b, score_a
     prompt = (Message("user", text(values, "history")),)
     pair = PreferencePair.of(prompt, first, second, label, (score_a, score_b))
-    if score_b <= 0:  # no ratio; the set has none, but nothing forbids it
+    if score_b <= 0:  # there is no ratio; the published set has no such row
         return pair if score_a > 0 else None
     return pair if score_a / score_b > SHP_RATIO else None
 
@@ -59,8 +59,8 @@ def _shp_pair(values: Values, label: str) -> PreferencePair | None:
 def pku_safe_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
     """Read PKU-Alignment/PKU-SafeRLHF: two answers, which is better, which is safer, and whether each is safe.
 
-    Where one answer alone is safe it is preferred; otherwise better and safer must name the same answer. Labels that
-    contradict (the safer answer is the unsafe one; better and safer differ and safety does not decide) are filtered.
+    If one answer only is safe, it is preferred; otherwise better and safer must be the same answer. Contradicting
+    labels (the safer answer is the unsafe one; better and safer differ where safety does not decide) are filtered.
     """
 
     def read(values: Values) -> PreferencePair:
@@ -82,7 +82,7 @@ def pku_safe_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Pre
 
 
 def ultra_interact(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
-    """Read openbmb/UltraInteract_pair: a `trajectory` up to a user turn, and a right and a wrong next action."""
+    """Read openbmb/UltraInteract_pair: a `trajectory` up to a user turn, and a correct and an incorrect next action."""
 
     def read(values: Values) -> PreferencePair:
         require(values, "trajectory")
@@ -182,7 +182,7 @@ def _refuse_equal(scores: tuple[float | None, float | None]) -> None:
 
 
 def _choice(values: Values, column: str) -> int:
-    """Read which of two answers: 0 or 1."""
+    """Read the index of an answer: 0 or 1."""
     read = number(values, column)
     if read not in (0, 1):
         raise BadItem("wrong type", f"{column} is {read:g}", "0 or 1")

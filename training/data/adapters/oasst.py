@@ -1,4 +1,4 @@
-"""Open Assistant trees: ranked answers at every node; conversations along the best of them, pairs between them."""
+"""Open Assistant trees of ranked answers: conversations along the best answers, and pairs of answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Node = Mapping[str, Any]
 
 
 def oasst_best(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Conversation]:
-    """Read one conversation a tree: at every node the reply of the lowest rank (the first, where none is ranked).
+    """Read one conversation from each tree: at every node the reply of the lowest rank, or the first without ranks.
 
-    Replies off that path are filtered and counted; a last question nobody answered is left out.
+    Replies off that path and an unanswered last question are filtered and counted.
     """
     for row, root in _trees(rows, sieve):
         node, path = root, [root]
@@ -37,7 +37,7 @@ def oasst_best(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Conver
 
 
 def oasst_pairs(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
-    """Read every two ranked answers to the same question as a pair; answers without a rank are filtered."""
+    """Read every two ranked answers to a question as a pair; answers without a rank are filtered."""
     for row, root in _trees(rows, sieve):
         stack: list[tuple[Node, tuple[Message, ...]]] = [(root, ())]
         while stack:
@@ -70,9 +70,8 @@ def _ranked(
 
 
 def _trees(rows: Iterator[Row], sieve: Sieve) -> Iterator[tuple[Row, Node]]:
-    """Yield the roots: of tree rows, of nested message rows, or of flat rows joined by `parent_id`."""
-    flat: dict[str, dict[str, Any]] = {}
-    places: dict[str, Row] = {}
+    """Yield the roots of tree rows, of nested message rows, and of flat rows joined by `parent_id`."""
+    flat: dict[str, tuple[Row, dict[str, Any]]] = {}
     for row in rows:
         root = row.values.get("prompt", row.values)
         if not isinstance(root, Mapping) or "text" not in root or "role" not in root:
@@ -82,17 +81,22 @@ def _trees(rows: Iterator[Row], sieve: Sieve) -> Iterator[tuple[Row, Node]]:
         elif "replies" in root:
             yield row, root
         else:
-            flat[str(root.get("message_id"))] = {**root, "replies": []}
-            places[str(root.get("message_id"))] = row
-    for key, node in flat.items():
+            flat[str(root.get("message_id"))] = row, {**root, "replies": []}
+    yield from _joined(flat, sieve)
+
+
+def _joined(flat: Mapping[str, tuple[Row, dict[str, Any]]], sieve: Sieve) -> Iterator[tuple[Row, Node]]:
+    """Append each message to the replies of its parent, and yield the messages without a parent."""
+    roots = []
+    for row, node in flat.values():
         parent = node.get("parent_id")
-        if parent is not None and str(parent) in flat:
-            flat[str(parent)]["replies"].append(node)
-        elif parent is not None:
-            sieve.bad(places[key], BadItem("no parent", f"no message {parent}", "the parents of all messages"))
-    for key, node in flat.items():
-        if node.get("parent_id") is None:
-            yield places[key], node
+        if parent is None:
+            roots.append((row, node))
+        elif str(parent) in flat:
+            flat[str(parent)][1]["replies"].append(node)
+        else:
+            sieve.bad(row, BadItem("no parent", f"no message {parent}", "the parents of all messages"))
+    yield from roots
 
 
 def _message(node: Node) -> Message:

@@ -1,4 +1,4 @@
-"""Sets that score several answers to a prompt: every two answers with different scores are a pair."""
+"""Data sets with scores of several answers to a prompt: every two answers with different scores are a pair."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def scored_pairs(
     Parameters
     ----------
     row : Row
-        Where the answers stand, for messages.
+        The row with the answers, for messages.
     prompt : sequence of Message
-        What was asked.
+        The prompt.
     answers : iterable of (str, float)
-        Text and score, higher being better.
+        Text and score; higher is better.
     label : str
         Name of the source.
     sieve : Sieve
-        Counts.
+        Counts what is left out.
     """
     for one, other in combinations(answers, 2):
         if one[1] == other[1]:
@@ -47,8 +47,8 @@ def scored_pairs(
 def ultrafeedback(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
     """Read openbmb/UltraFeedback: `instruction` and four `completions` with a `fine-grained_score`.
 
-    The fine-grained score is the mean of the ratings of the four aspects; the `overall_score` of some completions is
-    known to be wrong (a 1 that was read as a 10), so it is not used.
+    The fine-grained score is the mean of the ratings of four aspects. The `overall_score` is not used because it is
+    known to be wrong for some completions (a 1 that was read as a 10).
     """
     for row in rows:
         try:
@@ -62,9 +62,9 @@ def ultrafeedback(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Pre
 
 
 def code_ultrafeedback(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
-    """Read coseal/CodeUltraFeedback: `responses` and `annotations`, brought together by the name of the model.
+    """Read coseal/CodeUltraFeedback: `responses` and `annotations`, joined by the name of the model.
 
-    Ratings are texts; they are compared as numbers ("10" is more than "9").
+    Ratings are texts and are compared as numbers.
     """
     for row in rows:
         try:
@@ -85,9 +85,9 @@ def code_ultrafeedback(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterato
 
 
 def helpsteer(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
-    """Read nvidia/HelpSteer (and HelpSteer2): a row an answer, scored by its `helpfulness` of 0 to 4.
+    """Read nvidia/HelpSteer (and HelpSteer2): one answer a row, scored by its `helpfulness` of 0 to 4.
 
-    The answers to a prompt are brought together by the text of the prompt, wherever in the file they stand.
+    The answers to a prompt are joined by its text, wherever they are in the file.
     """
     answers: dict[str, list[Answer]] = {}
     first: dict[str, Row] = {}

@@ -1,4 +1,4 @@
-"""HH-RLHF: two transcripts of Human and Assistant; what they share is the prompt."""
+"""HH-RLHF: two transcripts of Human and Assistant that share the prompt."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 def hh_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
     r"""Read Anthropic/hh-rlhf: `chosen` and `rejected`, each "\n\nHuman: ... \n\nAssistant: ...".
 
-    The prompt is the turns the two share, up to a Human turn. Transcripts with an empty turn or with two turns of
-    one speaker in a row are filtered and counted.
+    The prompt is the turns both have, up to a Human turn. Transcripts with an empty turn or with two consecutive turns
+    of one speaker are filtered and counted.
     """
     for row in rows:
         try:
@@ -30,7 +30,7 @@ def hh_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Preferenc
 
 
 def transcript(written: str) -> tuple[Message, ...]:
-    """Read a transcript as messages, spaces around a turn removed.
+    """Read a transcript as messages, without the spaces around turns.
 
     Raises
     ------
