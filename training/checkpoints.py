@@ -1,10 +1,11 @@
-"""Checkpoints that can be trusted: one counts only once it is wholly on the disk, and a full disk spoils none."""
+"""Checkpoints: only complete ones count, and a full disk damages none."""
 
 from __future__ import annotations
 
 import errno
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,16 @@ _SHORT_WRITE = re.compile(r"inline_container|unexpected pos|PytorchStreamWriter"
 
 
 class CompleteMark(TrainerCallback):
-    """Marks a checkpoint as whole, after every process has written its part and the files are on the disk.
+    """Marks a checkpoint as complete once every process has written its part and the files are on the disk.
 
-    The mark holds the number of tokens read so far, which TRL does not put into a checkpoint.
+    The mark contains the number of tokens read so far, which TRL does not save.
 
     Parameters
     ----------
     trainer : TRL trainer
         The one that writes the checkpoints.
     checkpoint : Path or None
-        What training goes on from.
+        The checkpoint to resume from.
     """
 
     def __init__(self, trainer: Any, checkpoint: Path | None) -> None:
@@ -53,21 +54,20 @@ class CompleteMark(TrainerCallback):
 
 
 def latest(checkpoints: Path, *, clean: bool) -> Path | None:
-    """Find the last whole checkpoint.
+    """Find the last complete checkpoint.
 
     Parameters
     ----------
     checkpoints : Path
-        Where they are.
+        Their directory.
     clean : bool
-        Whether to delete all others: those that are not whole, and older ones. A kill in the middle of deleting an old
-        one leaves part of it, marked, and with the newest time of all, so that the trainer, which keeps the newest,
-        would delete a good one in its place.
+        Whether to delete incomplete and older ones. A process killed while it deletes an old checkpoint leaves a part
+        of it that is marked and has the newest time; the trainer, which keeps the newest, would delete a good one.
 
     Returns
     -------
     Path or None
-        None where there is none.
+        None if there is none.
     """
     found = list(checkpoints.glob("checkpoint-*"))
     newest = max((path for path in found if (path / _MARK).is_file()), key=steps_of, default=None)
@@ -83,26 +83,32 @@ def steps_of(checkpoint: Path) -> int:
 
 
 def disk_full(error: BaseException, checkpoints: Path) -> StorageFullError | None:
-    """Make the error for a disk that filled, out of whatever was raised; None where it was something else.
+    """Make the error for a full disk from whatever was raised; None if it was something else.
 
-    What was being written is deleted, which frees its room; whole checkpoints stay.
+    The incomplete checkpoint is deleted, which frees its space; complete ones are kept.
     """
-    chain, seen = [error], {id(error)}
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and id(inner) not in seen:
-        chain.append(inner)
-        seen.add(id(inner))
-    full = any(
-        (isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-        or _FULL.search(str(e))
-        or (isinstance(e, RuntimeError) and _SHORT_WRITE.search(str(e)))
-        for e in chain
-    )
-    if not full:
+    if not any(_says_full(raised) for raised in _chain(error)):
         return None
     last = latest(checkpoints, clean=True)
-    kept = f"{last.name} is whole and training goes on from it" if last else "no checkpoint was written yet"
+    kept = f"{last.name} is complete, and training resumes from it" if last else "no checkpoint was written yet"
     return StorageFullError(
-        f"no room to write a checkpoint or model to {checkpoints.parent}; {kept}",
-        remedy="free some space and give the same command again (a larger save_steps or smaller save_total_limit "
-        "needs less)",
+        f"no space left to write a checkpoint or model to {checkpoints.parent}; {kept}",
+        remedy="free some space and repeat the command (a larger save_steps or smaller save_total_limit needs less)",
     )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        yield inner
+        inner = inner.__cause__ or inner.__context__
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    text = str(error)
+    return bool(_FULL.search(text) or (isinstance(error, RuntimeError) and _SHORT_WRITE.search(text)))

@@ -1,6 +1,6 @@
-"""What is looked at before hours are spent: template, end and padding tokens, lengths, what would be cut.
+"""Checks before training starts: template, end and padding tokens, lengths, truncation.
 
-Records are checked where they are made (`training.data.records`): equal sides, empty turns, roles out of order.
+Records are validated when they are made (`training.data.records`): equal sides, empty turns, roles out of order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROBE = "qzqz"
 
 @dataclass
 class ItemReport:
-    """What became of the records: how many came in, were left out and why, were cut.
+    """What became of a stage's records.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class ItemReport:
     dropped : counter
         Records left out, by reason.
     truncated : int
-        Records of which a part was cut off to fit `max_length`.
+        Records truncated to `max_length`.
     n_tokens : int
-        Tokens of all records used, after cutting.
+        Tokens of all records used, after truncation.
     """
 
     n_given: int = 0
@@ -56,16 +56,16 @@ class ItemReport:
 
     @property
     def n_used(self) -> int:
-        """Records that are learnt from."""
+        """Records used."""
         return self.n_given - sum(self.dropped.values())
 
     def left_out(self, reasons: Mapping[str, int]) -> None:
-        """Add what was left out before encoding."""
+        """Add records left out before encoding."""
         self.dropped.update(reasons)
         self.n_given += sum(reasons.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as they go into stage.json."""
+        """The counts as stage.json has them."""
         return {
             "n_given": self.n_given,
             "n_used": self.n_used,
@@ -160,18 +160,18 @@ def check_template(tokenizer: Any, recipe: TrainingRecipe) -> Encoder:
 
 
 def check_end_of_answer(encoder: Encoder, model: str) -> None:
-    """Check that the template ends an answer with a token that stops generation, and that it is learnt.
+    """Check that the template ends an answer with a token that stops generation, and that the loss includes it.
 
     Raises
     ------
     ModelError
-        It writes no such token, or the token carries no loss.
+        The template writes no such token, or the loss excludes it.
     """
     tokenizer = encoder.tokenizer
     probe = [Message("user", _PROBE), Message("assistant", _PROBE)]
     encoded = encoder.conversations([probe])[0]
     stops = _stop_ids(tokenizer, model)
-    # What follows the last character of the answer itself; whatever stands before it does not end it.
+    # Only a token after the answer's last character ends the answer.
     tail = _tail(encoder, probe, encoded.input_ids)
     if not any(i in stops for i in encoded.input_ids[tail:]):
         wrote = tokenizer.decode(encoded.input_ids[tail:])
@@ -180,18 +180,18 @@ def check_end_of_answer(encoder: Encoder, model: str) -> None:
             f"the chat template ends an answer with {wrote!r}, which is not the token that stops generation "
             f"({tokenizer.eos_token!r}); the model would never learn to stop",
             "a template whose assistant turn ends with {{ eos_token }}",
-            f"say eos_token: {special[0]!r}" if special else "add {{ eos_token }} to the template, inside the marks",
+            f"set eos_token: {special[0]!r}" if special else "add {{ eos_token }} to the template, inside the marks",
         )
     if not any(i in stops and encoded.labels[place] != IGNORED for place, i in enumerate(encoded.input_ids)):
         raise ModelError(
-            "the chat template writes the end token outside its {% generation %} marks, so no loss is taken on it and "
+            "the chat template writes the end token outside its {% generation %} marks, so the loss excludes it and "
             "the model would not learn to stop",
             remedy="move {% endgeneration %} behind the end token",
         )
 
 
 def _stop_ids(tokenizer: Any, model: str) -> set[int]:
-    """The tokenizer's eos, and what the checkpoint's generation configuration stops at."""
+    """The tokenizer's eos token and those of the checkpoint's generation configuration."""
     from transformers import GenerationConfig
 
     stops = {tokenizer.eos_token_id}
@@ -204,7 +204,7 @@ def _stop_ids(tokenizer: Any, model: str) -> set[int]:
 
 
 def _tail(encoder: Encoder, probe: Sequence[Message], ids: Sequence[int]) -> int:
-    """Find the token after the last that stands for the answer itself."""
+    """The position of the first token after the answer itself."""
     text = encoder.render(probe, prompt=False)
     end = text.rindex(_PROBE) + len(_PROBE)
     encoded = encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -216,18 +216,18 @@ def _tail(encoder: Encoder, probe: Sequence[Message], ids: Sequence[int]) -> int
 def check_pad(tokenizer: Any, *, needs_own: bool) -> None:
     """Check the padding token.
 
-    Where only positions count (a loss over labels) padding with eos is harmless, and is what is done where there is no
-    padding token. A scalar head reads the last token that is not padding: there, a pad that equals eos makes it read
-    the token before the end, the same for every answer that ends in a full stop.
+    A loss over labels ignores padding by position, so eos can pad, and does where there is no padding token. A scalar
+    head reads the last token that is not padding. If eos pads, it reads the token before the end, which is the same for
+    every answer that ends in a full stop.
 
     Raises
     ------
     ModelError
-        There is no padding token that will do.
+        There is no suitable padding token.
     """
-    advice = "say add_pad_token: true (adds one, and an embedding row for it), or set pad_token in the tokenizer"
+    advice = "set add_pad_token: true (adds one, and an embedding row for it), or pad_token in the tokenizer"
     if tokenizer.eos_token is None:
-        raise ModelError("the tokenizer has no eos token", remedy="name one of its tokens as eos_token")
+        raise ModelError("the tokenizer has no eos token", remedy="set eos_token to one of its tokens")
     if not needs_own:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -238,17 +238,17 @@ def check_pad(tokenizer: Any, *, needs_own: bool) -> None:
         raise ModelError(
             f"the padding token is the eos token ({tokenizer.eos_token!r}): a scalar head reads the last token that is "
             "not padding, and would not see where the answer ends",
-            "a padding token of its own",
+            "a separate padding token",
             advice,
         )
 
 
 def check_packing(model: Any, n_tokens: int) -> None:
-    """Check that texts packed into one block do not see each other, and that a batch of blocks can be read.
+    """Check that texts packed into one block are independent, and that the model can read a batch of blocks.
 
-    Two made-up texts are read alone and packed; what the model says of the second must not change. It does in
-    architectures that take no positions, or keep a state (Mamba). TRL lays the blocks of a batch end to end, which some
-    (GPT-Neo) cannot read where that is longer than their positions.
+    The model reads two probe texts alone and packed, and its output for the second must not change. It changes in
+    architectures without positions or with a state (Mamba). TRL concatenates the blocks of a batch, and some
+    architectures (GPT-Neo) cannot read more tokens than they have positions.
 
     Parameters
     ----------
@@ -259,14 +259,14 @@ def check_packing(model: Any, n_tokens: int) -> None:
     Raises
     ------
     ModelError
-        It changes.
+        The output changes.
     """
     import torch
 
     text = model.config.get_text_config()
     ids = torch.arange(12, device=model.device).remainder(int(text.vocab_size)).unsqueeze(0)
     positions = torch.cat([torch.arange(5), torch.arange(7)]).unsqueeze(0).to(model.device)
-    # A mask of fixed size, (1, 1, N, N), is what gives out behind N tokens.
+    # A model with a mask of fixed size, (1, 1, N, N), cannot read more than N tokens.
     fixed = {b.shape[-1] for b in model.buffers() if b.dim() == 4 and b.shape[-1] == b.shape[-2]}
     training = model.training
     model.eval()
@@ -285,9 +285,9 @@ def check_packing(model: Any, n_tokens: int) -> None:
         model.train(training)
     if leaks:
         raise ModelError(
-            f"{type(model).__name__} cannot keep apart texts that are packed into one sequence",
-            "a model that does so by their positions",
-            "say packing: false",
+            f"{type(model).__name__} cannot separate texts that are packed into one sequence",
+            "a model that separates them by their positions",
+            "set packing: false",
         )
 
 
@@ -308,18 +308,18 @@ def check_length(model: str, max_length: int) -> None:
 
 
 def refuse_truncation(report: ItemReport, recipe: TrainingRecipe) -> None:
-    """Stop where too many records would be cut.
+    """Refuse to train when too many records would be truncated.
 
     Raises
     ------
     DataError
-        More than the share the recipe allows.
+        More would be than the recipe allows.
     """
     share = report.truncated / max(1, report.n_given)
     if share > recipe.max_truncated_share:
         raise DataError(
             f"{report.truncated} of {report.n_given} records ({share:.0%}) are longer than max_length "
-            f"{recipe.max_length} and would be cut",
+            f"{recipe.max_length} and would be truncated",
             f"at most {recipe.max_truncated_share:.0%} (max_truncated_share)",
-            "raise max_length, drop the long ones, or raise max_truncated_share to accept it",
+            "raise max_length, remove the long records, or raise max_truncated_share",
         )

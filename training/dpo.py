@@ -1,16 +1,16 @@
-"""Direct preference optimisation on pairs that are there already (offline), against a reference that stays as it is.
+"""Direct preference optimisation on given pairs (offline), against a fixed reference.
 
-    recipe = load_recipe(DPORecipe, "dpo.yaml")
+    recipe = load_recipe(STAGE, "dpo.yaml")
     result = train(recipe, Path("runs/dpo"), data=pairs, held_out=more_pairs)
     result = train(recipe.with_(model="runs/dpo-1/model", reference="runs/sft/model"), Path("runs/dpo-2"), data=pairs)
 
 With log ratios h = log pi(y|x) - log pi_ref(y|x), the loss of a pair is -log sigmoid(beta (h_chosen - h_rejected)).
-The recipe's choices are TRL's: other losses, an f-divergence in place of the reverse KL, LD-DPO's weight on the part
-of an answer beyond the shorter one's length, and a term of plain fine-tuning on the chosen answer (RPO).
+The recipe has TRL's variants: other losses, an f-divergence instead of the reverse KL, LD-DPO's weight on the part of
+an answer beyond the length of the shorter one, and an additional fine-tuning loss on the chosen answer (RPO).
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, sections 3.2 and 3.3: two epochs, 5e-7, cosine, warm-up
                  0.03, batch 128, beta 0.1, and the reference is the SFT model in every iteration
-Trainer          TRL's DPOTrainer, on ids encoded here: too long a prompt loses its beginning, not the answer its end
+Trainer          TRL's DPOTrainer, on pairs encoded here: a long prompt loses its beginning before an answer its end
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ _DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust",
 
 
 class DPORecipe(TrainingRecipe):
-    """What `dpo` is told, beyond what all stages are.
+    """The fields of `dpo` besides those of all stages.
 
     Parameters
     ----------
     reference : str
-        Directory or hub id of the reference model. There is no default: the paper's is the SFT model in every
-        iteration, the released script's was the iterate before, and the results differ.
+        Directory or hub id of the reference model. It has no default, because the paper uses the SFT model in every
+        iteration and the released script the previous iterate, with different results.
     precompute_reference : bool
-        Compute the reference's log-probabilities once before training, so that its weights take no memory during it.
+        Compute the reference's log-probabilities before training, so that its weights need no memory during it.
     beta : float
         Strength of the pull towards the reference.
     loss : str
         One of TRL's losses.
     label_smoothing : float
-        Assumed share of flipped labels; only the losses "robust", "exo_pair" and "aot" know it.
+        Assumed share of flipped labels; only the losses "robust", "exo_pair" and "aot" use it.
     sft_weight : float
         Weight of the negative log-likelihood per token of the chosen answer, added to the loss (RPO); 0 for none.
     f_divergence : str
-        Regulariser in place of the reverse KL.
+        Regulariser instead of the reverse KL.
     alpha_divergence : float
-        Its coefficient where `f_divergence` is "alpha_divergence".
+        Its coefficient if `f_divergence` is "alpha_divergence".
     ld_alpha : float or None
         LD-DPO: weight (0 to 1) of an answer's tokens beyond the length of the shorter answer; None for plain DPO.
     """
@@ -98,16 +98,16 @@ class DPORecipe(TrainingRecipe):
     def _one_of_these(self) -> Self:
         if self.label_smoothing and self.loss not in _SMOOTHED:
             raise ValueError(
-                f"label_smoothing has no effect on the loss {self.loss!r}; say loss: robust (DPO with flipped labels)"
+                f"label_smoothing has no effect on the loss {self.loss!r}; set loss: robust (DPO with flipped labels)"
             )
         if self.loss == "exo_pair" and not self.label_smoothing:
             raise ValueError("the loss 'exo_pair' needs label_smoothing above 0 (its paper: 0.001)")
         if self.f_divergence != "reverse_kl" and self.loss not in _DIFFERENCES:
-            raise ValueError(f"the loss {self.loss!r} knows no f_divergence; one of {', '.join(_DIFFERENCES)} does")
+            raise ValueError(f"the loss {self.loss!r} has no f_divergence; these do: {', '.join(_DIFFERENCES)}")
         return self
 
     def identity(self) -> dict[str, Any]:
-        """As in :class:`TrainingRecipe`; the reference is known by its contents."""
+        """As in :class:`TrainingRecipe`; the reference is identified by its contents."""
         return {k: v for k, v in super().identity().items() if k not in ("reference", "precompute_reference")}
 
 
@@ -119,11 +119,11 @@ def train(
     Parameters
     ----------
     recipe : DPORecipe
-        What to do; `model` is where the policy starts, `reference` what it is held to.
+        The recipe; `model` is the starting policy.
     out : Path
         The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
-        In place of what the recipe names.
+        Instead of the recipe's.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def train(
         )
         base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
         model = base()
-        # Under LoRA the policy without its adapter is the model it started from, and no second copy is needed.
+        # Under LoRA the policy without its adapter is the reference, and no second copy is needed.
         shared = recipe.reference == recipe.model and (recipe.lora or recipe.precompute_reference)
         reference = None if shared else load_causal(recipe.reference, recipe.seed, rows.tokenizer)
 
@@ -167,7 +167,7 @@ def train(
             peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
         )
         if recipe.precompute_reference:
-            trainer.ref_model = None  # its log-probabilities are in the data now
+            trainer.ref_model = None  # its log-probabilities are in the data
         return Prepared(trainer, rows.tokenizer, rows.reports, base)
 
     identity = {"reference": model_identity(recipe.reference)}
@@ -175,9 +175,9 @@ def train(
 
 
 def stored(rows: Sequence[dict[str, Any]], folder: Path) -> Any:
-    """Give rows as a data set on the disk, where TRL keeps the reference's log-probabilities beside it.
+    """Save rows as a data set on the disk, beside which TRL stores the reference's log-probabilities.
 
-    All processes of a job must find them in one place, and a job that goes on need not compute them again.
+    All processes of a job, and a resumed job, find them there.
     """
     from accelerate import PartialState
     from datasets import load_from_disk
@@ -193,7 +193,7 @@ def stored(rows: Sequence[dict[str, Any]], folder: Path) -> Any:
 
 
 def loss_arguments(recipe: DPORecipe) -> dict[str, Any]:
-    """Say the loss as TRL does."""
+    """The loss in TRL's arguments."""
     return {
         "beta": recipe.beta,
         "loss_type": [recipe.loss, "sft"] if recipe.sft_weight else [recipe.loss],
@@ -208,7 +208,7 @@ def loss_arguments(recipe: DPORecipe) -> dict[str, Any]:
 
 
 def encoded_trainer() -> type[Any]:
-    """Make TRL's DPOTrainer take pairs that are encoded already, as its SFT and reward trainers do."""
+    """A DPOTrainer that takes encoded pairs, as TRL's SFT and reward trainers do."""
     from trl.trainer.dpo_trainer import DPOTrainer
 
     class EncodedDPOTrainer(DPOTrainer):
@@ -221,17 +221,17 @@ def encoded_trainer() -> type[Any]:
 def encode_pairs(
     encoder: Encoder, pairs: Sequence[PreferencePair], recipe: TrainingRecipe
 ) -> tuple[list[dict[str, Any]], ItemReport]:
-    """Encode pairs as a prompt and two answers that fit `max_length` together.
+    """Encode pairs as a prompt and two answers, of at most `max_length` tokens together.
 
-    Where the longer answer leaves no room for the prompt, the prompt loses its beginning, down to half of
-    `max_length`; only then do answers lose their end.
+    If the longer answer leaves no room for the prompt, the prompt loses its beginning, down to half of `max_length`;
+    then the answers lose their ends.
 
     Returns
     -------
     rows : list of dict
         "prompt_ids", "chosen_ids", "rejected_ids".
     report : ItemReport
-        What was cut; a pair whose sides are equal after that is dropped.
+        What was truncated; a pair whose sides are equal then is dropped.
     """
     report, rows = ItemReport(n_given=len(pairs)), []
     encoded = encoder.pairs([p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])

@@ -1,14 +1,14 @@
-"""Conversations and pairs as token ids, with what the loss is taken on.
+"""Encode conversations and pairs as token ids, with the labels of the loss.
 
-Which tokens are the assistant's is read in one of two ways:
+The assistant's tokens are found in one of two ways:
 
-- the chat template marks them (``{% generation %}`` ... ``{% endgeneration %}``): the marks are followed;
-- it does not: an assistant's turn is what the template adds to the rendering of everything before it with the
-  generation prompt. That is the prompt/completion form, turn by turn, and exactly what the model will be asked to
-  write; it needs the template to render a conversation's start the same with and without its continuation, which is
-  checked for every conversation, and a template that does not (some drop earlier reasoning) is refused.
+- The chat template marks them (``{% generation %}`` ... ``{% endgeneration %}``).
+- Without marks, an assistant's turn is what the template adds to the rendering of the turns before it with the
+  generation prompt. That is the prompt/completion form of every turn, and what the model has to write at inference. The
+  template must render the start of a conversation the same with and without its continuation. This is checked for every
+  conversation, and a template that does not (some drop earlier reasoning) is refused.
 
-Notation: n tokens a sequence; labels are -100 where no loss is taken, as torch's cross entropy wants them.
+Notation: n tokens in a sequence; labels are -100 for tokens without loss, as in torch's cross entropy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EncodedConversation:
     ----------
     input_ids : list of int, length n
     labels : list of int, length n
-        The id where the assistant speaks, -100 elsewhere.
+        The ids of the assistant's tokens, -100 elsewhere.
     """
 
     input_ids: list[int]
@@ -45,7 +45,7 @@ class EncodedConversation:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """A prompt and two answers; prompt + answer is what the model reads.
+    """A prompt and two answers; the model reads prompt + answer.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class EncodedPair:
 
 
 def has_generation_marks(template: str) -> bool:
-    """Say whether a chat template marks what the assistant says."""
+    """Whether a chat template marks the assistant's turns."""
     return bool(_MARKS.search(template))
 
 
@@ -79,7 +79,7 @@ class Encoder:
     def __init__(self, tokenizer: Any) -> None:
         if not tokenizer.is_fast:
             raise ModelError(
-                f"{type(tokenizer).__name__} cannot say which characters a token stands for",
+                f"{type(tokenizer).__name__} does not give the characters of a token",
                 "a fast tokenizer (tokenizer.json)",
                 "convert it: AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(MODEL)",
             )
@@ -87,7 +87,7 @@ class Encoder:
         self.marked = has_generation_marks(tokenizer.chat_template)
 
     def render(self, messages: Sequence[Message], *, prompt: bool) -> str:
-        """Write a conversation as the template does; `prompt` adds the start of the next assistant turn.
+        """Render a conversation with the template; `prompt` adds the start of the next assistant turn.
 
         Raises
         ------
@@ -103,13 +103,13 @@ class Encoder:
         except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
             raise DataError(
                 f"the chat template refuses a conversation ({error}): {_describe(messages)}",
-                "roles in the order the template takes",
-                "repair or remove it",
+                "roles in the order the template accepts",
+                "correct or remove it",
             ) from error
         return str(text)
 
     def conversations(self, conversations: Sequence[Sequence[Message]]) -> list[EncodedConversation]:
-        """Encode conversations whole, with labels on what the assistant says.
+        """Encode whole conversations, with labels on the assistant's tokens.
 
         Raises
         ------
@@ -144,15 +144,11 @@ class Encoder:
         ids = [int(i) for i in encoded["input_ids"]]
         labels = [i if bit else IGNORED for i, bit in zip(ids, encoded["assistant_masks"], strict=True)]
         if not any(encoded["assistant_masks"]):
-            raise DataError(
-                f"a conversation in which the assistant says nothing: {_describe(messages)}",
-                "at least one assistant turn",
-                "remove it",
-            )
+            raise _silent(messages)
         return EncodedConversation(ids, labels)
 
     def spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-        """Find the characters of a rendered conversation that the assistant writes, by rendering its starts."""
+        """Find the assistant's characters in a rendered conversation by rendering its starts."""
         found = []
         for turn, message in enumerate(messages):
             if message.role != "assistant":
@@ -162,24 +158,20 @@ class Encoder:
             if not (text.startswith(before) and text.startswith(through) and len(before) < len(through)):
                 raise ModelError(
                     "the chat template has no {% generation %} marks, and renders the start of a conversation "
-                    f"differently once it goes on, so the assistant's tokens cannot be told: {_describe(messages)}",
+                    f"differently when it continues, so the assistant's tokens are unknown: {_describe(messages)}",
                     "a template that marks assistant turns with {% generation %} ... {% endgeneration %}",
-                    "add the marks (transformers' documentation of chat templates shows how) and give the file as "
-                    "chat_template",
+                    "add the marks (transformers' documentation of chat templates shows how) and set chat_template to "
+                    "the file",
                 )
             found.append((len(before), len(through)))
         if not found:
-            raise DataError(
-                f"a conversation in which the assistant says nothing: {_describe(messages)}",
-                "at least one assistant turn",
-                "remove it",
-            )
+            raise _silent(messages)
         return found
 
     def pairs(
         self, prompts: Sequence[Sequence[Message]], sides: Sequence[tuple[Sequence[Message], Sequence[Message]]]
     ) -> list[EncodedPair]:
-        """Encode prompts with two continuations each, split where the rendered prompt and the rendered whole part.
+        """Encode prompts with two continuations each, split where the renderings of prompt and whole diverge.
 
         Raises
         ------
@@ -199,7 +191,7 @@ class Encoder:
         return found
 
     def _tokenize(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
-        """Tokenise rendered texts; for each the ids and the offsets at which tokens end, length n."""
+        """Tokenise rendered texts; for each, the ids and the offsets of the tokens' ends, length n."""
         if not texts:
             return []
         encoded = self.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
@@ -218,7 +210,13 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     return n
 
 
+def _silent(messages: Sequence[Message]) -> DataError:
+    return DataError(
+        f"a conversation without an assistant turn: {_describe(messages)}", "at least one assistant turn", "remove it"
+    )
+
+
 def _describe(messages: Sequence[Message]) -> str:
-    """Show the start of a conversation, short enough for an error message."""
+    """The start of a conversation, for an error message."""
     shown = "; ".join(f"{m.role}: {m.content[:40]!r}" for m in list(messages)[:3])
     return shown + ("; ..." if len(messages) > 3 else "") if messages else "(no messages)"

@@ -1,4 +1,4 @@
-"""The records of a stage: read from files or handed over, some held out by prompt, all of them hashed."""
+"""The records of a stage: read from files or passed from Python, some held out by prompt, all of them hashed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Data", "Inputs", "conversation_inputs", "pair_inputs"]
 Record = TypeVar("Record", Conversation, PreferencePair)
 
 Data: TypeAlias = Sequence[Record] | Sequence[str | Path] | str | Path | None
-"""Records themselves, or files and hub ids to read them from, or None for what the recipe names."""
+"""Records, or files and hub ids to read them from, or None for those the recipe names."""
 
 
 @dataclass(frozen=True)
 class Inputs(Generic[Record]):
-    """What a stage learns from and what it is measured on.
+    """The training and held-out records of a stage.
 
     Parameters
     ----------
@@ -42,17 +42,17 @@ class Inputs(Generic[Record]):
     left_out: Counter[str] = field(default_factory=Counter)
 
     def identity(self) -> dict[str, Any]:
-        """Hashes of the records in their order."""
+        """Hashes of the records, in order."""
         return {"data": _digest(self.train), "held_out": _digest(self.held_out)}
 
 
 def conversation_inputs(recipe: TrainingRecipe, data: Data[Any], held_out: Data[Any]) -> Inputs[Conversation]:
-    """Get the conversations of a stage; `data` and `held_out` win over what the recipe names.
+    """Get the conversations of a stage; `data` and `held_out` take precedence over the recipe.
 
     Raises
     ------
     AssayError
-        A file is missing or holds something that cannot be learnt from; the message says where.
+        A file is missing or has an invalid record; the message says where.
     """
 
     def load(source: str) -> Any:
@@ -64,7 +64,7 @@ def conversation_inputs(recipe: TrainingRecipe, data: Data[Any], held_out: Data[
 
 
 def pair_inputs(recipe: TrainingRecipe, data: Data[Any], held_out: Data[Any]) -> Inputs[PreferencePair]:
-    """Get the preference pairs of a stage; otherwise as :func:`conversation_inputs`."""
+    """Get the preference pairs of a stage, as :func:`conversation_inputs` does."""
 
     def load(source: str) -> Any:
         from training.data import load_pairs
@@ -81,22 +81,24 @@ def _inputs(
     train = _records(recipe.data if data is None else data, load, left_out)
     if not train:
         raise SpecError(
-            "nothing to learn from",
-            "files or hub ids of the records, or records handed over",
+            "no training data",
+            "files or hub ids of the records, or records passed from Python",
             "name them in data",
         )
-    asked = recipe.held_out if held_out is None else held_out
-    kept_out = _records(asked, load, Counter())
+    kept_out = _records(recipe.held_out if held_out is None else held_out, load, Counter())
     if kept_out:
-        known = {key(record) for record in kept_out}
-        train, both = [r for r in train if key(r) not in known], len(train)
-        if both - len(train):
-            left_out["its prompt is held out"] += both - len(train)
+        train, n_given = _without_prompts(train, kept_out, key), len(train)
+        left_out["its prompt is held out"] += n_given - len(train)
     elif recipe.held_out_share:
         train, kept_out = _split(train, recipe.held_out_share, recipe.seed)
     if not train:
         raise DataError("every training record's prompt is held out", remedy="check data and held_out")
-    return Inputs(tuple(train), tuple(kept_out), left_out)
+    return Inputs(tuple(train), tuple(kept_out), +left_out)
+
+
+def _without_prompts(records: list[Any], kept_out: list[Any], key: Callable[[Any], str]) -> list[Any]:
+    known = {key(record) for record in kept_out}
+    return [record for record in records if key(record) not in known]
 
 
 def _records(given: Any, load: Callable[[str], Any], left_out: Counter[str]) -> list[Any]:
@@ -114,14 +116,14 @@ def _records(given: Any, load: Callable[[str], Any], left_out: Counter[str]) -> 
 
 
 def _split(records: list[Any], share: float, seed: int) -> tuple[list[Any], list[Any]]:
-    """Hold out a share of the prompts, at least one, with everything that belongs to them.
+    """Hold out a share of the prompts, at least one, with all their records.
 
-    Prompts are told apart by their opening turn (`training.data.split_key`): the later turns of a conversation hold
-    its earlier ones.
+    Prompts are identified by their opening turn (`training.data.split_key`), because the prompt of a later turn of a
+    conversation contains its earlier turns.
     """
     prompts = sorted({split_key(record) for record in records})
     if len(prompts) < 2:
-        raise DataError("one prompt only, of which none can be held out", "two prompts or more")
+        raise DataError("only one prompt, so none can be held out", "two prompts or more")
     n = min(max(1, round(share * len(prompts))), len(prompts) - 1)
     chosen = {prompts[i] for i in np.random.default_rng(seed).permutation(len(prompts))[:n]}
     kept_out = [split_key(record) in chosen for record in records]

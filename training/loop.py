@@ -1,6 +1,6 @@
-"""What every stage does alike around TRL's trainer: resume, train, measure, save, write down.
+"""What every stage does around TRL's trainer: resume, train, measure, save, and write the record.
 
-A stage's module makes the trainer; this one runs it.
+A stage's module makes the trainer; this module runs it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ __all__ = ["Finding", "Prepared", "Stage", "is_main_process", "run_stage"]
 
 
 def is_main_process() -> bool:
-    """Say whether this process is the one of a distributed job that prints and writes."""
+    """Whether this process is the one of a distributed job that prints and writes."""
     from accelerate import PartialState
 
     return bool(PartialState().is_main_process)
@@ -41,14 +40,14 @@ def is_main_process() -> bool:
 
 @dataclass
 class Finding:
-    """What a stage measures of its trained model beyond the losses.
+    """What a stage measures of its trained model besides the losses.
 
     Parameters
     ----------
     held_out : dict
-        Figures to add to the held-out ones.
+        Further held-out figures.
     problems : list of str
-        What is wrong with the model.
+        Defects of the model.
     """
 
     held_out: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class Prepared:
     reports : dict of str to ItemReport
         What became of the records, "train" and "held_out".
     base : callable
-        Loads the model training started from once more, for merging an adapter into it.
+        Loads the starting model again, to merge an adapter into it.
     examine : callable
         Measures the trained model: ``examine(trainer) -> Finding``.
     """
@@ -82,7 +81,21 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage to run: its name, recipe, records, and how its trainer is made."""
+    """A stage to run.
+
+    Parameters
+    ----------
+    name : str
+        The stage's registered name.
+    recipe : TrainingRecipe
+        Its recipe.
+    inputs : Inputs
+        Its records.
+    prepare : callable
+        Makes the trainer: ``prepare(directory, n_processes) -> Prepared``.
+    identity : mapping
+        What else decides the result, as JSON values.
+    """
 
     name: str
     recipe: TrainingRecipe
@@ -92,14 +105,14 @@ class Stage:
 
 
 def run_stage(stage: Stage, out: Path) -> StageResult:
-    """Run a stage in its directory, go on with it, or read it where it is done.
+    """Run a stage in its directory, resume it, or read it if it is finished.
 
     Parameters
     ----------
     stage : Stage
-        What to do.
+        The stage.
     out : Path
-        The stage's directory.
+        Its directory.
 
     Returns
     -------
@@ -110,9 +123,9 @@ def run_stage(stage: Stage, out: Path) -> StageResult:
     RunConflictError
         The directory holds another stage, recipe or inputs.
     StorageFullError
-        The disk filled; whole checkpoints stay, and the same call goes on from the last.
+        The disk is full. Complete checkpoints are kept, and the same call resumes from the last.
     AssayError
-        A check before training failed; nothing was spent.
+        A check before training failed.
     """
     require_extra(*stage.recipe.report_to)
     from accelerate import PartialState
@@ -141,24 +154,19 @@ def run_stage(stage: Stage, out: Path) -> StageResult:
 
 
 def _train(stage: Stage, directory: StageDirectory, identity: Mapping[str, Any], process: Any) -> StageResult:
+    from transformers import PrinterCallback
+
     began, out = time.monotonic(), directory.out
     prepared = stage.prepare(out, process.num_processes)
     trainer = prepared.trainer
     checkpoint = latest(out / "checkpoints", clean=process.is_main_process)
     resumed_at = steps_of(checkpoint) if checkpoint is not None else None
-    from transformers import PrinterCallback
-
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(CompleteMark(trainer, checkpoint))
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", resumed_at))
     before_path, measured = out / "before.json", bool(stage.inputs.held_out)
     before = _before(trainer, before_path, resumed_at, process) if measured else {}
-    if checkpoint is not None and _at_the_end(checkpoint):
-        loss, seconds = _take(trainer, checkpoint), None
-    else:
-        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-        loss, seconds = outcome.training_loss, outcome.metrics.get("train_runtime")
-    _refuse_divergence(loss)
+    loss, seconds = _trained(trainer, checkpoint)
     after = figures(trainer.evaluate()) if measured else {}
     finding = prepared.examine(trainer)
     _save(trainer, directory, prepared, stage.recipe, process)
@@ -180,27 +188,47 @@ def _train(stage: Stage, directory: StageDirectory, identity: Mapping[str, Any],
     }
     if process.is_main_process:
         before_path.unlink(missing_ok=True)
-        result = directory.finish(record)
+        directory.finish(record)
     process.wait_for_everyone()
-    if not process.is_main_process:
-        found = read_stage(out)
-        if found is None:
-            raise StoreError(f"{out} is not on a disk that all machines of the job share", remedy="give such an --out")
-        result = found
+    result = read_stage(out)
+    if result is None:
+        raise StoreError(f"{out} is not on a disk that all machines of the job share", remedy="give such an --out")
     return result
 
 
-def _at_the_end(checkpoint: Path) -> bool:
-    """Whether all steps are done.
+def _trained(trainer: Any, checkpoint: Path | None) -> tuple[float | None, float | None]:
+    """Train, from a checkpoint if there is one; the training loss, and the seconds this process took.
 
-    Going on from such a checkpoint the trainer would take one more step, unless an epoch ends there.
+    A checkpoint after the last step is only loaded: resuming from it, the trainer would take one more step unless an
+    epoch ends there.
+
+    Raises
+    ------
+    ModelError
+        Training diverged.
     """
+    seconds = None
+    if checkpoint is not None and _is_last(checkpoint):
+        loss = _load(trainer, checkpoint)
+    else:
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        loss, seconds = outcome.training_loss, outcome.metrics.get("train_runtime")
+    if loss is not None and not math.isfinite(loss):
+        raise ModelError(
+            f"the training loss is {loss}",
+            "a finite loss",
+            "lower learning_rate, raise warmup_ratio, or train in float32 (precision: float32)",
+        )
+    return loss, seconds
+
+
+def _is_last(checkpoint: Path) -> bool:
     state = read_json(checkpoint / "trainer_state.json")
     return int(state["global_step"]) >= int(state["max_steps"])
 
 
-def _take(trainer: Any, checkpoint: Path) -> float | None:
-    """Take model and state as the checkpoint has them; the mean of the logged losses, None where none was logged."""
+def _load(trainer: Any, checkpoint: Path) -> float | None:
+    """Load a checkpoint's model and state; the mean of the logged losses, None if none was logged."""
     from transformers import TrainerState
 
     trainer._load_from_checkpoint(str(checkpoint))
@@ -210,7 +238,7 @@ def _take(trainer: Any, checkpoint: Path) -> float | None:
 
 
 def _before(trainer: Any, path: Path, resumed_at: int | None, process: Any) -> dict[str, Any]:
-    """Measure the model before it learns; a run that goes on reads what was measured then."""
+    """Measure the model before training; a resumed stage reads what was measured then."""
     if resumed_at is not None and path.is_file():
         return dict(read_json(path))
     with _same_random_state():
@@ -222,7 +250,7 @@ def _before(trainer: Any, path: Path, resumed_at: int | None, process: Any) -> d
 
 @contextlib.contextmanager
 def _same_random_state() -> Iterator[None]:
-    """Leave the random streams as they were, so that measuring does not change what is learnt."""
+    """Restore the random state afterwards, so that measuring does not change the training."""
     import numpy as np
     import torch
 
@@ -235,17 +263,8 @@ def _same_random_state() -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
 
 
-def _refuse_divergence(loss: float | None) -> None:
-    if loss is not None and not math.isfinite(loss):
-        raise ModelError(
-            f"the training loss is {loss}",
-            "a finite loss",
-            "lower learning_rate, raise warmup_ratio, or train in float32 (precision: float32)",
-        )
-
-
 def _save(trainer: Any, directory: StageDirectory, prepared: Prepared, recipe: TrainingRecipe, process: Any) -> None:
-    """Write the model (and the adapter) as whole directories; every process takes part, the first one writes."""
+    """Write the model, and the adapter under LoRA; every process takes part, and the main one writes."""
     name = "model" if recipe.lora is None else "adapter"
     partial = directory.partial(name)
     process.wait_for_everyone()
@@ -266,10 +285,11 @@ def _save(trainer: Any, directory: StageDirectory, prepared: Prepared, recipe: T
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' chatter off the terminal; their errors still come through."""
+    """Silence the libraries except for their errors."""
     import datasets
+    import transformers.utils.logging
 
-    transformers_logging: Any = import_module("transformers.utils.logging")
+    transformers_logging: Any = transformers.utils.logging
     level, bars = transformers_logging.get_verbosity(), datasets.are_progress_bars_disabled()
     trl_logger = logging.getLogger("trl")
     trl_level = trl_logger.level

@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a stage measured, one JSON object a logged step.
+"""metrics.jsonl: the figures of a stage, one JSON object per logged step.
 
 =================  ==================================================================================================
 key                meaning
@@ -16,7 +16,7 @@ key                meaning
 ``eval_*``         the same on held-out records, with ``eval_loss``
 =================  ==================================================================================================
 
-Further figures of TRL's (``rewards/chosen``, ``logps/chosen``, ``min_reward``, ...) stand under TRL's names.
+Further figures of TRL (``rewards/chosen``, ``logps/chosen``, ``min_reward``, ...) keep TRL's names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DROPPED = ("runtime", "samples_per_second", "steps_per_second", "total_flos", "
 
 
 def figures(logs: dict[str, Any]) -> dict[str, float | None]:
-    """Rename what a trainer logs; a figure that is not finite becomes null."""
+    """Rename the figures a trainer logs; one that is not finite becomes null."""
     found: dict[str, float | None] = {}
     for key, value in logs.items():
         prefix = "eval_" if key.startswith("eval_") else ""
@@ -53,14 +53,14 @@ def figures(logs: dict[str, Any]) -> dict[str, float | None]:
 
 
 class MetricsFile(TrainerCallback):
-    """Writes what a trainer logs to metrics.jsonl.
+    """Writes the figures a trainer logs to metrics.jsonl.
 
     Parameters
     ----------
     path : Path
         The file.
     resumed_at : int
-        Step of the checkpoint training goes on from; lines after it are cut off, since those steps are done again.
+        Step of the checkpoint to resume from; later lines are removed, because their steps are repeated.
     """
 
     def __init__(self, path: Path, resumed_at: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Loading what a stage starts from, and saving what it ends with as plain transformers directories."""
+"""Load a stage's starting model and tokenizer, and identify models by their contents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 PAD_TOKEN = "<|pad|>"
-"""What `add_pad_token` adds."""
+"""The padding token that `add_pad_token` adds."""
 
 _TEXT_FILES = (
     "config.json",
@@ -40,7 +40,7 @@ _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, Attribut
 
 
 def require_extra(*trackers: str) -> None:
-    """Check that what training needs beyond the base installation is there, and trackers that were asked for.
+    """Check that the packages of the extra "train" are installed, and the trackers of a recipe.
 
     Raises
     ------
@@ -50,17 +50,17 @@ def require_extra(*trackers: str) -> None:
     absent = [name for name in trackers if find_spec(name) is None]
     if absent:
         raise MissingDataError(
-            f"report_to names {' and '.join(absent)}, not installed here", remedy=f"pip install {' '.join(absent)}"
+            f"report_to names {' and '.join(absent)}, not installed", remedy=f"pip install {' '.join(absent)}"
         )
     missing = [name for name in ("trl", "datasets", "peft", "accelerate") if find_spec(name) is None]
     if missing:
         raise MissingDataError(
-            f"training needs {' and '.join(missing)}, not installed here", remedy="pip install 'assay[train]'"
+            f"training needs {' and '.join(missing)}, not installed", remedy="pip install 'assay[train]'"
         )
 
 
 def model_identity(model: str) -> dict[str, str]:
-    """Identify a model by what it holds rather than by where it is.
+    """Identify a model by its contents, wherever it is.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def model_identity(model: str) -> dict[str, str]:
     Raises
     ------
     ModelError
-        There is no such directory, or it holds no weights.
+        There is no such directory, or it has no weights.
     """
     directory = Path(model)
     if directory.is_dir():
@@ -88,7 +88,7 @@ def model_identity(model: str) -> dict[str, str]:
         config = cached_file(model, "config.json")
     except _LOAD_ERRORS as error:
         raise ModelError(
-            f"{model} is neither a directory here nor a model the hub has: {_first_line(error)}",
+            f"{model} is neither a local directory nor a model of the hub: {_first_line(error)}",
             "a model's directory, or a hub id",
             "check the path",
         ) from error
@@ -96,14 +96,14 @@ def model_identity(model: str) -> dict[str, str]:
 
 
 def load_tokenizer(recipe: TrainingRecipe) -> Any:
-    """Load a model's tokenizer and apply what the recipe says of template, eos and pad.
+    """Load a model's tokenizer with the recipe's template, eos and padding token.
 
     Raises
     ------
     MissingDataError
-        The template file is not there.
+        The template file does not exist.
     ModelError
-        There is no tokenizer, or it does not know the eos token named.
+        There is no tokenizer, or it does not have the recipe's eos token.
     """
     from transformers import AutoTokenizer
 
@@ -126,12 +126,12 @@ def load_tokenizer(recipe: TrainingRecipe) -> Any:
 
 
 def template_text(recipe: TrainingRecipe) -> str | None:
-    """Give the chat template a recipe names; None where it leaves the tokenizer's own.
+    """The chat template of a recipe; None for the tokenizer's own.
 
     Raises
     ------
     MissingDataError
-        The file is not there.
+        The file does not exist.
     """
     if recipe.chat_template is None or "{%" in recipe.chat_template:
         return recipe.chat_template
@@ -186,7 +186,7 @@ def load_scalar(path: str, seed: int, tokenizer: Any) -> Any:
 
 
 def _add_pad_row(model: Any, tokenizer: Any) -> None:
-    """Give the model a row for every token and tell it which one pads and which one ends."""
+    """Add an embedding row for a new padding token, and set the padding token in the configuration."""
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -196,7 +196,7 @@ def _add_pad_row(model: Any, tokenizer: Any) -> None:
 
 
 def check_same_tokens(policy: str, reference: str) -> None:
-    """Check that two models mean the same by every token id.
+    """Check that two models have the same token ids.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def check_same_tokens(policy: str, reference: str) -> None:
         raise ModelError(
             f"{policy} and the reference {reference} have different tokenizers",
             "a policy that was trained from the reference",
-            "give as reference the model the policy descends from",
+            "use the model that the policy was trained from as reference",
         )
 
 

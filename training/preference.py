@@ -1,11 +1,11 @@
-"""A pairwise preference model: reads two answers side by side and says "A" or "B".
+"""A pairwise preference model: a language model that reads two answers and says "A" or "B".
 
-    recipe = load_recipe(PreferenceRecipe, "preference.yaml")
+    recipe = load_recipe(STAGE, "preference.yaml")
     result = train(recipe, Path("runs/preference"), data=pairs, held_out=more_pairs)
-    result.held_out["accuracy"]["value"]       # both orders asked, p_A / (p_A + p_B) averaged
+    result.held_out["accuracy"]["value"]       # p_A / (p_A + p_B), averaged over both orders
 
-The text is `harness.engines.rewards.preference_format`'s, the same that inference reads. Which answer is shown first
-is drawn for every pair with the recipe's seed. Loss is taken on the one token that says A or B, and on nothing else.
+Training and inference use the format of `harness.engines.rewards.preference_format`. The order of the answers is drawn
+for every pair with the recipe's seed. The loss is that of the single token A or B.
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1: one epoch, 5e-6, cosine, warm-up 0.03,
                  batch 128, blocks of 3072 tokens
@@ -42,16 +42,16 @@ from training.trainer_args import common_arguments
 __all__ = ["STAGE", "PreferenceRecipe", "Question", "train"]
 
 _CONSTANT = 1e-6
-"""Spread of log odds (largest minus smallest) below which a model says the same of everything."""
+"""Spread of log odds (largest minus smallest) below which they count as constant."""
 
 
 class PreferenceRecipe(TrainingRecipe):
-    """What `preference` is told, beyond what all stages are.
+    """The fields of `preference` besides those of all stages.
 
     Parameters
     ----------
     packing : bool
-        Put several pairs into one block of `max_length` tokens; a batch is then counted in blocks.
+        Put several pairs into one block of `max_length` tokens; `batch_size` then counts blocks.
     """
 
     learning_rate: float = Field(default=5e-6, gt=0)
@@ -67,9 +67,9 @@ class Question:
     Parameters
     ----------
     ids : list of int, length n
-        The prompt, up to where the model says A or B.
+        The prompt, up to the answer A or B.
     labels : tuple of int
-        The token that says A and the one that says B.
+        The tokens of A and of B.
     first_better : bool
         Whether the answer shown first is the chosen one.
     prompt : str
@@ -90,17 +90,17 @@ def train(
     Parameters
     ----------
     recipe : PreferenceRecipe
-        What to do.
+        The recipe.
     out : Path
         The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
-        In place of what the recipe names.
+        Instead of the recipe's.
 
     Returns
     -------
     StageResult
         `model` is a causal language model with a chat template. ``held_out["accuracy"]`` has the held-out accuracy
-        in percent, both orders asked, with its interval.
+        in percent, averaged over both orders, with its interval.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def train(
 
 
 def training_row(question: Question) -> dict[str, list[int]]:
-    """Put the right label behind a question; loss on that token alone."""
+    """Append the correct label to a question; only that token has a loss."""
     answer = question.labels[0 if question.first_better else 1]
     return {"input_ids": [*question.ids, answer], "labels": [IGNORED] * len(question.ids) + [answer]}
 
@@ -144,9 +144,9 @@ def training_row(question: Question) -> dict[str, list[int]]:
 def encode_questions(
     encoder: Encoder, pairs: Sequence[PreferencePair], recipe: TrainingRecipe
 ) -> tuple[list[Question], ItemReport]:
-    """Encode each pair in one order, drawn with the recipe's seed; what is too long loses its beginning.
+    """Encode each pair in an order drawn with the recipe's seed; prompts that are too long lose their beginning.
 
-    Pairs whose sides are more than one answer are dropped and counted: the format has room for one.
+    Pairs with several turns on a side are dropped and counted, because the format has one answer a side.
     """
     report, usable = ItemReport(n_given=len(pairs)), [p for p in pairs if p.is_single_turn]
     if len(usable) < len(pairs):
@@ -170,12 +170,12 @@ def both_orders(encoder: Encoder, pairs: Sequence[PreferencePair], recipe: Train
 def ask(
     encoder: Encoder, pairs: Sequence[PreferencePair], chosen_first: Sequence[bool], max_length: int
 ) -> list[tuple[Question, bool]]:
-    """Encode pairs in given orders, and say which had to be cut.
+    """Encode pairs in given orders; each question comes with whether it was truncated.
 
     Raises
     ------
     ModelError
-        The template does not let A and B be told apart by one token.
+        A and B do not differ in exactly one token.
     """
     prompts: list[Sequence[Message]] = []
     for pair, first in zip(pairs, chosen_first, strict=True):
@@ -189,7 +189,7 @@ def ask(
         if not a or not b or a[0] == b[0] or a[1:] != b[1:]:
             decode = encoder.tokenizer.decode
             raise ModelError(
-                f"A and B are not told apart by one token: the template writes {decode(a)!r} and {decode(b)!r}",
+                f"A and B do not differ in one token: the template writes {decode(a)!r} and {decode(b)!r}",
                 "an answer that is one token",
                 "use another tokenizer or chat template",
             )
@@ -200,7 +200,7 @@ def ask(
 
 
 def examine(trainer: Any, questions: Sequence[Question], recipe: TrainingRecipe) -> Finding:
-    """Compute the accuracy of the probability averaged over both orders; `questions` come in twos."""
+    """Compute the accuracy of the probability averaged over both orders; each pair has two adjacent questions."""
     if not questions:
         return Finding()
     odds = log_odds(trainer, questions, recipe.eval_batch_size)

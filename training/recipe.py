@@ -1,4 +1,4 @@
-"""What every training stage is told: typed, frozen, unknown fields refused with the nearest known name.
+"""The recipe fields of every training stage: typed and frozen; an unknown field is refused with the nearest name.
 
 A stage's own module (`training.sft`, `reward`, `preference`, `dpo`) adds its fields to :class:`TrainingRecipe`.
 """
@@ -33,7 +33,7 @@ OPERATIONAL = (
     "use_cpu",
     "max_truncated_share",
 )
-"""How a stage is run and watched; none of it changes what is learnt (up to rounding)."""
+"""Fields that do not change the trained model, up to rounding."""
 
 
 class _Frozen(BaseModel):
@@ -41,7 +41,7 @@ class _Frozen(BaseModel):
 
 
 class LoraRecipe(_Frozen):
-    """Low-rank adapters in place of all weights.
+    """Low-rank adapters instead of full training.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class LoraRecipe(_Frozen):
     alpha : int
         Scale; updates are multiplied by alpha / r.
     dropout : float
-        On the adapters' input.
+        Dropout on the adapters' input.
     target_modules : tuple of str or str
-        Names of modules to adapt; "all-linear" for every linear layer but the output head.
+        Names of modules to adapt; "all-linear" for every linear layer except the output head.
     """
 
     r: int = Field(default=16, ge=1)
@@ -71,54 +71,53 @@ class TrainingRecipe(_Frozen):
     model : str
         Directory or hub id of the model that training starts from.
     data : tuple of str
-        The records to learn from, as `training.data` names sources: files, directories, hub ids, "FILE?adapter=NAME".
-        Not needed where records are handed over from Python.
+        The training records, as `training.data` names sources: files, directories, hub ids, "FILE?adapter=NAME". Not
+        needed if records are passed from Python.
     held_out : tuple of str
-        Records never trained on, for the held-out figures; training records of their prompts are left out.
+        Records for the held-out figures; training records with their prompts are left out.
     held_out_share : float
-        Share (0 to 0.5) of the training prompts kept out where `held_out` names nothing; split by prompt.
+        Share (0 to 0.5) of the training prompts to hold out if `held_out` is empty.
     chat_template : str or None
-        A Jinja chat template in place of the tokenizer's own: a file, or the template itself.
+        A Jinja chat template instead of the tokenizer's own: a file, or the template itself.
     eos_token : str or None
-        The token that ends an answer, where it is not the tokenizer's own eos.
+        The token that ends an answer, if it is not the tokenizer's eos token.
     add_pad_token : bool
-        Add a padding token of its own (and an embedding row for it).
+        Add a padding token (and an embedding row for it).
     max_length : int
-        Longest sequence, in tokens; the length of a block where sequences are packed.
+        Longest sequence, in tokens; the length of a block if sequences are packed.
     max_truncated_share : float
-        Share of items longer than `max_length` above which training is refused.
+        Training is refused if a larger share of the items is longer than `max_length`.
     on_bad_item : str
-        What happens to an item nothing can be learnt from (equal sides, no assistant turn): "error" stops before
-        training, "drop" leaves it out and counts it.
+        "error" stops before training at an invalid item (equal sides, no assistant turn); "drop" drops and counts it.
     learning_rate, schedule, warmup_ratio, weight_decay, max_grad_norm
         AdamW and its schedule; `warmup_ratio` is the share of all steps.
     epochs : float
         Passes over the data.
     max_steps : int or None
-        Optimiser steps in place of `epochs`.
+        Optimiser steps instead of `epochs`.
     batch_size : int
-        Items (packed blocks for `sft` and `preference`) an optimiser step learns from, over all devices together.
+        Items (packed blocks for `sft` and `preference`) of an optimiser step, over all devices.
     micro_batch_size : int or None
-        Items on a device at once; `batch_size` is reached by accumulation. The largest that divides where missing.
+        Items on a device at a time; accumulation makes up `batch_size`. By default the largest divisor up to 8.
     eval_batch_size : int
-        Items on a device at once for held-out figures.
+        Items on a device at a time for held-out figures.
     precision : str
-        "auto" is bf16 where a GPU has it and float32 elsewhere; weights are kept in float32.
+        "auto" is bf16 on a GPU that supports it and float32 elsewhere; weights are kept in float32.
     gradient_checkpointing : bool
         Recompute activations: less memory, about a third more time.
     lora : LoraRecipe or None
-        Adapters in place of full training.
+        Adapters instead of full training.
     seed : int
         Seed of every random choice.
     logging_steps, eval_steps, save_steps : int or None
-        Steps between lines of metrics.jsonl, held-out figures and checkpoints; no further held-out figures than
-        those before and after training, and no checkpoints, where None.
+        Steps between lines of metrics.jsonl, between held-out figures, and between checkpoints. With None, there are
+        held-out figures only before and after training, and no checkpoints.
     save_total_limit : int
-        Checkpoints kept.
+        Number of checkpoints to keep.
     report_to : tuple of str
-        "trackio", "wandb", "tensorboard": where figures go besides metrics.jsonl.
+        Trackers besides metrics.jsonl: "trackio", "wandb", "tensorboard".
     use_cpu : bool
-        Train on the CPU even where there is a GPU.
+        Train on the CPU even if there is a GPU.
     """
 
     stage: str = Field(default="", exclude_if=lambda stage: not stage)
@@ -169,7 +168,7 @@ class TrainingRecipe(_Frozen):
         return self
 
     def with_(self, **changes: Any) -> Self:
-        """Copy the recipe with fields changed, checked like any other.
+        """Copy the recipe with fields changed, and validate it.
 
         Raises
         ------
@@ -179,7 +178,7 @@ class TrainingRecipe(_Frozen):
         return validated(type(self), {**self.model_dump(), **changes}, "recipe")
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide what is learnt; the paths of data and model are known by their contents instead."""
+        """The fields that decide the trained model; data and models are identified by their contents instead."""
         fields = self.model_dump(mode="json", exclude=set(OPERATIONAL))
         return {name: value for name, value in fields.items() if name not in ("stage", "model", "data", "held_out")}
 
@@ -250,14 +249,14 @@ def _override(values: dict[str, Any], override: str) -> None:
     for name in outer:
         inner = values.get(name) or {}
         if not isinstance(inner, dict):
-            raise SpecError(f"--set {override!r}: {name} has no fields", "KEY=VALUE of a field that is there")
+            raise SpecError(f"--set {override!r}: {name} has no fields", "KEY=VALUE of an existing field")
         values[name] = dict(inner)
         values = values[name]
     values[last] = value
 
 
 def _number(text: str) -> float | str:
-    """Read "2e-5", which YAML 1.1 takes for a text."""
+    """Read "2e-5", which is a text in YAML 1.1."""
     try:
         return float(text)
     except ValueError:
@@ -265,12 +264,12 @@ def _number(text: str) -> float | str:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Name the accelerate configurations that come with the package, "fsdp" and the like, with their files."""
+    """The names of the accelerate configurations in the package ("fsdp", ...), with their files."""
     folder = Path(str(files("training").joinpath("configs")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name the recipes that come with the package, "sft-paper" and the like, with their files."""
+    """The names of the recipes in the package ("sft-paper", ...), with their files."""
     folder = Path(str(files("training").joinpath("recipes")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

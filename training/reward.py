@@ -1,18 +1,17 @@
-"""A Bradley-Terry reward model: a scalar head that gives the chosen answer more than the rejected one.
+"""A Bradley-Terry reward model: a scalar head that learns to score the chosen answer above the rejected one.
 
-    recipe = load_recipe(RewardRecipe, "reward.yaml")
+    recipe = load_recipe(STAGE, "reward.yaml")
     result = train(recipe, Path("runs/reward"), data=pairs, held_out=more_pairs)
     result.held_out["accuracy"]["value"], result.problems
 
-The loss of a pair with rewards r is -log sigmoid(r_chosen - r_rejected), plus, where asked for,
-`center_rewards_coefficient` * (r_chosen + r_rejected)^2, which fixes the level that differences leave free.
+The loss of a pair with rewards r is -log sigmoid(r_chosen - r_rejected), plus `center_rewards_coefficient` *
+(r_chosen + r_rejected)^2, which fixes the level that differences leave open.
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1: one epoch, 2e-6, cosine, warm-up 0.03,
                  batch 512
 Trainer          TRL's RewardTrainer
 
-An answer is read to its end: what is too long loses its beginning (`max_length`), never the end of the answer, where
-the reward is read.
+The reward is read at the end of the answer, so a conversation longer than `max_length` loses its beginning.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ from training.trainer_args import common_arguments
 __all__ = ["STAGE", "RewardRecipe", "train"]
 
 _CONSTANT = 1e-6
-"""Spread of rewards (largest minus smallest) below which a model says the same of everything."""
+"""Spread of rewards (largest minus smallest) below which they count as constant."""
 
 
 class RewardRecipe(TrainingRecipe):
-    """What `reward` is told, beyond what all stages are.
+    """The fields of `reward` besides those of all stages.
 
     Parameters
     ----------
     center_rewards_coefficient : float
-        Weight of the term that keeps rewards around zero; 0 for plain Bradley-Terry.
+        Weight of the term that centres rewards at zero; 0 for plain Bradley-Terry.
     """
 
     learning_rate: float = Field(default=2e-6, gt=0)
@@ -64,18 +63,17 @@ def train(
     Parameters
     ----------
     recipe : RewardRecipe
-        What to do.
+        The recipe.
     out : Path
         The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of PreferencePair, files or hub ids, optional
-        In place of what the recipe names.
+        Instead of the recipe's.
 
     Returns
     -------
     StageResult
         `model` loads with AutoModelForSequenceClassification, one label. ``held_out["accuracy"]`` has the held-out
-        accuracy in percent with its interval. A model that gives every held-out answer the same reward is named in
-        `problems`.
+        accuracy in percent with its interval. `problems` says so if every held-out answer has the same reward.
 
     Raises
     ------
@@ -111,14 +109,14 @@ def train(
 def encode_pairs(
     encoder: Encoder, pairs: Sequence[PreferencePair], recipe: TrainingRecipe
 ) -> tuple[list[dict[str, Any]], ItemReport]:
-    """Encode pairs as two conversations each, those longer than `max_length` without their beginning.
+    """Encode pairs as two conversations each; those longer than `max_length` lose their beginning.
 
     Returns
     -------
     rows : list of dict
         "chosen_ids", "rejected_ids", and "prompt", the prompt's key.
     report : ItemReport
-        What was cut; a pair whose sides are equal after that is dropped.
+        What was truncated; a pair whose sides are equal then is dropped.
     """
     report, rows = ItemReport(n_given=len(pairs)), []
     encoded = encoder.pairs([p.prompt for p in pairs], [(p.chosen, p.rejected) for p in pairs])
@@ -135,7 +133,7 @@ def encode_pairs(
 
 
 def examine(trainer: Any, rows: Sequence[dict[str, Any]], recipe: TrainingRecipe) -> Finding:
-    """Score held-out pairs (training pairs where none are held out) one by one."""
+    """Score the held-out pairs, or the training pairs if none are held out."""
     chosen, rejected = rewards(trainer, rows, recipe.eval_batch_size)
     finding = Finding()
     spread = max(chosen + rejected) - min(chosen + rejected)
@@ -153,7 +151,8 @@ def examine(trainer: Any, rows: Sequence[dict[str, Any]], recipe: TrainingRecipe
 def rewards(trainer: Any, rows: Sequence[dict[str, Any]], batch: int) -> tuple[list[float], list[float]]:
     """Compute both rewards of each pair.
 
-    Every process of a distributed job computes all of them: sharded weights need all processes in every forward pass.
+    Every process of a distributed job computes all of them, because sharded weights need all processes in every
+    forward pass.
 
     Returns
     -------

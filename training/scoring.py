@@ -20,17 +20,17 @@ def accuracy(margins: Sequence[float], prompts: Sequence[str], level: float = 0.
     Parameters
     ----------
     margins : sequence of float, length n
-        Score of chosen minus score of rejected; 0 is a tie, which counts as not right, as RewardBench counts it.
+        Score of chosen minus score of rejected; a tie (0) counts as incorrect, as in RewardBench.
     prompts : sequence of str, length n
-        Each pair's prompt, the unit that the interval resamples.
+        Each pair's prompt; the interval is clustered by it.
     level : float
         Nominal coverage.
 
     Returns
     -------
     dict
-        An :class:`harness.stats.estimate.Estimate` in percent, and "n_tied"; with "reason" in place of a value where
-        there is nothing to average.
+        An :class:`harness.stats.estimate.Estimate` in percent, and "n_tied"; a "reason" instead of a value if there is
+        nothing to average.
     """
     values = np.asarray(margins, dtype=np.float64)
     try:

@@ -1,16 +1,16 @@
-"""Supervised fine-tuning on conversations: packed blocks, loss on what the assistant says.
+"""Supervised fine-tuning on conversations: packed blocks, loss on the assistant's tokens.
 
-    recipe = load_recipe(SFTRecipe, "sft.yaml")
-    result = train(recipe, Path("runs/sft"))                          # data as the recipe names it
+    recipe = load_recipe(STAGE, "sft.yaml")
+    result = train(recipe, Path("runs/sft"))                          # data from the recipe
     result = train(recipe, Path("runs/sft"), data=conversations)      # or records of training.data
     result.model, result.held_out["after"]["eval_loss"]
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 3.1: one epoch, 2e-5, cosine, warm-up 0.03,
                  batch 32, blocks of 8192 tokens
-Trainer          TRL's SFTTrainer; packing is its best-fit-decreasing, so no conversation is cut in two and none sees
+Trainer          TRL's SFTTrainer; packing is its best-fit-decreasing, so no conversation is split and none sees
                  another's tokens
 
-How the assistant's tokens are found is in `training.encode`.
+`training.encode` finds the assistant's tokens.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = ["STAGE", "SFTRecipe", "train"]
 
 
 class SFTRecipe(TrainingRecipe):
-    """What `sft` is told, beyond what all stages are.
+    """The fields of `sft` besides those of all stages.
 
     Parameters
     ----------
     packing : bool
-        Put several conversations into one block of `max_length` tokens; a batch is then counted in blocks.
+        Put several conversations into one block of `max_length` tokens; `batch_size` then counts blocks.
     """
 
     learning_rate: float = Field(default=2e-5, gt=0)
@@ -56,11 +56,11 @@ def train(
     Parameters
     ----------
     recipe : SFTRecipe
-        What to do.
+        The recipe.
     out : Path
         The stage's directory: a finished stage in it is read, an unfinished one resumed.
     data, held_out : sequence of Conversation, files or hub ids, optional
-        In place of what the recipe names.
+        Instead of the recipe's.
 
     Returns
     -------
@@ -100,27 +100,27 @@ def train(
 
 
 def largest_batch(recipe: TrainingRecipe, arguments: Any) -> int:
-    """Tokens of the largest batch; packed blocks are laid end to end."""
+    """Tokens of the largest batch of packed blocks, which TRL concatenates."""
     return recipe.max_length * int(max(arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size))
 
 
 def encode_conversations(
     encoder: Encoder, conversations: Sequence[Conversation], recipe: TrainingRecipe
 ) -> tuple[list[dict[str, list[int]]], ItemReport]:
-    """Encode conversations, those longer than `max_length` without their end.
+    """Encode conversations; those longer than `max_length` lose their end.
 
     Returns
     -------
     rows : list of dict
         "input_ids" and "labels".
     report : ItemReport
-        What was cut; a conversation of whose answers nothing is left is dropped.
+        What was truncated; a conversation without a token of an answer left is dropped.
     """
     report, rows = ItemReport(n_given=len(conversations)), []
     for encoded in encoder.conversations([c.messages for c in conversations]):
         ids, labels = encoded.input_ids[: recipe.max_length], encoded.labels[: recipe.max_length]
         report.truncated += len(encoded.input_ids) > recipe.max_length
-        # The first token of a block predicts nothing that is scored, hence labels[1:].
+        # The first label of a block is not predicted, hence labels[1:].
         if all(label == IGNORED for label in labels[1:]):
             report.dropped["nothing of an answer within max_length"] += 1
             continue
@@ -130,7 +130,7 @@ def encode_conversations(
 
 
 def as_dataset(rows: Sequence[dict[str, Any]]) -> Any:
-    """Give rows the form TRL's trainers take; None where there are none."""
+    """The rows as TRL's trainers take them; None if there are none."""
     from datasets import Dataset
 
     return Dataset.from_list(list(rows)) if rows else None

@@ -5,13 +5,13 @@
     DIR/
       begun.json         written first: stage, recipe, hashes of model and data
       metrics.jsonl      one JSON line per logged step (`training.metrics` lists the keys)
-      checkpoints/       checkpoint-STEP, usable once it holds the file `complete`
-      encoded/           a precomputed reference's log-probabilities, until the stage is done
+      checkpoints/       checkpoint-STEP, usable once it contains the file `complete`
+      encoded/           a precomputed reference's log-probabilities, until the stage is finished
       model/             the trained model, a plain transformers directory with its tokenizer
       adapter/           with LoRA: the adapter alone (model/ has it merged)
-      stage.json         what came of it; written last, so that it means "done"
+      stage.json         the result; written last, so it marks the stage as finished
 
-A stage asked for again with the same recipe and inputs is read, not repeated; with others it is refused.
+A finished stage with the same recipe and inputs is read, not repeated; a stage with others is refused.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class StageResult:
     out : Path
         The stage's directory.
     stage : str
-        "sft", "reward", "preference" or "dpo".
+        Its registered name.
     record : dict
-        What stage.json holds: recipe, inputs, counts, held-out figures, problems, hash of the weights.
+        Contents of stage.json: recipe, inputs, counts, held-out figures, problems, hash of the weights.
     """
 
     out: Path
@@ -105,7 +105,7 @@ class StageResult:
 
     @property
     def adapter(self) -> Path | None:
-        """The LoRA adapter alone, where one was trained."""
+        """The LoRA adapter, if one was trained."""
         return self.out / "adapter" if (self.out / "adapter").is_dir() else None
 
     @property
@@ -115,17 +115,17 @@ class StageResult:
 
     @property
     def held_out(self) -> dict[str, Any]:
-        """Figures "before" and "after" training, "accuracy" with its interval; empty where nothing was held out."""
+        """Figures "before" and "after" training, "accuracy" with its interval; empty if nothing was held out."""
         return dict(self.record["held_out"])
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the trained model, in words; a gate should not let it through."""
+        """Defects of the trained model, in words; a gate should reject it."""
         return list(self.record["problems"])
 
 
 def read_stage(out: Path) -> StageResult | None:
-    """Read a finished stage; None where the directory holds none.
+    """Read a finished stage; None if the directory has none.
 
     Raises
     ------
@@ -140,21 +140,21 @@ def read_stage(out: Path) -> StageResult | None:
 
 
 class StageDirectory:
-    """The directory while a stage is under way; one process at a time writes to it.
+    """The directory of a running stage; one process at a time writes to it.
 
     Parameters
     ----------
     out : Path
-        Made where missing.
+        The directory; created if it does not exist.
     main : bool
-        Whether this process is the one that writes (the first of a distributed job).
+        Whether this process writes (the main one of a distributed job).
 
     Raises
     ------
     RunLockedError
         Another job writes to it.
     StoreError
-        It cannot be made or written.
+        It cannot be created or written.
     """
 
     def __init__(self, out: Path, *, main: bool = True) -> None:
@@ -164,7 +164,7 @@ class StageDirectory:
             self._lock = take_lock(out, "training in")
 
     def begin(self, stage: str, identity: Mapping[str, Any], recipe: Mapping[str, Any]) -> StageResult | None:
-        """Say what is to be trained here.
+        """Record what is trained here.
 
         Parameters
         ----------
@@ -178,12 +178,12 @@ class StageDirectory:
         Returns
         -------
         StageResult or None
-            The finished stage where the directory already holds it.
+            The finished stage if the directory already has it.
 
         Raises
         ------
         RunConflictError
-            The directory holds another stage, another recipe or other inputs; the message names what differs.
+            The directory has another stage, recipe or inputs; the message names the differences.
         """
         asked = {"stage": stage, **json.loads(json.dumps(identity))}
         path = self.out / "begun.json"
@@ -191,7 +191,7 @@ class StageDirectory:
             there = read_json(path)["identity"]
             if differs := differing_fields(there, asked):
                 raise RunConflictError(
-                    f"{self.out} holds the training of something else ({'; '.join(differs[:6])})",
+                    f"{self.out} contains a different training ({'; '.join(differs[:6])})",
                     "the same recipe and inputs, or an empty directory",
                     "choose another --out, or delete the directory to start over",
                 )
@@ -205,7 +205,7 @@ class StageDirectory:
         return None
 
     def publish(self, name: str) -> Path:
-        """Put a wholly written `name`.partial in the place of `name`."""
+        """Replace `name` by the complete `name`.partial."""
         partial, final = self.out / f"{name}.partial", self.out / name
         sync_tree(partial)
         if final.exists():
@@ -214,25 +214,22 @@ class StageDirectory:
         return final
 
     def partial(self, name: str) -> Path:
-        """Give an empty directory to write `name` into before `publish`."""
+        """An empty directory to write `name` into before `publish`."""
         partial = self.out / f"{name}.partial"
         if self.main:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
         return partial
 
-    def finish(self, record: Mapping[str, Any]) -> StageResult:
-        """Write stage.json; checkpoints and what else was needed on the way go."""
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Write stage.json and delete checkpoints and other temporary files."""
         whole = {**record, "weights_sha256": weights_hash([self.out / "model"])}
         write_atomically(self.out / "stage.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
         for name in ("checkpoints", "encoded"):
             shutil.rmtree(self.out / name, ignore_errors=True)
-        result = read_stage(self.out)
-        assert result is not None
-        return result
 
     def close(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -247,7 +244,7 @@ class StageDirectory:
 
 
 def sync_tree(directory: Path) -> None:
-    """Flush every file below a directory to the disk itself."""
+    """Flush every file below a directory to the disk."""
     for path in sorted(directory.rglob("*")):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)

@@ -15,19 +15,19 @@ _LARGEST_GUESS = 8
 
 
 def micro_batch(recipe: TrainingRecipe, n_devices: int) -> int:
-    """Items on a device at once, such that devices and accumulation give exactly `recipe.batch_size`.
+    """Items on a device at a time, so that devices and accumulation give exactly `recipe.batch_size`.
 
     Raises
     ------
     SpecError
-        The batch cannot be divided so.
+        The batch cannot be divided like this.
     """
     per_device, rest = divmod(recipe.batch_size, n_devices)
     if rest:
         raise SpecError(
             f"batch_size {recipe.batch_size} over {n_devices} devices",
             f"a multiple of {n_devices}",
-            "change batch_size or the number of processes; the batch never changes by itself",
+            "change batch_size or the number of processes; the batch size is never changed silently",
         )
     if recipe.micro_batch_size is None:
         return next(n for n in range(min(_LARGEST_GUESS, per_device), 0, -1) if per_device % n == 0)
@@ -45,19 +45,15 @@ def common_arguments(recipe: TrainingRecipe, out: Path, n_devices: int, *, held_
     Parameters
     ----------
     recipe : TrainingRecipe
-        What is asked.
+        The stage's recipe.
     out : Path
         The stage's directory.
     n_devices : int
-        Processes training together.
+        Number of processes that train together.
     held_out : bool
         Whether there are held-out records.
     """
-    import torch
-
     micro = micro_batch(recipe, n_devices)
-    gpu = torch.cuda.is_available() and not recipe.use_cpu
-    bf16 = recipe.precision == "bfloat16" or (recipe.precision == "auto" and gpu and torch.cuda.is_bf16_supported())
     return {
         "output_dir": str(out / "checkpoints"),
         "per_device_train_batch_size": micro,
@@ -70,9 +66,7 @@ def common_arguments(recipe: TrainingRecipe, out: Path, n_devices: int, *, held_
         "max_grad_norm": recipe.max_grad_norm,
         "num_train_epochs": recipe.epochs,
         "max_steps": recipe.max_steps or -1,
-        "bf16": bf16,
-        "fp16": recipe.precision == "float16",
-        "use_cpu": recipe.use_cpu or not gpu,
+        **_device_arguments(recipe),
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
@@ -86,6 +80,18 @@ def common_arguments(recipe: TrainingRecipe, out: Path, n_devices: int, *, held_
         "report_to": list(recipe.report_to) or "none",
         "disable_tqdm": not sys.stderr.isatty(),
         "log_level": "error",
-        "dataloader_pin_memory": gpu,
         "max_length": recipe.max_length,
+    }
+
+
+def _device_arguments(recipe: TrainingRecipe) -> dict[str, bool]:
+    import torch
+
+    gpu = torch.cuda.is_available() and not recipe.use_cpu
+    auto_bf16 = recipe.precision == "auto" and gpu and torch.cuda.is_bf16_supported()
+    return {
+        "bf16": recipe.precision == "bfloat16" or auto_bf16,
+        "fp16": recipe.precision == "float16",
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
     }

@@ -140,8 +140,8 @@ def test_killed_and_out_of_room(write, tmp_path):
     resource.prlimit(processes["full"].pid, resource.RLIMIT_FSIZE, (next(limit).stat().st_size * 3 // 2,) * 2)
     _, err = processes["full"].communicate(timeout=240)
     assert processes["full"].returncode == 1, err
-    assert "no room to write a checkpoint" in err
-    assert "is whole and training goes on from it" in err
+    assert "no space left to write a checkpoint" in err
+    assert "is complete, and training resumes from it" in err
     assert "Traceback" not in err
     processes["killed"].communicate()
     left = list((outs["full"] / "checkpoints").glob("checkpoint-*"))

@@ -37,7 +37,7 @@ def test_a_template_without_an_end(template, tmp_path):
 
 def test_an_end_that_is_not_eos_names_the_remedy(tmp_path):
     turn_end = PLAIN.replace("<eos>", "<end>")
-    assert "say eos_token: '<end>'" in refused(ModelError, "'<end>', which is not", "sft", tmp_path, template=turn_end)
+    assert "set eos_token: '<end>'" in refused(ModelError, "'<end>', which is not", "sft", tmp_path, template=turn_end)
     sft.train(
         sft.SFTRecipe(**common(str(tmp_path / "model"), max_steps=1, eos_token="<end>")),
         tmp_path / "works",
@@ -91,7 +91,7 @@ def test_more_tokens_than_positions(tmp_path):
 
 def test_nothing_to_learn_from(tmp_path):
     model = save_model(tmp_path / "model")
-    with pytest.raises(SpecError, match="nothing to learn from"):
+    with pytest.raises(SpecError, match="no training data"):
         sft.train(sft.SFTRecipe(**common(model)), tmp_path / "out")
     with pytest.raises(ModelError, match="there is no directory"):
         sft.train(sft.SFTRecipe(**common(str(tmp_path / "nowhere"))), tmp_path / "out", data=conversations())
@@ -103,11 +103,11 @@ def test_packing_where_texts_stay_apart(architecture):
 
 
 def test_packing_where_they_do_not():
-    with pytest.raises(ModelError, match="say packing: false"):
+    with pytest.raises(ModelError, match="set packing: false"):
         check_packing(build("mamba"), 64)
     gpt_neo = build("gpt_neo")  # its mask ends behind 96 tokens, and the blocks of a batch lie end to end
     check_packing(gpt_neo, 96)
-    with pytest.raises(ModelError, match="say packing: false"):
+    with pytest.raises(ModelError, match="set packing: false"):
         check_packing(gpt_neo, 8 * 96)
 
 
@@ -141,4 +141,4 @@ def test_a_tracker_that_is_not_there(tmp_path, monkeypatch):
     import training.models
 
     monkeypatch.setattr(training.models, "find_spec", lambda name: None if name == "wandb" else object())
-    refused(MissingDataError, "report_to names wandb, not installed here", "sft", tmp_path, report_to="wandb")
+    refused(MissingDataError, "report_to names wandb, not installed", "sft", tmp_path, report_to="wandb")

@@ -44,9 +44,9 @@ def test_fields_that_do_not_go_together(fields, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"label_smoothing": 0.1}, "no effect on the loss 'sigmoid'; say loss: robust"),
+        ({"label_smoothing": 0.1}, "no effect on the loss 'sigmoid'; set loss: robust"),
         ({"loss": "exo_pair"}, "needs label_smoothing"),
-        ({"loss": "bco_pair", "f_divergence": "forward_kl"}, "knows no f_divergence"),
+        ({"loss": "bco_pair", "f_divergence": "forward_kl"}, "has no f_divergence"),
         ({"reference": ""}, "reference"),
     ],
 )
