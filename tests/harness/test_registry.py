@@ -85,3 +85,10 @@ def test_what_the_factory_says_of_its_arguments_is_passed_on():
         load_benchmark("mt_bench@7")
     with pytest.raises(UnknownNameError, match="did you mean mt_bench"):
         load_benchmark("mt_bnech")
+
+
+def test_benchmarks_of_the_demo_are_listed_last():
+    with pytest.raises(UnknownNameError) as raised:
+        registry.load("benchmark", "none of these at all")
+    listed = [name.startswith("demo_") for name in raised.value.allowed.removeprefix("one of ").split(", ")]
+    assert any(listed) and listed == sorted(listed)

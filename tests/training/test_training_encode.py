@@ -56,7 +56,7 @@ def test_a_template_that_rewrites_what_went_before_is_refused():
     encoder = Encoder(byte_tokenizer(forgetful))
     with pytest.raises(ModelError, match=r"no \{% generation %\} marks") as raised:
         encoder.conversations([turns])
-    assert "give the file as chat_template" in str(raised.value)
+    assert "set chat_template to the file" in str(raised.value)
     (single,) = encoder.conversations([turns[:2]])  # nothing went before: the prompt/completion form is exact
     assert spoken(encoder, single) == "b<eos>"
 
