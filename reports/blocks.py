@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import quote
 
-from harness.text_safety import visible
-from reports.charts import Chart
+from reports.charts import Chart, SampleFilter
 
 __all__ = [
     "Block",
@@ -27,30 +25,6 @@ __all__ = [
 ]
 
 Tone = Literal["pass", "fail", "undecided", "invalid", "info"]
-
-
-@dataclass(frozen=True)
-class SampleFilter:
-    """Which samples stand behind a figure; the page turns it into a link to its sample browser.
-
-    Parameters
-    ----------
-    model, benchmark, category, verdict, disagreement, length : str
-        Values of the browser's filters; "" for any.
-    """
-
-    model: str = ""
-    benchmark: str = ""
-    category: str = ""
-    verdict: str = ""
-    disagreement: str = ""
-    length: str = ""
-
-    @property
-    def href(self) -> str:
-        """The address inside the page."""
-        chosen = {name: visible(value) for name, value in vars(self).items() if value}
-        return "#samples?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in chosen.items())
 
 
 @dataclass(frozen=True)
@@ -182,6 +156,8 @@ class Report:
         The sample browser's data (`reports.samples`); empty where there are none.
     made_by : str
         What made it.
+    models : sequence of str
+        Models in the order of their colours, which are the same in all charts.
     """
 
     title: str
@@ -189,6 +165,12 @@ class Report:
     sections: Sequence[Section]
     samples: Mapping[str, Any] = field(default_factory=dict)
     made_by: str = ""
+    models: Sequence[str] = ()
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """The place of each model's colour."""
+        return {name: slot for slot, name in enumerate(dict.fromkeys(self.models))}
 
     @property
     def figures(self) -> list[Figure]:

@@ -83,6 +83,7 @@ def build_report(inputs: Inputs, options: ReportOptions | None = None) -> Report
         [s for s in sections if s is not None],
         _samples(inputs, options.limits),
         f"assay {package_versions().get('assay') or ''}".strip(),
+        [run.name for run in inputs.runs],
     )
 
 

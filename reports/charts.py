@@ -1,15 +1,61 @@
-"""Charts as data: what `reports.svg` draws into the page, `reports.pictures` into files and `data_table` lists."""
+"""Charts as data: `reports.drawing` makes a Vega-Lite specification of one, and `data_table` lists its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from reports.blocks import SampleFilter
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Chart", "Heatmap", "IntervalChart", "Mark", "Panels", "RefLine", "Series", "XYChart", "data_table"]
+from harness.text_safety import visible
+
+__all__ = [
+    "Chart",
+    "Heatmap",
+    "IntervalChart",
+    "Mark",
+    "Panels",
+    "RefLine",
+    "SampleFilter",
+    "Series",
+    "XYChart",
+    "data_table",
+    "edges_of",
+    "extent",
+    "histogram",
+    "log_edges",
+    "number",
+]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SampleFilter:
+    """Which samples stand behind a figure; the page turns it into a link to its sample browser.
+
+    Parameters
+    ----------
+    model, benchmark, category, verdict, disagreement, length : str
+        Values of the browser's filters; "" for any.
+    """
+
+    model: str = ""
+    benchmark: str = ""
+    category: str = ""
+    verdict: str = ""
+    disagreement: str = ""
+    length: str = ""
+
+    @property
+    def href(self) -> str:
+        """The address inside the page."""
+        chosen = {name: visible(value) for name, value in vars(self).items() if value}
+        return "#samples?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in chosen.items())
 
 
 @dataclass(frozen=True)
@@ -66,6 +112,8 @@ class XYChart:
         Ends of the y axis; from the data where not given.
     lines : sequence of RefLine
         Horizontal reference lines.
+    legend : bool
+        Whether the drawing names the series; not where the caption does.
     """
 
     title: str
@@ -75,6 +123,7 @@ class XYChart:
     x_ticks: Sequence[tuple[float, str]] = ()
     y_range: tuple[float, float] | None = None
     lines: Sequence[RefLine] = ()
+    legend: bool = True
 
 
 @dataclass(frozen=True)
@@ -204,3 +253,45 @@ def _xy_table(chart: XYChart) -> tuple[list[str], list[list[str | float | None]]
             high = series.high[i] if series.high is not None else None
             rows.append([series.name, names.get(x, x) if series.kind != "step" else x, y, low, high])
     return ["series", chart.x_label, chart.y_label, "low", "high"], rows
+
+
+def extent(values: Iterable[float | None], padding: float = 0.05) -> tuple[float, float]:
+    """Ends of an axis that has room for all values."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return 0.0, 1.0
+    low, high = min(known), max(known)
+    room = (high - low) * padding or abs(high) * 0.1 or 1.0
+    return low - room, high + room
+
+
+def number(value: float) -> str:
+    """Print a number for an axis or a data table: four significant digits, no trailing zeros."""
+    if value == 0.0:
+        return "0"
+    if abs(value) >= 1e6 or abs(value) < 1e-4:
+        return f"{value:.3g}"
+    text = f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def log_edges(lengths: Floats) -> Floats:
+    """Edges on the scale of log2(length + 1), a quarter of an octave each, that hold the middle 99.8 %."""
+    logs = np.log2(lengths + 1.0)
+    low, high = np.floor(np.quantile(logs, 0.001)), np.ceil(np.quantile(logs, 0.999))
+    return np.arange(low, max(high, low + 1.0) + 0.25, 0.25)
+
+
+def edges_of(values: Floats, n_most: int = 40) -> Floats:
+    """Edges at even distances over all values, by Freedman and Diaconis's rule but `n_most` at most."""
+    if float(np.ptp(values)) == 0.0:
+        return np.array([values[0] - 0.5, values[0] + 0.5])
+    edges = np.histogram_bin_edges(values, bins="fd")
+    return edges if len(edges) <= n_most + 1 else np.linspace(edges[0], edges[-1], n_most + 1)
+
+
+def histogram(name: str, values: Floats, edges: Floats) -> Series:
+    """Shares in percent; what lies beyond the edges counts in the first and the last bar."""
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    shares = 100.0 * counts / max(values.size, 1)
+    return Series(name, edges.tolist(), [*shares.tolist(), 0.0], kind="step")

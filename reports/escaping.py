@@ -1,6 +1,6 @@
 """Other people's text in Markdown, LaTeX and CSV: it is shown as it is, and nothing in it takes effect.
 
-HTML is escaped by the template engine, SVG by `reports.svg_parts`.
+HTML is escaped by the template engine, SVG by the libraries that write it.
 """
 
 from __future__ import annotations

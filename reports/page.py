@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -13,16 +14,17 @@ from markupsafe import Markup, escape
 
 from harness.text_safety import visible
 from reports.blocks import Block, Cell, Figure, Report, Statement, Table
-from reports.charts import Panels, data_table
+from reports.charts import Chart, Heatmap, IntervalChart, Panels, data_table, number
+from reports.drawing import NARROW, WIDE, draw
+from reports.inline_svg import Names, inline_svg
 from reports.samples import embedded_json
-from reports.scales import number
-from reports.svg import NARROW, PANEL, WIDE, panels_of, to_svg
-from reports.svg_parts import Names
 
 __all__ = ["MOST_DATA_ROWS", "to_html"]
 
 MOST_DATA_ROWS = 120
 """Rows of the numbers below a figure; `--figures` writes all of them."""
+
+_MOST_COLUMNS, _MOST_ROWS = 7, 6  # of a heat map and of an interval chart that share their row with other charts
 
 
 def to_html(report: Report) -> str:
@@ -49,7 +51,7 @@ def to_html(report: Report) -> str:
     samples = report.samples
     n_rows = len(samples["rows"]) if samples else 0
     sections = [
-        {"name": s.name, "title": visible(s.title), "blocks": [_block(b) for b in s.blocks]} for s in report.sections
+        {"name": s.name, "title": visible(s.title), "blocks": _rows(s.blocks, report.slots)} for s in report.sections
     ]
     return template.render(
         report={
@@ -88,13 +90,33 @@ def _samples_note(samples: Any, n_rows: int) -> str:
     )
 
 
-def _block(block: Block) -> dict[str, Any]:
+def _rows(blocks: Sequence[Block], slots: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What the template needs of blocks; charts that follow one another share a row."""
+    rows: list[dict[str, Any]] = []
+    for together, group in groupby(blocks, key=_shares_a_row):
+        figures = [block for block in group if isinstance(block, Figure)] if together else []
+        if together:
+            rows.append({"kind": "Row", "figures": [_figure(f, slots, len(figures) == 1) for f in figures]})
+        else:
+            rows += [_block(block, slots) for block in group]
+    return rows
+
+
+def _shares_a_row(block: Block) -> bool:
+    if not isinstance(block, Figure) or (isinstance(block.chart, Panels) and len(block.chart.panels) > 1):
+        return False
+    if isinstance(block.chart, IntervalChart):
+        return len({mark.label for mark in block.chart.marks}) <= _MOST_ROWS
+    return not isinstance(block.chart, Heatmap) or len(block.chart.x_names) <= _MOST_COLUMNS
+
+
+def _block(block: Block, slots: Mapping[str, int]) -> dict[str, Any]:
     """What the template needs of a block; control characters made visible, escaping is the template's."""
     match block:
         case Table():
             return {"kind": "Table", **_table(block)}
         case Figure():
-            return _figure(block)
+            return {"kind": "Row", "figures": [_figure(block, slots, alone=True)]}
         case Statement():
             items = [visible(item) for item in block.items]
             words = {"head": visible(block.head), "text": visible(block.text), "list": items}
@@ -118,32 +140,30 @@ def _cell(cell: Cell) -> dict[str, Any]:
     return {**words, "samples": cell.samples, "tone": cell.tone, "long": long}
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _figure(figure: Figure, slots: Mapping[str, int], alone: bool) -> dict[str, Any]:
+    """A figure with its drawings; one alone in its row is drawn for a screen and for a phone."""
     chart = figure.chart
+    panels: Sequence[Chart] = chart.panels if isinstance(chart, Panels) else [chart]
     title, caption = visible(chart.title), visible(figure.caption)
-    base = f"svg-{figure.name}"
-    narrow = ""
-    panels = panels_of(chart)
-    if len(panels) > 1:
-        drawn = [
-            (
-                visible(panel.title),
-                to_svg(panel, PANEL, Names(f"{base}-{i}", f"{title}: {visible(panel.title)}", caption)),
-            )
-            for i, panel in enumerate(panels)
-        ]
-    else:
-        drawn = [("", to_svg(panels[0], WIDE, Names(base, title, caption)))]
-        narrow = to_svg(panels[0], NARROW, Names(f"{base}-n", title, caption))
-        title = f"{title}: {visible(panels[0].title)}" if isinstance(chart, Panels) else title
+    if isinstance(chart, Panels) and len(panels) == 1:
+        title += f": {visible(panels[0].title)}"
+
+    def drawn(panel: Chart, width: int, name: str, says: str) -> Markup:
+        return Markup(inline_svg(draw(panel, width, slots), Names(f"svg-{figure.name}{name}", says, caption)))
+
+    several = [
+        (visible(panel.title), drawn(panel, NARROW, f"-{i}", f"{title}: {visible(panel.title)}"))
+        for i, panel in enumerate(panels if len(panels) > 1 else ())
+    ]
+    single = len(panels) == 1
     return {
-        "kind": "Figure",
         "name": figure.name,
         "title": title,
         "caption": caption,
         "href": figure.samples.href if figure.samples else "",
-        "svgs": [(name, Markup(svg)) for name, svg in drawn],
-        "narrow": Markup(narrow),
+        "panels": several,
+        "wide": drawn(panels[0], WIDE, "", title) if single and alone else "",
+        "narrow": drawn(panels[0], NARROW, "-n", title) if single else "",
         "data": _table(_numbers(figure)),
     }
 

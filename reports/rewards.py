@@ -16,8 +16,7 @@ from harness.stats.length_correlation import PromptCorrelations, correlations_wi
 from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
 from harness.store.jsonl import read_jsonl
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table
-from reports.charts import Heatmap, Panels, XYChart
-from reports.histograms import edges_of, histogram
+from reports.charts import Heatmap, Panels, XYChart, edges_of, histogram
 from reports.inputs import AlignInput
 from reports.samples import SampleTables
 

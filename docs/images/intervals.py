@@ -11,12 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("svg")
-import matplotlib.pyplot as plt
+from reports.charts import IntervalChart, Mark
+from reports.drawing import WIDE, draw
 
 Z = 1.959964
+OURS, PUBLISHED = "assay: the whole fit repeated on resampled prompts, 95 %", "published: ± 1.96 lc_standard_error"
 
 
 def figures(run: Path) -> tuple[str, dict[str, dict[str, float]]]:
@@ -31,30 +30,17 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    found = sorted((figures(run) for run in arguments.runs), key=lambda f: f[1]["length_controlled_win_rate"]["value"])
-    mpl.rcParams |= {"svg.hashsalt": "assay", "font.size": 10, "font.family": "sans-serif"}
-    figure, axes = plt.subplots(figsize=(8.2, 0.62 * len(found) + 1.5), layout="constrained")
-    for place, (_, rows) in enumerate(found):
+    found = sorted((figures(run) for run in arguments.runs), key=lambda f: -f[1]["length_controlled_win_rate"]["value"])
+    marks = []
+    for name, rows in found:
         ours = rows["length_controlled_win_rate"]
         theirs = rows["published_length_controlled_win_rate"]["value"]
         half = Z * rows["published_lc_standard_error"]["value"]
-        axes.plot([ours["ci_low"], ours["ci_high"]], [place + 0.14] * 2, color="#1f6feb", lw=3, solid_capstyle="butt")
-        axes.plot(ours["value"], place + 0.14, "o", color="#1f6feb", ms=5)
-        axes.plot([theirs - half, theirs + half], [place - 0.14] * 2, color="#d1242f", lw=3, solid_capstyle="butt")
-        axes.plot(theirs, place - 0.14, "o", color="#d1242f", ms=5)
-        axes.text(101, place, f"{ours['value']:.1f}  [{ours['ci_low']:.1f}, {ours['ci_high']:.1f}]", va="center")
-    axes.set_yticks(range(len(found)), [name for name, _ in found])
-    axes.set(
-        xlim=(0, 100), ylim=(-0.6, len(found) - 0.4), xlabel="length-controlled win rate against gpt4_1106_preview (%)"
-    )
-    axes.grid(axis="x", color="#d0d7de", lw=0.6)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    handles = [plt.Line2D([], [], color=c, lw=3) for c in ("#1f6feb", "#d1242f")]
-    labels = ["assay: the whole fit repeated on resampled prompts, 95 %", "published: ± 1.96 lc_standard_error"]
-    axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1, frameon=False)
-    figure.savefig(arguments.out, metadata={"Date": None}, facecolor="white")
+        label = f"{name}  {ours['value']:.1f} [{ours['ci_low']:.1f}, {ours['ci_high']:.1f}]"
+        marks.append(Mark(label, ours["value"], ours["ci_low"], ours["ci_high"], OURS))
+        marks.append(Mark(label, theirs, theirs - half, theirs + half, PUBLISHED))
+    title = "AlpacaEval 2: length-controlled win rate against gpt4_1106_preview"
+    arguments.out.write_text(draw(IntervalChart(title, "%", marks, x_range=(0.0, 100.0)), WIDE, {}, alone=True))
 
 
 if __name__ == "__main__":

@@ -69,10 +69,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--max-samples is {arguments.max_samples}", "0 or more")
     if arguments.out.is_dir():
         raise UsageError(f"--out {arguments.out} is a directory", "a file, for example report.html")
-    if arguments.figures is not None:
-        from reports.pictures import require_matplotlib
-
-        require_matplotlib()
     with make_progress() as progress:
         written = _make(arguments, progress)
     for path in written[:3]:
@@ -108,7 +104,7 @@ def _make(arguments: argparse.Namespace, progress: Progress) -> list[Path]:
         written.append(_write(arguments.summary, to_markdown(report)))
     if arguments.figures is not None:
         progress.start("figures", len(report.figures))
-        from reports.pictures import write_figures
+        from reports.figure_files import write_figures
 
         written += write_figures(report, arguments.figures, lambda: progress.advance("figures"))
     return written

@@ -314,10 +314,10 @@ def _preference_chart(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
             s.name,
             "P(model better), %",
             "share (%)",
-            [Series(s.name, s.x, s.y, kind="step", slot=i)],
+            [s],
             y_range=(0.0, 100.0),
         )
-        for i, s in enumerate(series)
+        for s in series
     ]
     title = f"{benchmark}: how sure the judge is"
     chart = (

@@ -16,10 +16,8 @@ from harness.stats.length_control_ratings import ModelRatings, length_controlled
 from harness.stats.length_correlation import pearson
 from harness.stats.mean import cluster_mean
 from reports.blocks import Block, Figure, Note, SampleFilter, Section
-from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart
-from reports.histograms import histogram, log_edges
+from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart, extent, histogram, log_edges
 from reports.inputs import Inputs, RunInput
-from reports.scales import extent
 from reports.sections.common import slug
 
 __all__ = ["length_section"]
@@ -132,7 +130,7 @@ def _curves(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> list[B
     notes = []
     for run, scored in found[:_MOST_PANELS]:
         try:
-            panels.append(_curve(run, scored, benchmark))
+            panels.append(_curve(run, scored))
         except AssayError as error:
             notes.append(f"{run.name}: no curve of {benchmark}, {' '.join(str(error).split())}")
     if len(found) > _MOST_PANELS:
@@ -160,7 +158,7 @@ def _curves(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> list[B
     return [*blocks, *(Note(note) for note in notes)]
 
 
-def _curve(run: RunInput, scored: _Scored, benchmark: str) -> XYChart:
+def _curve(run: RunInput, scored: _Scored) -> XYChart:
     """Binned means and the fitted curve of one run."""
     rng = np.random.default_rng(_SEED)
     spec = LengthControlSpec(n_boot=100)  # only the curve is shown, and it does not depend on the resamples
@@ -184,8 +182,8 @@ def _curve(run: RunInput, scored: _Scored, benchmark: str) -> XYChart:
     curve = line if scored.rated else 100.0 * expit(line)
     curve = np.clip(curve, *bounds)
     series = [
-        Series("fit", grid.tolist(), curve.tolist(), slot=0),
-        Series("prompts, in eighths", *points, kind="points", slot=1),
+        Series("fit", grid.tolist(), curve.tolist()),
+        Series("prompts, in eighths", *points, kind="points"),
     ]
     if scored.rated:
         ticks = [(float(k), f"{2**k:,}") for k in range(2, 16) if x.min() - 0.5 <= k <= x.max() + 0.5]
@@ -228,7 +226,6 @@ def _distributions(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
     for name, values in named[: _MOST_PANELS + 1]:
         series = histogram(name, np.log2(values + 1.0), edges)
         panels.append(XYChart(name, "characters", "share of answers (%)", [series], ticks))
-    panels = [replace(p, series=[replace(p.series[0], slot=i)]) for i, p in enumerate(panels)]
     title = f"{benchmark}: how long the answers are"
     caption = "Share of answers by length in characters, on one axis of lengths."
     chart = replace(panels[0], title=title) if len(panels) == 1 else Panels(title, panels)

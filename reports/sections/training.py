@@ -217,10 +217,10 @@ def _over_optimisation(variants: Sequence[AlignVariant], suffix: str) -> list[Bl
             continue
         path = Series("", [x.value or 0.0 for _, x, _ in points], [y.value or 0.0 for _, _, y in points], slot=6)
         series = [path]
-        for slot, (name, x, y) in enumerate(points):
+        for name, x, y in points:
             low = [y.value or 0.0] if y.ci_low is None else [y.ci_low]
             high = [y.value or 0.0] if y.ci_high is None else [y.ci_high]
-            series.append(Series(name, [x.value or 0.0], [y.value or 0.0], low, high, "points", slot))
+            series.append(Series(name, [x.value or 0.0], [y.value or 0.0], low, high, "points"))
         lines = [RefLine(50.0, "")] if up.startswith("win_rate") else []
         panels.append(XYChart(f"{y_label} against {x_label}", x_label, y_label, series, lines=lines))
     if not panels:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 
 import pytest
 
 from harness.hashing import file_sha256
 from reports.blocks import Figure, Note, Report, Section
 from reports.charts import Heatmap, IntervalChart, Mark, Panels, RefLine, Series, XYChart
+from reports.figure_files import write_figures
 from reports.page import to_html
-from reports.pictures import write_figures
 from tests.paths import DATA, needs_data
 from tests.support.gate_runs import write_run
 from tests.support.report_inputs import INJECTIONS, write_align, write_hostile_run
@@ -233,15 +232,6 @@ def test_hostile_names_in_files(report, tmp_path):
             assert not [
                 cell for cell in cells if cell[:1] in ("=", "+", "@") and not re.fullmatch(r"[+-]?[\d.e+-]+", cell)
             ]
-
-
-def test_matplotlib_that_is_missing(report, run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, said, _ = report(run, "--figures", tmp_path / "figures")
-    assert status == 1
-    assert "pip install 'assay[report]'" in said
-    assert not (tmp_path / "out").exists(), "nothing is half done"
-    assert report(run)[0] == 0, "the page needs none"
 
 
 def test_the_summary_for_a_pull_request(report, run, tmp_path):

@@ -316,7 +316,7 @@ def test_text_has_enough_contrast(page, dark):
     colours = page.run(
         "const s = getComputedStyle(document.documentElement);"
         "return Object.fromEntries(['page','raised','ink','soft','link','pass','fail','undecided','invalid','info',"
-        "'c0','c1','c2','c3','c4','c5','c6','c7'].map(n => [n, s.getPropertyValue('--' + n).trim()]))"
+        "'c0','c1','c2','c3','c4','c5','c6','c7','above','below'].map(n => [n, s.getPropertyValue('--' + n).trim()]))"
     )
 
     def luminance(colour):
@@ -332,6 +332,52 @@ def test_text_has_enough_contrast(page, dark):
         assert min(contrast(ink, "page"), contrast(ink, "raised")) >= 4.5, ink
     for series in range(8):
         assert contrast(f"c{series}", "page") >= 3.0, series
+    for end in ("above", "below"):
+        assert contrast(end, "page") >= 4.5, end  # text on the strongest cell of a heat map is the page's colour
+
+
+TEXTS = """
+const faults = [];
+for (const text of document.querySelectorAll('figure svg text')) {
+  const svg = text.closest('svg'), frame = svg.getBoundingClientRect(), box = text.getBoundingClientRect();
+  if (!frame.width) continue;
+  const size = parseFloat(getComputedStyle(text).fontSize) * frame.width / svg.viewBox.baseVal.width;
+  const where = `${text.textContent} in ${text.closest('figure').id}`;
+  if (size < arguments[0]) faults.push(`${size} pixels: ${where}`);
+  const beyond = [frame.left - box.left, box.right - frame.right, frame.top - box.top, box.bottom - frame.bottom];
+  if (Math.max(...beyond) > 2) faults.push(`clipped: ${where}`);
+}
+return faults;
+"""
+
+
+@pytest.mark.parametrize(("width", "least"), [(1400, 13.0), (1000, 12.0), (400, 12.9)])
+def test_text_in_charts_is_legible_and_whole(browser, diff, width, least):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page = Page(browser, diff)
+        assert page.run("return document.querySelectorAll('figure svg text').length") > 50
+        assert page.run(TEXTS, least) == []
+        assert page.run("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_charts_take_the_colours_of_the_theme(page, theme):
+    page.run("document.documentElement.dataset.theme = arguments[0]", theme)
+    colours = page.run(
+        "const s = getComputedStyle(document.documentElement), probe = document.createElement('i');"
+        "document.body.append(probe);"
+        "const known = ['page','ink','soft','line','raised','c0','c1','c2','c3','c4','c5','c6','c7','above','below']"
+        ".map(n => { probe.style.color = s.getPropertyValue('--' + n); return getComputedStyle(probe).color; });"
+        "probe.remove();"
+        "const used = new Set([...document.querySelectorAll('figure svg *')]"
+        ".flatMap(e => ['fill', 'stroke'].filter(a => e.hasAttribute(a)).map(a => getComputedStyle(e)[a])));"
+        "return [...used].filter(c => c !== 'none' && !known.includes(c))"
+    )
+    assert colours == []
 
 
 def test_it_fits_a_phone(browser, diff):
@@ -341,7 +387,8 @@ def test_it_fits_a_phone(browser, diff):
         page = Page(browser, diff)
         assert page.run("return document.documentElement.scrollWidth") <= 390
         hidden, shown = page.run(
-            "return ['.chart.wide', '.chart.narrow'].map(q => getComputedStyle(document.querySelector(q)).display)"
+            "return ['.alone .chart.wide', '.alone .chart.narrow']"
+            ".map(q => getComputedStyle(document.querySelector(q)).display)"
         )
         assert (hidden, shown) == ("none", "block")
     finally:

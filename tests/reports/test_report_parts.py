@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -11,43 +13,32 @@ from scipy import stats
 from harness.records import Judgment, Preference, Rating, Score, SummaryRow, Unscored
 from harness.run.figures import select
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs
-from reports.blocks import SampleFilter
-from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart, data_table
-from reports.histograms import edges_of, histogram, log_edges
+from reports.charts import (
+    Heatmap,
+    IntervalChart,
+    Mark,
+    Panels,
+    RefLine,
+    SampleFilter,
+    Series,
+    XYChart,
+    data_table,
+    edges_of,
+    extent,
+    histogram,
+    log_edges,
+    number,
+)
+from reports.drawing import NARROW, WIDE, draw
 from reports.inputs import open_inputs
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow
-from reports.palette import SERIES_LIGHT, blend
+from reports.palette import LIGHT, SERIES
 from reports.samples import SampleLimits, SampleTables, add_runs, verdict_class, verdict_words
-from reports.scales import Scale, extent, number, ticks
 from reports.sections.judging import judge_section
 from reports.sections.length import length_section
 from reports.sections.ranking import _nearest
 from tests.support.gate_runs import NoData, write_head_to_head, write_run
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "about", "expected"),
-    [
-        (0.0, 1.0, 5, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (0.0, 100.0, 5, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]),
-        (12.0, 13.0, 2, [12.0, 12.5, 13.0]),
-        (-0.0004, 0.0004, 4, [-0.0004, -0.0002, 0.0, 0.0002, 0.0004]),
-    ],
-)
-def test_ticks_are_round(low, high, about, expected):
-    assert ticks(low, high, about) == pytest.approx(expected)
-
-
-def test_ticks_lie_inside_whatever_the_range():
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        low = float(rng.normal(0, 10.0 ** rng.integers(-6, 6)))
-        high = low + float(10.0 ** rng.uniform(-6, 6))
-        found = ticks(low, high, 5)
-        assert 2 <= len(found) <= 11
-        room = 1e-9 * (high - low) + 1e-12
-        assert all(low - room <= t <= high + room for t in found)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +58,7 @@ def test_number(value, text):
     assert number(value) == text
 
 
-def test_a_scale_keeps_its_values_on_the_axis():
-    scale = Scale(0.0, 10.0, 100.0, 200.0)
-    assert [scale(v) for v in (0.0, 5.0, 10.0, -5.0, 99.0)] == [100.0, 150.0, 200.0, 100.0, 200.0]
+def test_an_axis_has_room_for_its_values():
     assert extent([3.0, None, 3.0]) == (2.7, 3.3)
     assert extent([]) == (0.0, 1.0)
 
@@ -77,15 +66,20 @@ def test_a_scale_keeps_its_values_on_the_axis():
 def test_colours_of_series_differ_for_people_with_deuteranopia():
     """Viénot, Brettel and Mollon (1999): no two of the first six series look the same to a dichromat."""
     matrix = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
-    seen = [matrix @ [(int(c[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5)] for c in SERIES_LIGHT[:5]]
+    seen = [matrix @ [(int(c[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5)] for c in SERIES[:5]]
     for i, one in enumerate(seen):
         for other in seen[:i]:
             assert np.abs(one - other).max() > 0.02
 
 
-def test_blend():
-    assert blend("#000000", "#ffffff", 0.5) == "#808080"
-    assert blend("#102030", "#ffffff", -1.0) == "#102030"
+def test_the_page_has_every_colour_of_a_drawing():
+    """A drawing's colours are the page's custom properties: the same in the light theme, and there in the dark one."""
+    css = (files("reports") / "templates" / "page.css").read_text(encoding="utf-8")
+    light, *others = re.findall(r"--page:.*?\}", css, re.DOTALL)
+    for name, colour in LIGHT.items():
+        assert f"--{name}: {colour};" in light, name
+        assert all(f"--{name}: #" in other for other in others), name
+    assert len(set(LIGHT.values())) == len(LIGHT)
 
 
 def test_the_numbers_behind_each_kind_of_chart():
@@ -100,6 +94,42 @@ def test_the_numbers_behind_each_kind_of_chart():
     )
     header, rows = data_table(Heatmap("h", "x", "y", ["a", "b"], ["r"], [[1.0, None]]))
     assert (header, rows) == (["y / x", "a", "b"], [["r", 1.0, None]])
+
+
+def texts_of(svg):
+    found = re.findall(r'<text text-anchor="(\w+)"[^>]*>([^<]*)</text>', svg)
+    return [text for _, text in found]
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize("reach", [1e-6, 0.013, 1.0, 7.3, 1234.5, 1e6])
+def test_axes_have_several_ticks(width, reach):
+    """Whatever the range, an axis of numbers has two numbers at least."""
+    rng = np.random.default_rng(0)
+    for start in rng.normal(0.0, 10.0 * reach, 3):
+        marks = [Mark("m", start + reach, start, start + 2 * reach)]
+        assert len(texts_of(draw(IntervalChart("t", "", marks), width, {}))) >= 3
+        line = Series("", [start, start + reach], [start, start + reach])
+        assert len(texts_of(draw(XYChart("t", "", "", [line]), width, {}))) >= 4
+
+
+def test_a_model_has_one_colour_in_every_chart():
+    slots = {"a": 0, "b": 1}
+    rows = IntervalChart("t", "", [Mark("b", 1.0), Mark("other", 2.0)])
+    series = IntervalChart("t", "", [Mark("x", 1.0, series="b"), Mark("x", 2.0, series="other")])
+    curve = XYChart("t", "", "", [Series("b", [0.0, 1.0], [1.0, 2.0])])
+    for chart in (rows, series, curve):
+        svg = draw(chart, NARROW, slots)
+        assert LIGHT["c1"] in svg
+    assert LIGHT["c6"] in draw(rows, NARROW, slots), "what is no model is grey"
+    assert LIGHT["c0"] in draw(series, NARROW, slots), "a series that is no model takes a colour no model there has"
+
+
+def test_a_file_has_the_title_and_no_links():
+    chart = IntervalChart("the title", "", [Mark("m", 1.0, samples=SampleFilter("m"))], [RefLine(1.0, "here")])
+    page, file = draw(chart, WIDE, {}), draw(chart, WIDE, {}, alone=True)
+    assert ("the title" in page, "the title" in file) == (False, True)
+    assert ("<a " in page, "<a " in file) == (True, False)
 
 
 def test_histograms_count_every_value():

@@ -13,11 +13,11 @@ from markdown_it import MarkdownIt
 from harness.text_safety import one_line, strip_control, visible
 from reports.blocks import Cell, Report, SampleFilter, Section, Statement, Table
 from reports.charts import Heatmap, IntervalChart, Mark, RefLine, Series, XYChart
+from reports.drawing import NARROW, WIDE, draw
 from reports.escaping import latex, markdown, spreadsheet
+from reports.inline_svg import Names, inline_svg
 from reports.markdown import to_markdown
 from reports.samples import embedded_json
-from reports.svg import to_svg
-from reports.svg_parts import Names
 from tests.support.report_inputs import INJECTIONS
 
 
@@ -164,15 +164,48 @@ def hostile_charts():
     yield Heatmap(some[0], some[1], some[2], names, names, [[float(i) for i in range(len(names))]] * len(names))
 
 
-@pytest.mark.parametrize("width", [680, 344])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
 @pytest.mark.parametrize("chart", list(hostile_charts()), ids=lambda c: type(c).__name__)
 def test_svg_is_well_formed_and_holds_its_own_elements_only(chart, width):
-    root = ElementTree.fromstring(to_svg(chart, width, Names("id", INJECTIONS[0], INJECTIONS[2])))
+    drawn = draw(chart, width, {INJECTIONS[0]: 0})
+    root = ElementTree.fromstring(inline_svg(drawn, Names("id", INJECTIONS[0], INJECTIONS[2])))
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
-    assert tags <= {"svg", "title", "desc", "g", "a", "line", "path", "rect", "circle", "text"}
+    assert tags <= {"svg", "title", "desc", "g", "a", "line", "path", "rect", "text"}
     for element in root.iter():
         assert not [name for name in element.attrib if name.startswith("on") or name == "style"]
         assert element.get("href", "#samples?").startswith("#samples?")
     shown = "".join(root.itertext())
     assert INJECTIONS[0] in shown
     assert not set("\x1b\u202e\u2028") & set(shown)
+
+
+@pytest.mark.parametrize("chart", list(hostile_charts()), ids=lambda c: type(c).__name__)
+def test_a_file_holds_no_link_and_no_script(chart):
+    svg = draw(chart, WIDE, {}, alone=True)
+    root = ElementTree.fromstring(svg)
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert tags <= {"svg", "g", "line", "path", "rect", "text"}
+    assert not [name for element in root.iter() for name in element.attrib if name.startswith("on") or "href" in name]
+    assert not set("\x1b\u202e\u2028") & set(svg)
+
+
+def test_expressions_in_names_are_not_evaluated():
+    """Vega evaluates expressions; names reach it as data only."""
+    names = ["datum.x", "{'signal': '1+1'}", '{"expr": "1+1"}', "${1+1}"]
+    series = [Series(n, [float(i)], [1.0], kind="points") for i, n in enumerate(names)]
+    marks = [Mark(n, 1.0, 0.0, 2.0, n, n, SampleFilter(n)) for n in names]
+    charts = [
+        XYChart(
+            names[1],
+            names[1],
+            names[1],
+            series,
+            [(float(i), n) for i, n in enumerate(names)],
+            lines=[RefLine(1.0, names[1])],
+        ),
+        IntervalChart(names[1], names[1], marks),
+        Heatmap(names[1], names[1], names[1], names, names, [[1.0] * 4] * 4),
+    ]
+    for chart in charts:
+        shown = "".join(ElementTree.fromstring(draw(chart, WIDE, {}, alone=True)).itertext())
+        assert names[1] in shown

@@ -1,0 +1,96 @@
+"""A drawing of vl-convert as a part of the page: colours by theme, titles on marks, links to samples, nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from reports.palette import LIGHT
+
+__all__ = ["Names", "inline_svg"]
+
+_PROPERTIES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+_TAGS = {"svg", "g", "a", "path", "line", "rect", "text"}
+_ATTRIBUTES = {
+    *("x", "y", "x1", "x2", "y1", "y2", "width", "height", "d", "transform", "text-anchor", "font-size"),
+    *("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "opacity"),
+}
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_DIGITS = re.compile(r"(-?\d+\.\d\d)\d+")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a screen reader says of a chart: the id its title and description start with, and both."""
+
+    identity: str
+    title: str
+    description: str
+
+
+def inline_svg(svg: str, names: Names) -> str:
+    """Make a drawing part of the page.
+
+    Parameters
+    ----------
+    svg : str
+        What `reports.drawing.draw` returned.
+    names : Names
+        Id, title and description.
+
+    Returns
+    -------
+    str
+        SVG that holds only the elements and attributes a chart needs. Colours of the light theme have become the
+        page's custom properties, descriptions of marks titles, and links the page's own addresses.
+    """
+    drawn = ElementTree.fromstring(svg)
+    parts = [kept for child in drawn for kept in _kept(child)]
+    title, description = Element("title", {"id": f"{names.identity}-t"}), Element("desc", {"id": f"{names.identity}-d"})
+    title.text, description.text = names.title, names.description
+    links = any(part.tag == "a" or part.find(".//a") is not None for part in parts)
+    root = Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": drawn.get("viewBox", ""),
+            "width": drawn.get("width", ""),
+            "height": drawn.get("height", ""),
+            "role": "group" if links else "img",
+            "aria-labelledby": f"{names.identity}-t {names.identity}-d",
+        },
+    )
+    root.extend([title, description, *parts])
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _kept(element: Element) -> list[Element]:
+    """What stays of an element: itself, what is in it where it only groups, or nothing where nothing is drawn."""
+    tag = element.tag.rpartition("}")[2]
+    children = [kept for child in element for kept in _kept(child)]
+    if tag not in _TAGS or (tag == "path" and "background" in element.get("class", "")):
+        return []
+    attributes = {name: _value(value) for name, value in element.attrib.items() if name in _ATTRIBUTES}
+    if tag == "g" and (not children or not attributes or attributes == {"transform": "translate(0,0)"}):
+        return children
+    if tag == "path" and not attributes.get("d"):
+        return []
+    kept = Element(tag, attributes)
+    kept.text = element.text if tag == "text" else None
+    kept.extend(children)
+    says = element.get("aria-label")
+    if tag == "a":
+        # Vega resolves an address that is only a fragment against its own site.
+        kept.set("href", "#" + element.get(_HREF, "").partition("#")[2])
+        kept.set("aria-label", f"{children[0].findtext('title', '')}: samples" if children else "samples")
+    elif says:
+        title = Element("title")
+        title.text = says
+        kept.insert(0, title)
+    return [kept]
+
+
+def _value(value: str) -> str:
+    return _PROPERTIES.get(value) or _DIGITS.sub(r"\1", value)
