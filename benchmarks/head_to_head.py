@@ -47,6 +47,7 @@ class HeadToHead:
     inner: Benchmark
     form: str = _PAIRWISE
     baseline: Path | None = None
+    headlines: ClassVar[tuple[str, ...]] = ("head_to_head",)
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
         "preference": ScoreKind("preference", "share", (0.0, 1.0)),
         "length": ScoreKind("length", "characters"),

@@ -12,6 +12,7 @@ judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
 importer       ``assay.importers``         :class:`Importer`; by choice :class:`VoteImporter`
+report section ``assay.report_sections``   :class:`ReportSection`
 exporter       ``assay.exporters``         :class:`Exporter`
 training stage ``assay.stages``            :class:`TrainingStage`
 ranker         ``assay.rankers``           :class:`Ranker`, made of options and a :class:`RankerContext`
@@ -45,6 +46,7 @@ __all__ = [
     "ChatSettings",
     "CheckedBenchmark",
     "ConfigurableBenchmark",
+    "ControlledBenchmark",
     "DataSource",
     "EngineBenchmark",
     "Exporter",
@@ -60,11 +62,12 @@ __all__ = [
     "MeasureContext",
     "NotAvailable",
     "PanelBenchmark",
-    "Reading",
-    "ScoreKind",
-    "ScoreRole",
     "Ranker",
     "RankerContext",
+    "Reading",
+    "ReportSection",
+    "ScoreKind",
+    "ScoreRole",
     "TrainingStage",
     "VoteImporter",
 ]
@@ -223,6 +226,11 @@ class Benchmark(Protocol):
         ...
 
     @property
+    def headlines(self) -> tuple[str, ...]:
+        """The metrics that stand for it in tables, most telling first; those a run has no value of are passed over."""
+        ...
+
+    @property
     def score_kinds(self) -> Mapping[str, ScoreKind]:
         """What its scores are, by name (`Score.metric`); at least one of them decides."""
         ...
@@ -315,6 +323,16 @@ class EngineBenchmark(Protocol):
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
         """Yield a response for each prompt as it is measured; one that cannot be has ``finish="error"``."""
+        ...
+
+
+@runtime_checkable
+class ControlledBenchmark(Protocol):
+    """A benchmark with metrics that hold the length or the style of the answers equal."""
+
+    @property
+    def controlled(self) -> Mapping[str, str]:
+        """Each such metric, and the raw one it corrects."""
         ...
 
 
@@ -630,6 +648,24 @@ class TrainingStage(Protocol):
     @property
     def train(self) -> Callable[..., Any]:
         """Train as ``train(recipe, out)`` says and return a `training.stage.StageResult`."""
+        ...
+
+
+class ReportSection(Protocol):
+    """A part of the report, registered under the entry point ``assay.report_sections``."""
+
+    @property
+    def place(self) -> int:
+        """Where it stands: sections are in ascending order (the verdict has 0, provenance 100)."""
+        ...
+
+    @property
+    def build(self) -> Callable[[Any], Sequence[Any]]:
+        """Make the sections.
+
+        It is called with a `reports.build.ReportContext` and returns `reports.blocks.Section` objects, none where it
+        has nothing to say.
+        """
         ...
 
 

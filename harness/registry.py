@@ -58,6 +58,7 @@ DOORS = {
     "engine": Door("assay.engines", (Engine, RewardEngine, PreferenceEngine), "from_options"),
     "importer": Door("assay.importers", (protocols.Importer,), ""),
     "suite": Door("assay.suites"),
+    "report section": Door("assay.report_sections", (protocols.ReportSection,)),
     "exporter": Door("assay.exporters", (protocols.Exporter,)),
     "training stage": Door("assay.stages", (protocols.TrainingStage,)),
     "ranker": Door("assay.rankers", (protocols.Ranker,), ""),

@@ -6,23 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.errors import AssayError, FileFormatError
+from harness import registry
+from harness.errors import AssayError
 from harness.gate.decide import Comparison as GateComparison
 from harness.gate.decide import decide
 from harness.gate.policy import Policy
+from harness.protocols import ReportSection
 from harness.run.compare import Comparison, compare_runs
 from harness.store.provenance import package_versions
-from reports.blocks import Report, Section
+from reports.blocks import Report
 from reports.inputs import Inputs
 from reports.rewards import add_rewards
 from reports.samples import SampleLimits, SampleTables, add_runs
-from reports.sections.judging import judge_section
-from reports.sections.length import length_section
-from reports.sections.provenance import provenance_section
-from reports.sections.ranking import category_section, leaderboard_section
-from reports.sections.study import study_section
-from reports.sections.training import training_section, training_verdicts
-from reports.sections.verdict import verdict_section
+from reports.sections import ReportContext
 from reports.study_samples import add_study
 
 __all__ = ["ReportOptions", "build_report"]
@@ -66,34 +62,20 @@ def build_report(inputs: Inputs, options: ReportOptions | None = None) -> Report
     """
     options = options or ReportOptions()
     decisions = [*options.decisions, *_decided(inputs, options.policy)]
-    loops = [block for align in inputs.aligns for block in training_verdicts(align)]
-    sections: list[Section | None] = [
-        verdict_section(inputs, _comparison(inputs), decisions, loops),
-        *(training_section(align, i + 1) for i, align in enumerate(inputs.aligns)),
-        leaderboard_section(inputs),
-        category_section(inputs),
-        length_section(inputs),
-        judge_section(inputs),
-        *(_study(study, i + 1) for i, study in enumerate(inputs.studies)),
-        provenance_section(inputs),
-    ]
+    context = ReportContext(inputs, _comparison(inputs), decisions)
+    parts = sorted((registry.load("report section", name) for name in registry.names("report section")), key=_place)
     return Report(
         options.title or _title(inputs),
         _subtitle(inputs),
-        [s for s in sections if s is not None],
+        [section for part in parts for section in part.build(context)],
         _samples(inputs, options.limits),
         f"assay {package_versions().get('assay') or ''}".strip(),
         [run.name for run in inputs.runs],
     )
 
 
-def _study(study: Mapping[str, Any], number: int) -> Section:
-    """Show a study; a file that was changed by hand is an error of the file."""
-    try:
-        return study_section(study, number)
-    except (KeyError, TypeError, ValueError) as error:
-        found = f"not as it was written ({type(error).__name__}: {error})"
-        raise FileFormatError(study["path"], None, found, "JSON that `assay calibrate --out` wrote") from error
+def _place(part: ReportSection) -> int:
+    return part.place
 
 
 def _samples(inputs: Inputs, limits: SampleLimits) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import FileFormatError, MissingDataError, UsageError
+from harness.errors import AssayError, FileFormatError, MissingDataError, UsageError
 from harness.gate.runs import StoredRun
-from harness.protocols import DataSource
+from harness.protocols import Benchmark, ControlledBenchmark, DataSource, ScoreKind, ScoreRole
 from harness.records import Score, SummaryRow
 from harness.run.compare import judge_ids, with_panels
+from harness.run.plan import load_benchmark
 from harness.run.score import RunScores, stored_or_scored
 from harness.store.align_directory import AlignState, read_align
 from harness.store.jsonl import read_json
@@ -64,6 +65,39 @@ class RunInput:
         """Judges by benchmark."""
         return judge_ids(self.stored.directory)
 
+    def benchmark(self, name: str) -> Benchmark | None:
+        """The benchmark as the run asked for it; None where this installation does not know it."""
+        if name not in self._loaded:
+            try:
+                options = (self.stored.entry(name) or {}).get("options")
+                self._loaded[name] = load_benchmark(self.scores.asked_as.get(name, name), options)
+            except AssayError:
+                self._loaded[name] = None
+        return self._loaded[name]
+
+    @cached_property
+    def _loaded(self) -> dict[str, Benchmark | None]:
+        return {}
+
+    def kinds(self, name: str) -> Mapping[str, ScoreKind]:
+        """What the scores of a benchmark are, as it declares them."""
+        benchmark = self.benchmark(name)
+        return {} if benchmark is None else benchmark.score_kinds
+
+    def controlled(self, name: str) -> Mapping[str, str]:
+        """A benchmark's metrics with length or style held equal, each with the raw one it corrects."""
+        benchmark = self.benchmark(name)
+        return benchmark.controlled if isinstance(benchmark, ControlledBenchmark) else {}
+
+    def scores_in_role(self, name: str, role: ScoreRole) -> list[Score]:
+        """Scores of a benchmark that have a value and play a role ("rating", "preference", "length", ...)."""
+        kinds = self.kinds(name)
+        return [
+            s
+            for s in self.scores_of(name)
+            if s.value is not None and s.metric in kinds and kinds[s.metric].role == role
+        ]
+
     def rows(self, benchmark: str) -> list[SummaryRow]:
         """Figures of a benchmark."""
         return [row for row in self.scores.rows if row.benchmark == benchmark]
@@ -75,7 +109,7 @@ class RunInput:
 
     def scores_of(self, benchmark: str) -> list[Score]:
         """Scores of a benchmark."""
-        return [s for s in self.scores.scores if s.benchmark == benchmark]
+        return self.scores.scores_of(benchmark)
 
 
 @dataclass(frozen=True)

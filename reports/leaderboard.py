@@ -10,24 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import UnknownNameError, UsageError
+from harness.errors import AssayError, UnknownNameError, UsageError
 from harness.packages import package_file
 from harness.records import SummaryRow
+from harness.run.plan import load_benchmark
 from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
 
 __all__ = ["Cell", "Column", "Leaderboard", "LeaderboardRow", "build_leaderboard", "published_alpaca_eval"]
-
-HEADLINES = (
-    ("alpaca_eval", "length_controlled_win_rate"),
-    ("alpaca_eval", "win_rate"),
-    ("mt_bench", "score"),
-    ("mt_bench", "length_controlled_score"),
-    ("arena_hard", "win_rate"),
-    ("arena_hard@v2.0", "win_rate"),
-    ("arena_hard@v2.0", "win_rate_creative_writing"),
-)
-"""Columns shown unless others are asked for, where any run has them."""
 
 _N_DRAWS = 2000
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
@@ -191,13 +181,33 @@ def _refuse_namesakes(runs: Sequence[RunScores]) -> None:
 def _columns(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[Column]:
     there = list(dict.fromkeys(Column(row.benchmark, row.metric) for run in runs for row in run.rows))
     if metrics is None:
-        measured = {Column(row.benchmark, row.metric) for run in runs for row in run.rows if row.value is not None}
-        return [c for c in (Column(*pair) for pair in HEADLINES) if c in measured] or there[:1]
+        return _headlines(runs) or there[:1]
     by_name = {f"{c.benchmark}:{c.metric}": c for c in there}
     for name in metrics:
         if name not in by_name:
             raise UnknownNameError("metric of these runs", name, by_name)
     return [by_name[name] for name in metrics]
+
+
+def _headlines(runs: Sequence[RunScores]) -> list[Column]:
+    """The headlines of every benchmark that any run has a value of; its first figure where it names none."""
+    columns: list[Column] = []
+    measured = dict.fromkeys(
+        Column(row.benchmark, row.metric) for run in runs for row in run.rows if row.value is not None
+    )
+    asked_as = {name: asked for run in runs for name, asked in run.asked_as.items()}
+    for name in dict.fromkeys(column.benchmark for column in measured):
+        own = [column for column in measured if column.benchmark == name]
+        named = [Column(name, metric) for metric in _headlines_of(asked_as.get(name, name))]
+        columns += [column for column in named if column in own] or own[:1]
+    return columns
+
+
+def _headlines_of(asked_as: str) -> tuple[str, ...]:
+    try:
+        return load_benchmark(asked_as).headlines
+    except AssayError:  # this installation does not know the benchmark
+        return ()
 
 
 def _refuse_mixed_judges(column: Column, runs: Sequence[RunScores], judges: Sequence[dict[str, set[str]]]) -> None:

@@ -7,17 +7,16 @@ not to be seen are made visible here, and the page puts text only where no marku
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.protocols import ScoreKind
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, Unscored
 from harness.text_safety import visible
 from reports.inputs import RunInput
 
 __all__ = ["SampleLimits", "SampleTables", "add_runs", "embedded_json", "verdict_class", "verdict_words"]
-
-_MEASURED = ("rating", "preference", "verdict", "outcome")
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,15 @@ def _share(judgment: Judgment) -> float | None:
     return p if judgment.order[0] == "candidate" else 1.0 - p
 
 
-def verdict_class(scores: Sequence[Score]) -> tuple[str, float | None]:
+def verdict_class(scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> tuple[str, float | None]:
     """Which filter a row falls under, and its figure.
 
     Parameters
     ----------
     scores : sequence of Score
         Scores of one prompt.
+    kinds : mapping of str to ScoreKind
+        What they are, as their benchmark declares it.
 
     Returns
     -------
@@ -92,21 +93,22 @@ def verdict_class(scores: Sequence[Score]) -> tuple[str, float | None]:
     value : float or None
         The mean of the parts; None where one is missing.
     """
-    measured = [s for s in scores if s.metric in _MEASURED]
+    measured = [s for s in scores if s.metric in kinds and kinds[s.metric].decides]
     if not measured or any(s.value is None for s in measured):
         return "not scored", None
     values = [float(s.value) for s in measured if s.value is not None]
     weight = sum(s.weight for s in measured)
     value = sum(v * s.weight for v, s in zip(values, measured, strict=True)) / weight if weight > 0 else values[0]
-    match measured[0].metric:
-        case "rating":
-            return ("high" if value >= 7.0 else "middle" if value >= 4.0 else "low"), value
-        case "outcome" if not 0.0 <= value <= 1.0:
-            return "measured", value
-        case "outcome":
-            return ("right" if value == 1.0 else "wrong" if value == 0.0 else "partly"), value
-        case _:
-            return ("win" if value > 0.5 else "loss" if value < 0.5 else "tie"), value
+    kind = kinds[measured[0].metric]
+    if kind.role == "preference":
+        return ("win" if value > 0.5 else "loss" if value < 0.5 else "tie"), value
+    if kind.role == "rating":
+        low, high = kind.scale or (1.0, 10.0)
+        third = (high - low) / 3.0
+        return ("high" if value >= high - third else "middle" if value >= low + third else "low"), value
+    if not 0.0 <= value <= 1.0:
+        return "measured", value
+    return ("right" if value == 1.0 else "wrong" if value == 0.0 else "partly"), value
 
 
 class SampleTables:
@@ -233,7 +235,8 @@ def _add_run(tables: SampleTables, number: int, run: RunInput, every: int) -> No
     for place, prompt in enumerate(run.stored.prompts.values()):
         if place % every == 0:
             sides = answers.get((prompt.id, "candidate"), []), answers.get((prompt.id, "baseline"), [])
-            _add_prompt(tables, number, prompt, sides, (judgments.get(prompt.id, []), scores.get(prompt.id, [])))
+            name, value = verdict_class(scores.get(prompt.id, []), run.kinds(prompt.benchmark))
+            _add_prompt(tables, number, prompt, sides, (judgments.get(prompt.id, []), name, value))
 
 
 def _add_prompt(
@@ -241,10 +244,9 @@ def _add_prompt(
     number: int,
     prompt: Prompt,
     sides: tuple[list[Response], list[Response]],
-    found: tuple[list[Judgment], list[Score]],
+    found: tuple[list[Judgment], str, float | None],
 ) -> None:
-    judged, scores = found
-    name, value = verdict_class(scores)
+    judged, name, value = found
     place = tables.prompt(prompt.id, prompt.benchmark, prompt.category or "", prompt.key, prompt.turns)
     entry = tables.prompts.values[place]
     if prompt.system:

@@ -55,6 +55,8 @@ class AlpacaEval:
     name: str = "alpaca_eval"
     version: str = "2"
     judge_forms: tuple[str, ...] = ("alpaca_eval",)
+    headlines: ClassVar[tuple[str, ...]] = ("length_controlled_win_rate", "win_rate")
+    controlled: ClassVar[Mapping[str, str]] = {"length_controlled_win_rate": "win_rate"}
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
         "preference": ScoreKind("preference", "share", (0.0, 1.0)),
         "row": ScoreKind("measurement", "row of upstream's file"),

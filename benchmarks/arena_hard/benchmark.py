@@ -93,6 +93,11 @@ class ArenaHard:
             case _:
                 raise UnknownNameError("version of arena_hard", version, ["v0.1", "v2.0"])
 
+    headlines: ClassVar[tuple[str, ...]] = ("win_rate", "win_rate_creative_writing")
+    controlled: ClassVar[Mapping[str, str]] = {
+        "length_controlled_win_rate": "win_rate",
+        "style_controlled_win_rate": "win_rate",
+    }
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
         "verdict": ScoreKind("preference", "share", (0.0, 1.0)),
         "length": ScoreKind("length", "characters"),

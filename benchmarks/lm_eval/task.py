@@ -41,6 +41,7 @@ class LMEvalTask(ImportedOnly):
     name: str
     options: TaskOptions = field(default_factory=TaskOptions)
     judge_forms: tuple[str, ...] = ()
+    headlines: ClassVar[tuple[str, ...]] = ("exact_match", "acc_norm", "acc", "pass@1")
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     _loaded: list[LoadedTask] = field(default_factory=list, compare=False, repr=False)
 

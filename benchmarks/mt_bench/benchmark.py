@@ -61,6 +61,8 @@ class MTBench:
     name: str = "mt_bench"
     version: str = "1"
     judge_forms: tuple[str, ...] = ("rating",)
+    headlines: ClassVar[tuple[str, ...]] = ("score", "length_controlled_score")
+    controlled: ClassVar[Mapping[str, str]] = {"length_controlled_score": "score"}
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {
         "rating": ScoreKind("rating", "points", _SCALE),
         "length": ScoreKind("length", "characters"),

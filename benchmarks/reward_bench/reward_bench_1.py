@@ -71,6 +71,7 @@ class RewardBench(ImportedOnly):
     name: str = "reward_bench"
     version: str = "1"
     judge_forms: tuple[str, ...] = ()
+    headlines: ClassVar[tuple[str, ...]] = ("score",)
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     part: str = ""
     options: RewardBench1Options = field(default_factory=RewardBench1Options)

@@ -57,6 +57,7 @@ class RewardBench2(ImportedOnly):
     name: str = "reward_bench_2"
     version: str = "2"
     judge_forms: tuple[str, ...] = ()
+    headlines: ClassVar[tuple[str, ...]] = ("score",)
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {**SCORE_KINDS, _REWARD: ScoreKind("measurement", "reward")}
     part: str = ""
     options: MeasureOptions = field(default_factory=MeasureOptions)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 
-from harness.errors import AssayError
-from harness.protocols import Benchmark
 from harness.records import Score, SummaryRow
 from harness.run.figures import mean_row
-from harness.run.plan import load_benchmark
 from reports.blocks import Cell, SampleFilter
 from reports.inputs import RunInput
-from reports.leaderboard import HEADLINES
 
 __all__ = [
-    "benchmark_of",
+    "averages_quality",
     "figure_cell",
     "headline",
     "interval",
@@ -25,7 +21,6 @@ __all__ = [
     "words_of",
 ]
 
-_MEANS = ("win_rate", "score", "head_to_head", "exact_match", "acc_norm", "acc", "pass@1")
 """Metrics that are means over prompts, and so can be split by category; the first a benchmark has is taken."""
 
 
@@ -61,40 +56,37 @@ def words_of(row: SummaryRow) -> str:
 
 
 def headline(run: RunInput, benchmark: str) -> SummaryRow | None:
-    """The figure that stands for a benchmark: the leaderboard's, else the first that has a value."""
-    for name, metric in HEADLINES:
-        if name in (benchmark, f"{benchmark}@v2.0") and (row := run.row(benchmark, metric)):
+    """The figure that stands for a benchmark: its first headline that has a value, else its first figure."""
+    known = run.benchmark(benchmark)
+    for metric in known.headlines if known is not None else ():
+        if row := run.row(benchmark, metric):
             return row
     return next((row for row in run.rows(benchmark) if row.value is not None), None)
 
 
-def benchmark_of(run: RunInput, name: str) -> Benchmark | None:
-    """The benchmark as the run asked for it; None where this installation does not know it."""
-    try:
-        options = (run.stored.entry(name) or {}).get("options")
-        return load_benchmark(run.scores.asked_as.get(name, name), options)
-    except AssayError:
-        return None
-
-
 def mean_metric(run: RunInput, name: str) -> str | None:
-    """A metric of a benchmark that is a mean over prompts; None where there is none."""
-    benchmark = benchmark_of(run, name)
+    """A metric of a benchmark that averages how good answers are, a headline if possible; None if it has none."""
+    benchmark = run.benchmark(name)
     if benchmark is None:
         return None
-    metrics = [row.metric for row in run.rows(name) if row.value is not None]
-    ordered = sorted(metrics, key=lambda m: _MEANS.index(m) if m in _MEANS else len(_MEANS))
-    scores = run.scores_of(name)
-    for metric in ordered:
-        items = benchmark.items(metric, scores)
-        if items is not None and items.scores and "length" not in metric and "tokens" not in metric:
-            return metric
-    return None
+    reported = [row.metric for row in run.rows(name) if row.value is not None]
+    ordered = dict.fromkeys([*(m for m in benchmark.headlines if m in reported), *reported])
+    return next((metric for metric in ordered if averages_quality(run, name, metric)), None)
+
+
+def averages_quality(run: RunInput, name: str, metric: str) -> bool:
+    """Whether a metric is a mean of scores that say how good answers are, and not of their lengths."""
+    benchmark = run.benchmark(name)
+    items = benchmark.items(metric, run.scores_of(name)) if benchmark is not None else None
+    if benchmark is None or items is None or not items.scores:
+        return False
+    kind = benchmark.score_kinds.get(items.scores[0].metric)
+    return kind is not None and kind.decides
 
 
 def category_row(run: RunInput, name: str, metric: str, scores: list[Score]) -> SummaryRow | None:
     """A mean metric over some of a benchmark's scores; None where there is nothing to average."""
-    benchmark = benchmark_of(run, name)
+    benchmark = run.benchmark(name)
     items = benchmark.items(metric, scores) if benchmark is not None else None
     return mean_row(name, metric, items) if items is not None and items.scores else None
 

@@ -13,9 +13,10 @@ from harness.stats.mean import cluster_mean
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table
 from reports.charts import Heatmap, IntervalChart, Mark, Panels, RefLine, Series, XYChart
 from reports.inputs import Inputs, RunInput
+from reports.sections import SectionEntry
 from reports.sections.common import percent, slug
 
-__all__ = ["judge_section"]
+__all__ = ["JUDGING", "judge_section"]
 
 
 @dataclass
@@ -325,3 +326,6 @@ def _preference_chart(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
     )
     caption = "Distribution of the judge's probability that the model's answer is the better one."
     return [Figure(slug("certainty", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
+
+
+JUDGING = SectionEntry(50, lambda context: [section] if (section := judge_section(context.inputs)) is not None else [])

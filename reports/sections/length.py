@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from harness.errors import AssayError
-from harness.run.figures import select
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs, relative_length
 from harness.stats.length_control_ratings import ModelRatings, length_controlled_ratings
 from harness.stats.length_correlation import pearson
@@ -18,19 +17,15 @@ from harness.stats.mean import cluster_mean
 from reports.blocks import Block, Figure, Note, SampleFilter, Section
 from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart, extent, histogram, log_edges
 from reports.inputs import Inputs, RunInput
+from reports.sections import SectionEntry
 from reports.sections.common import slug
 
-__all__ = ["length_section"]
+__all__ = ["LENGTH", "length_section"]
 
 _SEED = 20240404  # of the bootstrap behind the fitted curves; fixed, so that the same runs give the same report
 _BINS = 8
 _MOST_PANELS = 12
 _RATIOS = ((-3.0, "⅛"), (-2.0, "¼"), (-1.0, "½"), (0.0, "same"), (1.0, "2×"), (2.0, "4×"), (3.0, "8×"))
-_PAIRS = (
-    ("win_rate", "length_controlled_win_rate"),
-    ("score", "length_controlled_score"),
-    ("win_rate", "style_controlled_win_rate"),
-)
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +58,7 @@ def length_section(inputs: Inputs) -> Section | None:
         blocks += _curves(found, benchmark)
         blocks += _distributions(runs, benchmark)
     if not blocks:
-        known = any(s.metric == "length" for run in inputs.runs for s in run.scores.scores)
+        known = any(run.scores_in_role(name, "length") for run in inputs.runs for name in run.benchmarks)
         if not inputs.runs or known:
             return None
         blocks = [Note("None of the runs holds the answers' texts, so nothing is known of their lengths.")]
@@ -72,11 +67,10 @@ def length_section(inputs: Inputs) -> Section | None:
 
 def _scored(run: RunInput, benchmark: str) -> _Scored | None:
     """Put scores and lengths together, prompt by prompt (and turn by turn for ratings)."""
-    scores = run.scores_of(benchmark)
-    lengths = {(s.prompt_id, s.part): s.value for s in select(scores, "length") if s.value is not None}
+    lengths = {(s.prompt_id, s.part): s.value for s in run.scores_in_role(benchmark, "length")}
     if not lengths:
         return None
-    rated = [s for s in select(scores, "rating") if s.value is not None and (s.prompt_id, s.part) in lengths]
+    rated = [s for s in run.scores_in_role(benchmark, "rating") if (s.prompt_id, s.part) in lengths]
     if rated:
         return _Scored(
             np.array([s.value for s in rated], dtype=np.float64),
@@ -89,8 +83,8 @@ def _scored(run: RunInput, benchmark: str) -> _Scored | None:
         )
     compared = [
         s
-        for s in (*select(scores, "preference"), *select(scores, "verdict"))
-        if s.value is not None and (s.prompt_id, "candidate") in lengths and (s.prompt_id, "baseline") in lengths
+        for s in run.scores_in_role(benchmark, "preference")
+        if (s.prompt_id, "candidate") in lengths and (s.prompt_id, "baseline") in lengths
     ]
     if not compared:
         return None
@@ -108,7 +102,7 @@ def _scored(run: RunInput, benchmark: str) -> _Scored | None:
 def _controlled(runs: Sequence[RunInput], benchmark: str) -> Figure | None:
     marks = []
     for run in runs:
-        for raw, held in _PAIRS:
+        for held, raw in run.controlled(benchmark).items():
             pair = run.row(benchmark, raw), run.row(benchmark, held)
             if pair[0] is None or pair[1] is None:
                 continue
@@ -210,9 +204,7 @@ def _binned(
 def _distributions(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
     named: list[tuple[str, Floats]] = []
     for run in runs:
-        own = [
-            s.value for s in select(run.scores_of(benchmark), "length") if s.part != "baseline" and s.value is not None
-        ]
+        own = [s.value for s in run.scores_in_role(benchmark, "length") if s.part != "baseline"]
         if own:
             named.append((run.name, np.array(own, dtype=np.float64)))
     theirs = next((found for run in runs if (found := _baseline_lengths(run, benchmark))), [])
@@ -233,7 +225,7 @@ def _distributions(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
 
 
 def _baseline_lengths(run: RunInput, benchmark: str) -> list[float]:
-    return [s.value for s in select(run.scores_of(benchmark), "length", "baseline") if s.value is not None]
+    return [s.value or 0.0 for s in run.scores_in_role(benchmark, "length") if s.part == "baseline"]
 
 
 def _correlations(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> Figure | None:
@@ -275,3 +267,6 @@ def _correlation(scored: _Scored, category: str | None) -> float | None:
         return pearson([v for v, _ in means], [length for _, length in means]).value
     except AssayError:
         return None
+
+
+LENGTH = SectionEntry(40, lambda context: [section] if (section := length_section(context.inputs)) is not None else [])

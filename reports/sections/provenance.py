@@ -7,8 +7,9 @@ from typing import Any
 
 from reports.blocks import Block, Cell, Section, Table
 from reports.inputs import Inputs, RunInput
+from reports.sections import SectionEntry
 
-__all__ = ["provenance_section"]
+__all__ = ["PROVENANCE", "provenance_section"]
 
 
 def provenance_section(inputs: Inputs) -> Section | None:
@@ -106,3 +107,8 @@ def _listed(values: Mapping[str, Any] | Any) -> str:
     if not isinstance(values, Mapping):
         return str(values)
     return ", ".join(f"{k} {_listed(v)}" for k, v in values.items() if v not in (None, [], {}))
+
+
+PROVENANCE = SectionEntry(
+    100, lambda context: [section] if (section := provenance_section(context.inputs)) is not None else []
+)

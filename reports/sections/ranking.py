@@ -11,9 +11,10 @@ from reports.charts import IntervalChart, Mark, Panels
 from reports.inputs import Inputs, RunInput
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leaderboard, published_alpaca_eval
+from reports.sections import SectionEntry
 from reports.sections.common import category_row, figure_cell, mean_metric, slug
 
-__all__ = ["category_section", "leaderboard_section"]
+__all__ = ["CATEGORIES", "LEADERBOARD", "category_section", "leaderboard_section"]
 
 _NEAREST = 2
 """Published rows shown above and below each run."""
@@ -234,3 +235,13 @@ def _category_figure(
     marks = [Mark(p.title, m.value, m.low, m.high, "", m.note, m.samples) for p in panels for m in p.marks]
     chart = IntervalChart(title, "", marks)
     return Figure(slug("categories", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
+
+
+LEADERBOARD = SectionEntry(
+    20, lambda context: [section] if (section := leaderboard_section(context.inputs)) is not None else []
+)
+
+
+CATEGORIES = SectionEntry(
+    30, lambda context: [section] if (section := category_section(context.inputs)) is not None else []
+)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.errors import FileFormatError
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table
 from reports.charts import Heatmap, IntervalChart, Mark, RefLine, Series, XYChart
+from reports.sections import SectionEntry
 from reports.sections.common import percent, slug
 
-__all__ = ["study_section"]
+__all__ = ["STUDY", "study_section"]
 
 Data = Mapping[str, Any]
 
@@ -468,3 +470,17 @@ def _labels(study: Data) -> list[Block]:
         "need a random sample."
     )
     return [Table("Pairs most worth a further vote", columns, rows, folded=True), Note(note)]
+
+
+def _checked_section(study: Mapping[str, Any], number: int) -> Section:
+    """Show a study; a file that was changed by hand is an error of the file."""
+    try:
+        return study_section(study, number)
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"not as it was written ({type(error).__name__}: {error})"
+        raise FileFormatError(study["path"], None, found, "JSON that `assay calibrate --out` wrote") from error
+
+
+STUDY = SectionEntry(
+    60, lambda context: [_checked_section(study, n) for n, study in enumerate(context.inputs.studies, 1)]
+)

@@ -15,13 +15,12 @@ from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Sta
 from reports.charts import Panels, RefLine, Series, XYChart
 from reports.inputs import AlignInput
 from reports.rewards import reward_blocks
+from reports.sections import SectionEntry
 from reports.sections.common import headline, slug
-from reports.sections.verdict import gate_blocks
+from reports.sections.gate_blocks import gate_blocks
 
-__all__ = ["training_section", "training_verdicts"]
+__all__ = ["TRAINING", "training_section", "training_verdicts"]
 
-_JUDGED = ("rating", "preference", "verdict")
-"""Scores a judge gives: of benchmarks of chat, which training aims at. The others show what it costs."""
 _CURVES = (
     ("loss", "Losses", "loss"),
     ("accuracy", "Accuracy on pairs", "share of pairs"),
@@ -190,7 +189,8 @@ def _iterations(align: AlignInput, suffix: str) -> list[Block]:
         ]
         first = [RefLine(y[0], "")] if len(y) > 1 else []
         panel = XYChart(benchmark, "", metric, series, ticks, lines=first)
-        judged = any(s.metric in _JUDGED for _, run, _ in rows for s in run.scores_of(benchmark))
+        # What a judge decides is chat, which training aims at; the others show what it costs.
+        judged = any(kind.judged for _, run, _ in rows for kind in run.kinds(benchmark).values())
         (chat if judged else academic).append(panel)
     blocks: list[Block] = []
     if chat:
@@ -235,3 +235,8 @@ def _over_optimisation(variants: Sequence[AlignVariant], suffix: str) -> list[Bl
 def _known(variant: AlignVariant, name: str) -> Measure | None:
     found = variant.measures.get(name)
     return found if found is not None and found.value is not None and np.isfinite(found.value) else None
+
+
+TRAINING = SectionEntry(
+    10, lambda context: [training_section(align, n) for n, align in enumerate(context.inputs.aligns, 1)]
+)

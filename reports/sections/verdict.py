@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harness.run.compare import ComparedMetric, Comparison
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table
 from reports.charts import IntervalChart, Mark, RefLine
-from reports.inputs import Inputs, RunInput
-from reports.sections.common import figure_cell, headline, slug, unscored_cell, words_of
+from reports.inputs import RunInput
+from reports.sections import ReportContext, SectionEntry
+from reports.sections.common import averages_quality, figure_cell, headline, unscored_cell, words_of
+from reports.sections.gate_blocks import gate_blocks
+from reports.sections.training import training_verdicts
 
-__all__ = ["gate_blocks", "verdict_section"]
-
-_SIZES = ("length", "tokens")  # last words of metrics of which more is not better
-_WHERE = re.compile(r" \([^()]*\)$")  # "NAME (DIRECTORY)" is how the gate names its sides
-_TONES: dict[str, Tone] = {"pass": "pass", "fail": "fail", "undecided": "undecided", "invalid": "invalid"}
+__all__ = ["VERDICT", "verdict_section"]
 
 
-def verdict_section(
-    inputs: Inputs,
-    comparison: Comparison | str | None,
-    decisions: Sequence[Mapping[str, Any]],
-    loops: Sequence[Block] = (),
-) -> Section | None:
-    """Put the verdict together.
-
-    Parameters
-    ----------
-    inputs : Inputs
-        What was given.
-    comparison : Comparison, str or None
-        Of two runs; why there is none; or None where there are not two.
-    decisions : sequence of mapping
-        What gates decided, as `assay gate --json` prints it.
-    loops : sequence of Block
-        What loops of training came to.
-    """
+def verdict_section(context: ReportContext) -> Section | None:
+    """Put the verdict together."""
+    inputs, comparison, decisions = context.inputs, context.comparison, context.decisions
+    loops = [block for align in inputs.aligns for block in training_verdicts(align)]
     if not inputs.runs and not decisions and not loops:
         return None
     blocks: list[Block] = [*_warnings(inputs.runs), *loops]
@@ -88,89 +70,6 @@ def _progress(run: RunInput) -> str:
     return f"{n_answers} of {n_prompts} prompts answered, {n_verdicts} verdicts stored"
 
 
-def gate_blocks(decision: Mapping[str, Any], known: Sequence[str] = (), name: str = "gate") -> list[Block]:
-    """A gate's decision in words, its rules as a table, and their effects beside what was wanted.
-
-    Parameters
-    ----------
-    decision : mapping
-        As `assay gate --json` prints it.
-    known : sequence of str
-        Names of models whose samples are in the report.
-    name : str
-        What the figure is called; no two decisions of a report may share it.
-    """
-    verdict = str(decision["decision"])
-    candidate, baseline = str(decision.get("candidate", "")), str(decision.get("baseline", ""))
-    policy = str(decision.get("policy") or "")
-    sides = [_WHERE.sub("", side) for side in (candidate, baseline)]
-    head = f"Gate: {sides[0]} against {sides[1]}" if candidate and baseline else "Gate"
-    head += f" under {policy}" if policy else ""
-    notes = [*map(str, decision.get("problems", ())), *map(str, decision.get("notes", ()))]
-    statement = Statement(_TONES.get(verdict, "info"), head, str(decision.get("message", "")), notes)
-    rules = [dict(rule) for rule in decision.get("rules", ())]
-    if not rules:
-        return [statement]
-    model = next((name for name in known if candidate.startswith(name)), "")
-    blocks: list[Block] = [statement, _rules(rules, model, head)]
-    figure = _effects(rules, name, model, head)
-    return [*blocks, figure] if figure else blocks
-
-
-def _rules(rules: Sequence[Mapping[str, Any]], model: str, head: str) -> Table:
-    rows = []
-    for rule in rules:
-        samples = SampleFilter(model=model, benchmark=str(rule["benchmark"])) if model else None
-        effect = rule.get("effect")
-        low, high = rule.get("ci_low"), rule.get("ci_high")
-        limits = "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
-        p = rule.get("p_adjusted") if rule.get("p_adjusted") is not None else rule.get("p_value")
-        unscored = Cell(str(rule.get("n_unscored", 0)), ", ".join(f"{k} {v}" for k, v in _counts(rule).items()))
-        name = f"{rule['kind']} {rule['benchmark']} {rule['metric']}"
-        rows.append(
-            [
-                Cell(name, f"any of: {rule['group']}" if rule.get("group") else ""),
-                Cell(str(rule["decision"]), tone=str(rule["decision"])),
-                Cell("-", tone="muted") if effect is None else Cell(f"{effect:+.2f}", limits, samples),
-                Cell("-" if p is None else f"{p:.2g}"),
-                Cell(str(rule.get("n", ""))),
-                unscored,
-                Cell(str(rule.get("reason", ""))),
-            ]
-        )
-    columns = ["rule", "decision", "effect#", "p#", "prompts#", "not scored#", "why"]
-    return Table(f"{head}: the rules", columns, rows, summary=True)
-
-
-def _counts(rule: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(rule.get("unscored") or {})
-
-
-def _effects(rules: Sequence[Mapping[str, Any]], name: str, model: str, head: str) -> Figure | None:
-    """Effects and thresholds, in half-widths of the effect's interval: rules of all units share an axis."""
-    marks = []
-    for rule in rules:
-        effect, low, high = rule.get("effect"), rule.get("ci_low"), rule.get("ci_high")
-        if effect is None or low is None or high is None or high <= low:
-            continue
-        unit = (high - low) / 2.0
-        samples = SampleFilter(model=model, benchmark=str(rule["benchmark"])) if model else None
-        label = f"{rule['benchmark']} {rule['metric']}"
-        note = str(rule["decision"])
-        marks.append(Mark(label, effect / unit, low / unit, high / unit, "effect", note, samples))
-        marks += [Mark(label, limit / unit, series="threshold") for limit in rule.get("thresholds") or ()]
-    if not marks:
-        return None
-    chart = IntervalChart(
-        f"{head}: effects", "in half-widths of the effect's interval", marks, [RefLine(0.0, "no effect")]
-    )
-    caption = (
-        "Each rule's effect with its interval, and the threshold it was held against, both divided by half the width "
-        "of the interval so that all rules stand on one axis."
-    )
-    return Figure(slug(name), caption, chart)
-
-
 def _compared(comparison: Comparison, runs: Sequence[RunInput]) -> list[Block]:
     first, second = runs
     found = [m for m in comparison.metrics if m.difference is not None]
@@ -191,7 +90,7 @@ def _compared(comparison: Comparison, runs: Sequence[RunInput]) -> list[Block]:
     for m in found:
         d = m.difference
         limits = None if d is None or d.ci_low is None or d.ci_high is None else (d.ci_low, d.ci_high)
-        if d is not None and limits is not None and limits[1] > limits[0] and m.metric.split("_")[-1] not in _SIZES:
+        if d is not None and limits is not None and limits[1] > limits[0] and not _is_size(first, m):
             samples = SampleFilter(benchmark=m.benchmark)
             unit = (limits[1] - limits[0]) / 2.0
             scaled = d.value / unit, limits[0] / unit, limits[1] / unit
@@ -206,6 +105,13 @@ def _compared(comparison: Comparison, runs: Sequence[RunInput]) -> list[Block]:
         )
         blocks.append(Figure("differences", caption, chart, SampleFilter(disagreement="runs")))
     return blocks
+
+
+def _is_size(run: RunInput, metric: ComparedMetric) -> bool:
+    """Whether a metric is a mean of lengths or other measurements, of which more is not better."""
+    benchmark = run.benchmark(metric.benchmark)
+    items = benchmark.items(metric.metric, run.scores_of(metric.benchmark)) if benchmark is not None else None
+    return items is not None and not averages_quality(run, metric.benchmark, metric.metric)
 
 
 def _is_headline(metric: ComparedMetric, run: RunInput) -> bool:
@@ -306,3 +212,6 @@ def _figures(run: RunInput, folded: bool) -> Table:
     level = next((row.level for row in run.scores.rows), 0.95)
     caption = f"Figures of {run.name} ({level:.0%} intervals)"
     return Table(caption, columns, rows, folded=folded, summary=not folded)
+
+
+VERDICT = SectionEntry(0, lambda context: [section] if (section := verdict_section(context)) is not None else [])

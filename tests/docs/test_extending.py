@@ -157,7 +157,7 @@ def test_a_suite(assay):
             ASSAY_DATA=str(MIRROR),
         )
     )
-    assert {found["name"]: found["n_calls"] for found in said["benchmarks"]} == {"mt_bench": 40, "gsm8k": 0}
+    assert {found["benchmark"]: found["n_calls"] for found in said["benchmarks"]} == {"mt_bench": 40, "gsm8k": 0}
 
 
 def test_a_judge_form_with_a_benchmark_of_its_own(assay, site, tmp_path, monkeypatch):
@@ -175,3 +175,10 @@ def test_a_judge_form_with_a_benchmark_of_its_own(assay, site, tmp_path, monkeyp
             PYTHONPATH=os.pathsep.join(map(str, (tmp_path / "five", ROOT, site))),
         )
     assert json.loads(assay("score", "runs/five", "--json"))["rows"][0]["value"] == 2.0
+
+
+def test_a_report_section(assay, two_runs, tmp_path):
+    assay("report", "runs/5", "--out", "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Answers cut" in page
+    assert page.index("Answers cut") < page.index("Provenance")

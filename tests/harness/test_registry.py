@@ -14,7 +14,7 @@ from harness.protocols import ScoreKind
 
 
 class Mine:
-    name, version, judge_forms = "mine", "1", ()
+    name, version, judge_forms, headlines = "mine", "1", (), ("quality",)
     score_kinds = {"quality": ScoreKind("outcome")}
 
     def __init__(self, version=None):

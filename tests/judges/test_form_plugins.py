@@ -52,7 +52,7 @@ RATING = FORM.replace('"preference", 2', '"rating", 1').replace(
 @pytest.fixture
 def form(install_plugin):
     def install(source):
-        benchmark = BENCHMARK.replace('judge_forms = "mine", "1", ()', 'judge_forms = "mine", "1", ("mine",)')
+        benchmark = BENCHMARK.replace('"mine", "1", ()', '"mine", "1", ("mine",)')
         groups = {"assay.judge_forms": {"mine": "my_form:Mine"}, "assay.benchmarks": {"mine": "my_bench:Mine"}}
         install_plugin("my-form", {"my_form": source, "my_bench": benchmark}, groups)
 

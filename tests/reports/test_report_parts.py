@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.protocols import ScoreKind
 from harness.records import Judgment, Preference, Rating, Score, SummaryRow, Unscored
 from harness.run.figures import select
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs
@@ -165,7 +166,14 @@ def score(metric, value, weight=1.0):
     ],
 )
 def test_verdict_class(scores, name, value):
-    assert verdict_class(scores) == (name, value)
+    kinds = {
+        "preference": ScoreKind("preference"),
+        "verdict": ScoreKind("preference"),
+        "rating": ScoreKind("rating", scale=(1.0, 10.0)),
+        "outcome": ScoreKind("outcome"),
+        "length": ScoreKind("length"),
+    }
+    assert verdict_class(scores, kinds) == (name, value)
 
 
 def judgment(verdict, order=("candidate", "baseline")):

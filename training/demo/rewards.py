@@ -43,6 +43,7 @@ class DemoRewards(ImportedOnly):
     name: str = "demo_rewards"
     version: str = World(0).version
     judge_forms: tuple[str, ...] = ()
+    headlines: ClassVar[tuple[str, ...]] = ("score",)
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
     world: World = field(default_factory=lambda: World(0))
 

@@ -11,7 +11,7 @@ TOPICS += ("a double charge", "a missing invoice", "a cancelled order", "a retur
 
 
 class Support:
-    name, version, judge_forms = "support", "1", ("rating",)
+    name, version, judge_forms, headlines = "support", "1", ("rating",), ("helpfulness",)
     score_kinds = {
         "helpfulness": ScoreKind("rating", "points", (1.0, 10.0)),
         "length": ScoreKind("length", "characters"),
