@@ -18,6 +18,7 @@ COMMANDS = {
     "command_line": ["command_line.py"],
     "judging": ["judging.py"],
     "generation": ["generation.py"],
+    "decode_rival": ["decode_rival.py"],
     "loglikelihood": ["loglikelihood.py"],
     "one_load": ["one_load.py"],
     "sandbox": ["sandbox.py"],
