@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from harness.errors import MissingDataError, SpecError, nearest
 from harness.hashing import content_hash
 
-__all__ = ["BenchmarkSpec", "JudgeSpec", "ModelSpec", "RunSpec", "differing_fields", "load_spec", "validated"]
+__all__ = [
+    "BenchmarkSpec",
+    "JudgeSpec",
+    "ModelSpec",
+    "Options",
+    "RunSpec",
+    "differing_fields",
+    "load_spec",
+    "validated",
+]
 
 # How requests are made and where the same model is served from: none of it changes what is measured.
 _JUDGE_OPERATIONAL = (
@@ -43,6 +52,16 @@ ModelType = TypeVar("ModelType", bound=BaseModel)
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Options(_Frozen):
+    """Base of what an engine, a judge or an endpoint can be told.
+
+    Types are strict: a number is not read from text, nor a switch from a number. A field declared with ``repr=False``
+    may hold a secret by mistake, so its value is repeated in no message.
+    """
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
 
 class ModelSpec(_Frozen):
@@ -242,28 +261,28 @@ def validated(kind: type[ModelType], values: Mapping[str, Any], where: str) -> M
 
 
 def _explain(kind: type[BaseModel], error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"]) or "spec"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:  # fields that exclude each other
+        return message
+    path = ".".join(str(part) for part in error["loc"])
+    fields = _model_at(kind, error["loc"][:-1]).model_fields
     if error["type"] == "extra_forbidden":
-        fields = _fields_at(kind, error["loc"][:-1])
         close = nearest(str(error["loc"][-1]), fields)
         hint = f"did you mean {close!r}?" if close else "known fields: " + ", ".join(sorted(fields))
         return f"unknown field {path!r}, {hint}"
     if error["type"] == "missing":
         return f"field {path!r} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], dict | list) else f" (got {error['input']!r})"
-    return f"{path}: {message}{given}"
+    field = fields.get(str(error["loc"][-1]))
+    hidden = isinstance(error["input"], dict | list) or (field is not None and not field.repr)
+    return f"{path}: {message}" if hidden else f"{path}: {message} (got {error['input']!r})"
 
 
-def _fields_at(kind: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Follow a location such as ("benchmarks", 0) to the fields of the model found there."""
+def _model_at(kind: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel]:
+    """Follow a location such as ("benchmarks", 0) to the model found there."""
     for part in location:
-        if not isinstance(part, str) or part not in kind.model_fields:
-            continue
-        found = _model_inside(kind.model_fields[part].annotation)
-        if found is not None:
-            kind = found
-    return list(kind.model_fields)
+        if isinstance(part, str) and part in kind.model_fields:
+            kind = _model_inside(kind.model_fields[part].annotation) or kind
+    return kind
 
 
 def _model_inside(annotation: Any) -> type[BaseModel] | None:

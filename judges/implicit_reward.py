@@ -8,13 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.errors import SpecError
+from pydantic import Field
+
 from harness.hashing import content_hash
 from harness.protocols import JudgeContext
+from harness.spec import Options, validated
 from judges.model_judges import Compared, preferred, sigmoid
 from judges.reward_model import RewardModelJudge
 
 __all__ = ["ImplicitRewardJudge"]
+
+
+class ImplicitRewardJudgeOptions(Options):
+    """Options of the judge; all others are the engine's.
+
+    Parameters
+    ----------
+    beta : float
+        The policy's beta.
+    """
+
+    beta: float = Field(default=1.0, gt=0)
 
 
 class ImplicitRewardJudge(RewardModelJudge):
@@ -24,10 +38,8 @@ class ImplicitRewardJudge(RewardModelJudge):
 
     def __init__(self, context: JudgeContext) -> None:
         options = dict(context.spec.options)
-        beta = options.pop("beta", 1.0)
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not beta > 0.0:
-            raise SpecError(f"option beta of the judge is {beta!r}", "a positive number", "correct beta")
-        self._beta = float(beta)
+        own = {key: options.pop(key) for key in ImplicitRewardJudgeOptions.model_fields if key in options}
+        self._beta = validated(ImplicitRewardJudgeOptions, own, f"options of the judge {context.spec.model}").beta
         super().__init__(context)
         self._spec = context.spec.model_copy(update={"options": options})
 

@@ -13,6 +13,7 @@ from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import ChatSettings, JudgeContext, JudgeForm, JudgeTask, Reading
 from harness.records import Judgment, Unscored, UnscoredReason
+from harness.spec import validated
 
 __all__ = ["LLMJudge"]
 
@@ -99,15 +100,19 @@ class LLMJudge:
         """Open the cache and see that the endpoint answers."""
         spec = self._spec
         self._client = ChatClient(
-            EndpointOptions(
-                model=spec.model_name,
-                base_url=spec.base_url,
-                api_key_env=spec.api_key_env,
-                concurrency=spec.concurrency,
-                timeout_s=spec.timeout_s,
-                max_retries=spec.max_retries,
-                give_up_after_s=spec.give_up_after_s,
-                extra_body=spec.options,
+            validated(
+                EndpointOptions,
+                {
+                    "model": spec.model_name,
+                    "base_url": spec.base_url,
+                    "api_key_env": spec.api_key_env,
+                    "concurrency": spec.concurrency,
+                    "timeout_s": spec.timeout_s,
+                    "max_retries": spec.max_retries,
+                    "give_up_after_s": spec.give_up_after_s,
+                    "extra_body": spec.options,
+                },
+                f"the judge {spec.model}",
             )
         )
         await self._client.check()

@@ -194,7 +194,10 @@ def _by_likelihood(prompts: Sequence[Prompt], context: MeasureContext, options: 
             "the hf engine, which has the model's log-probabilities of given tokens",
             "use --engine hf or --engine implicit_reward, or leave the option ask out",
         )
-    implicit = ImplicitRewardOptions(context.engine.options, options.reference, options.reference_free)
+    figure: dict[str, Any] = {"reference": options.reference}
+    if options.reference is None:
+        figure = {"reference_free": options.reference_free}
+    implicit = ImplicitRewardOptions(**context.engine.options.model_dump(), **figure)
     with ImplicitRewardEngine(implicit, context.engine) as engine:
         of = {k: v for k, v in engine.fingerprint.options.items() if k.startswith("reference") and k != "reference"}
         yield from _by_reward(prompts, context, engine, of)

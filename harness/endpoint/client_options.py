@@ -1,15 +1,16 @@
-"""Which endpoint, and how it is asked."""
+"""Which endpoint to use, and how to send requests to it."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from harness.errors import SpecError
+from pydantic import Field, field_validator
+
+from harness.spec import Options
 
 __all__ = ["OPENAI_BASE_URL", "EndpointOptions", "TokenLimitField", "is_local"]
 
@@ -19,8 +20,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_PARAMETERS = ("key", "token", "secret", "password", "sig")
 
 
-@dataclass(frozen=True)
-class EndpointOptions:
+class EndpointOptions(Options):
     """An OpenAI-compatible endpoint and how requests to it are made.
 
     Parameters
@@ -45,45 +45,34 @@ class EndpointOptions:
     token_limit_field : {"max_tokens", "max_completion_tokens"} or None
         What the limit on new tokens is called. None sends "max_tokens" and changes to the other when the server
         answers that it wants that one, as OpenAI's reasoning models do.
-
-    Raises
-    ------
-    SpecError
-        A value is out of range, or the address holds a key.
     """
 
-    model: str
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 32
-    timeout_s: float = 120.0
-    max_retries: int = 6
-    give_up_after_s: float = 60.0
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    model: str = Field(min_length=1)
+    base_url: str | None = Field(default=None, repr=False)
+    api_key_env: str = Field(default="OPENAI_API_KEY", repr=False)
+    concurrency: int = Field(default=32, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    max_retries: int = Field(default=6, ge=0)
+    give_up_after_s: float = Field(default=60.0, gt=0)
+    extra_body: Mapping[str, Any] = Field(default_factory=dict)
     token_limit_field: TokenLimitField | None = None
 
-    def __post_init__(self) -> None:
-        if not self.model:
-            raise SpecError("no model was named for the endpoint", "the name the endpoint knows", "set model")
-        _check_address(self.url)
-        if not _VARIABLE.fullmatch(self.api_key_env):  # mostly a key given in its place: it is not repeated
-            raise SpecError(
-                "api_key_env is not the name of an environment variable",
-                "a name such as OPENAI_API_KEY",
-                "export the key under a name and give that name",
+    @field_validator("base_url")
+    @classmethod
+    def _an_address_without_a_key(cls, value: str | None) -> str | None:
+        if value:  # an empty one is OpenAI too
+            _check_address(value)
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_variable(cls, value: str) -> str:
+        if not _VARIABLE.fullmatch(value):  # usually a key given in its place
+            raise ValueError(
+                "not the name of an environment variable; export the key under a name such as OPENAI_API_KEY and give "
+                "that name"
             )
-        for name, lowest in (("concurrency", 1), ("max_retries", 0)):
-            value = getattr(self, name)
-            if value < lowest:
-                raise SpecError(f"{name} is {value}", f"a whole number from {lowest}", f"correct {name}")
-        for name in ("timeout_s", "give_up_after_s"):
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise SpecError(f"{name} is {value}", "a positive number of seconds", f"correct {name}")
-        if self.token_limit_field not in (None, "max_tokens", "max_completion_tokens"):
-            raise SpecError(
-                f"token_limit_field is {self.token_limit_field!r}", "max_tokens or max_completion_tokens", "correct it"
-            )
+        return value
 
     @property
     def url(self) -> str:
@@ -94,14 +83,12 @@ class EndpointOptions:
 def _check_address(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        # The text may be a key that slipped into the wrong option: it is not repeated.
-        raise SpecError("base_url is no web address", "for example http://localhost:8000/v1", "correct base_url")
+        raise ValueError("not a web address; one is for example http://localhost:8000/v1")
     names = [name.lower() for name, _ in parse_qsl(parts.query)]
     if parts.username or parts.password or any(secret in name for name in names for secret in _SECRET_PARAMETERS):
-        raise SpecError(
-            "base_url holds a key or password, which would be stored with the run",
-            "an address without one",
-            "put the key into an environment variable and name it with api_key_env",
+        raise ValueError(
+            "the address holds a key or password, which would be stored with the run; put the key into an environment "
+            "variable and name it with api_key_env"
         )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.engines.engine_options import CheckpointOptions
 from harness.errors import ModelError
 
 __all__ = ["adapter_config", "resolve_adapter"]
 
-Options = TypeVar("Options", bound=Any)
+Options = TypeVar("Options", bound=CheckpointOptions)
 
 
 def adapter_config(directory: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def resolve_adapter(options: Options) -> Options:
 
     Parameters
     ----------
-    options : dataclass with fields `model` and `adapter`
+    options : CheckpointOptions
         An engine's options.
 
     Returns
@@ -55,7 +55,7 @@ def resolve_adapter(options: Options) -> Options:
     directory = Path(options.model).expanduser()
     path = directory / "adapter_config.json"
     if not path.is_file() or (directory / "config.json").is_file():
-        return replace(options, model=str(directory)) if directory.is_dir() else options
+        return options.model_copy(update={"model": str(directory)}) if directory.is_dir() else options
     if options.adapter is not None:
         raise ModelError(
             f"{directory} is itself an adapter",
@@ -69,4 +69,4 @@ def resolve_adapter(options: Options) -> Options:
             "a field base_model_name_or_path",
             f"give the base model as the model and {directory} as the adapter",
         )
-    return replace(options, model=base, adapter=str(directory))
+    return options.model_copy(update={"model": base, "adapter": str(directory)})

@@ -9,10 +9,7 @@ from harness.engines.chat_template import ChatTemplate, load_chat_template, no_c
 from harness.engines.hf.hf_options import HFOptions
 from harness.messages import Message
 
-__all__ = ["ENCODING_ERRORS", "cut_start", "not_an_answer", "required_template"]
-
-ENCODING_ERRORS = (ValueError, TypeError, UnicodeError, OverflowError)
-"""What a tokenizer raises on text it cannot take (lone surrogates, not a string)."""
+__all__ = ["cut_start", "not_an_answer", "required_template"]
 
 
 def required_template(tokenizer: Any, options: HFOptions) -> ChatTemplate:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
+
+from pydantic import Field
 
 from harness.endpoint.background_loop import BackgroundLoop
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest
-from harness.endpoint.client_options import OPENAI_BASE_URL
+from harness.endpoint.client_options import OPENAI_BASE_URL, EndpointOptions
 from harness.endpoint.wire import BadReply
 from harness.engines.base import (
     Fingerprint,
@@ -18,16 +19,23 @@ from harness.engines.base import (
     LogLikelihood,
     LogLikelihoodRequest,
 )
-from harness.engines.openai_options import OpenAIOptions
+from harness.engines.engine_options import EngineOptions
+from harness.engines.lifecycle import BaseEngine
 from harness.engines.prompt_logprobs import PromptLogprobs
 from harness.errors import ModelError
 
-__all__ = ["OpenAIEngine"]
+__all__ = ["OpenAIEngine", "OpenAIOptions"]
 
 _MOST_STOPS = 4  # OpenAI refuses more
 
 
-class OpenAIEngine:
+class OpenAIOptions(EndpointOptions, EngineOptions):
+    """Options of the openai engine: those of `EndpointOptions`, with more time for a long answer, and `name`."""
+
+    timeout_s: float = Field(default=600.0, gt=0)
+
+
+class OpenAIEngine(BaseEngine[OpenAIOptions]):
     """Generates through an endpoint, `concurrency` requests at a time.
 
     The endpoint applies the chat template and holds the weights; neither can be hashed from here, so that two runs
@@ -44,14 +52,17 @@ class OpenAIEngine:
         The endpoint is OpenAI's and there is no key.
     """
 
+    name = "openai"
+    options_type = OpenAIOptions
+
     def __init__(self, options: OpenAIOptions) -> None:
-        self.options = options
-        self._client = ChatClient(options.endpoint)
+        super().__init__(options)
+        self._client = ChatClient(options)
         self._loop = BackgroundLoop("assay-endpoint")
 
     @classmethod
     def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """Make an engine of plain values and see that its endpoint answers.
+        """Make an engine from plain values and check that its endpoint answers.
 
         Raises
         ------
@@ -60,12 +71,9 @@ class OpenAIEngine:
         EndpointError
             The endpoint cannot be reached, refuses the key, or does not have the model.
         """
-        engine = cls(OpenAIOptions.from_mapping(values))
-        try:
+        engine = super().from_options(values)
+        with engine._closing_on_error():
             engine.check()
-        except BaseException:
-            engine.close()
-            raise
         return engine
 
     def check(self) -> None:
@@ -78,17 +86,10 @@ class OpenAIEngine:
         """
         self._loop.run(self._client.check())
 
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        return "openai"
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The endpoint's address and model name; weights and chat template cannot be seen."""
+    def _identify(self) -> Fingerprint:
         return Fingerprint(
             name=self.options.display_name,
-            source=f"{self.options.endpoint.url} {self.options.model}",
+            source=f"{self.options.url} {self.options.model}",
             engine=self.name,
             options={"extra_body": dict(self.options.extra_body)} if self.options.extra_body else {},
         )
@@ -115,7 +116,7 @@ class OpenAIEngine:
             if failure.kind not in ("bad_request", "bad_reply"):
                 return  # each request will tell for itself
             raise ModelError(
-                f"{self.options.endpoint.url} does not continue raw text: {failure.detail}",
+                f"{self.options.url} does not continue raw text: {failure.detail}",
                 "an endpoint with /completions, as vLLM's, for benchmarks that bring their own prompt format",
                 "measure these benchmarks with the hf or vllm engine",
             ) from None
@@ -167,7 +168,7 @@ class OpenAIEngine:
 
     def _sent_stops(self, stops: tuple[str, ...]) -> tuple[str, ...]:
         """The stop strings the endpoint takes; the text is cut at all of them once it is here."""
-        return stops[:_MOST_STOPS] if self.options.endpoint.url == OPENAI_BASE_URL else stops
+        return stops[:_MOST_STOPS] if self.options.url == OPENAI_BASE_URL else stops
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
         """Yield one log-likelihood per request, in the order they complete.
@@ -183,19 +184,9 @@ class OpenAIEngine:
         self._loop.run(scorer.check())
         yield from self._loop.stream(requests, scorer.score, self.options.concurrency)
 
-    def close(self) -> None:
-        """Close the connections and end the thread; closing twice is harmless."""
-        if not self._loop.is_closed:
-            self._loop.run(self._client.aclose())
-            self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _release(self) -> None:
+        self._loop.run(self._client.aclose())
+        self._loop.close()
 
 
 def _cut_at_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:

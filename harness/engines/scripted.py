@@ -1,8 +1,8 @@
 """An engine whose replies are written beforehand: for tests, dry runs and documentation.
 
-It speaks the engine protocol in full, so that everything above an engine can be tested without a model: replies from a
-function, a mapping or a file, a delay per request, faults of single requests, and a fault of the engine itself after so
-many replies, as a crash in the middle of a run would be.
+It implements the engine protocol in full, so that everything above an engine can be tested without a model. Replies
+come from a function, a mapping or a file. It can delay each reply, fail single requests, and fail as a whole after a
+number of replies, as an engine that crashes in the middle of a run does.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from pydantic import Field
 
 from harness.engines.base import Fingerprint, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
-from harness.errors import EndpointError, FileFormatError, MissingDataError, ModelError, SpecError, nearest
+from harness.engines.engine_options import EngineOptions, Text
+from harness.engines.hf.stopping import cut_at_stop
+from harness.engines.lifecycle import BaseEngine
+from harness.errors import EndpointError, FileFormatError, MissingDataError
 from harness.hashing import content_hash
 
 __all__ = ["DEFAULT_REPLY", "ScriptedEngine", "ScriptedOptions"]
@@ -28,8 +31,7 @@ Reply = Callable[[GenerationRequest], str]
 Score = Callable[[LogLikelihoodRequest], float]
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptedOptions:
+class ScriptedOptions(EngineOptions):
     """What a scripted engine says.
 
     Parameters
@@ -50,29 +52,17 @@ class ScriptedOptions:
         Raise `EndpointError` after so many replies of the engine's life.
     name : str or None
         Name for tables; None takes the model's.
-
-    Raises
-    ------
-    SpecError
-        A number is out of range.
     """
 
-    model: str = "scripted"
+    model: Text = "scripted"
     replies: Reply | Mapping[str, str] | None = None
-    errors: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = Field(default_factory=dict)
     logprobs: Score | Mapping[str, float] | None = None
-    delay_s: float = 0.0
-    fail_after: int | None = None
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.delay_s < 0:
-            raise SpecError(f"delay_s is {self.delay_s}", "a number of seconds, 0 or more", "correct delay_s")
-        if self.fail_after is not None and self.fail_after < 0:
-            raise SpecError(f"fail_after is {self.fail_after}", "a count, 0 or more", "correct fail_after")
+    delay_s: float = Field(default=0.0, ge=0)
+    fail_after: int | None = Field(default=None, ge=0)
 
 
-class ScriptedEngine:
+class ScriptedEngine(BaseEngine[ScriptedOptions]):
     """Replies as it was told to; an `harness.engines.base.Engine`.
 
     Parameters
@@ -91,42 +81,20 @@ class ScriptedEngine:
         The file of replies cannot be read.
     """
 
+    name = "scripted"
+    options_type = ScriptedOptions
+
     def __init__(self, options: ScriptedOptions) -> None:
-        self.options = options
+        super().__init__(options)
         self.requests: list[GenerationRequest] = []
         self._replies, self._errors = options.replies, dict(options.errors)
         if options.replies is None and options.model.endswith(".jsonl"):
             self._replies, from_file = _read_replies(Path(options.model))
             self._errors.update(from_file)
         self._n_answered = 0
-        self._closed = False
 
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """Build the engine from the fields of :class:`ScriptedOptions`.
-
-        Raises
-        ------
-        SpecError
-            A field is unknown or out of range.
-        """
-        known = {f.name for f in fields(ScriptedOptions)}
-        for key in values:
-            if key not in known:
-                close = nearest(str(key), known)
-                hint = f"did you mean {close}?" if close else "remove it"
-                allowed = "one of " + ", ".join(sorted(known))
-                raise SpecError(f"unknown option {key!r} of the scripted engine", allowed, hint)
-        return cls(ScriptedOptions(**values))
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        return "scripted"
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the script: a written one by its content, a function by the model's name alone."""
+    def _identify(self) -> Fingerprint:
+        """Identify a written script by its content, a function by the model's name alone."""
         written = self._replies if isinstance(self._replies, Mapping) else {}
         return Fingerprint(
             name=self.options.name or Path(self.options.model).stem,
@@ -164,18 +132,6 @@ class ScriptedEngine:
         self._check_open()
         return self._loglikelihood(requests)
 
-    def close(self) -> None:
-        """Refuse further requests."""
-        self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         for request in requests:
             self._before_reply()
@@ -197,37 +153,36 @@ class ScriptedEngine:
             yield LogLikelihood(request.request_id, None if error else logprob, None, n_tokens, error)
 
     def _reply(self, request: GenerationRequest) -> Generation:
-        prompt = request.text if request.text is not None else request.messages[-1].content
         whole = request.text if request.text is not None else "\n".join(m.content for m in request.messages)
         sampling = request.sampling
         seed = sampling.seed if sampling.temperature > 0 else None
         n_prompt_tokens = len(whole.split())
-        keys = (request.request_id, prompt)
-        error = _first(self._errors, keys)
-        if error is None:
-            text = (
-                self._replies(request)
-                if callable(self._replies)
-                else _first(self._replies or {}, (*keys, DEFAULT_REPLY))
-            )
-            if text is None:
-                error = f"no reply is written for {prompt[:80]!r}"
-        if error is not None or text is None:
-            return Generation(
-                request.request_id, "", "error", n_prompt_tokens=n_prompt_tokens, seed=seed, error=error or ""
-            )
-        places = [place for stop in sampling.stop if stop and (place := text.find(stop)) >= 0]
-        text = text[: min(places)] if places else text
+        text, error = self._written(request)
+        if error:
+            return Generation(request.request_id, "", "error", n_prompt_tokens, seed=seed, error=error)
+        cut = cut_at_stop(text, sampling.stop)
+        text = text if cut is None else cut
         words = text.split()
-        cut = len(words) > sampling.max_tokens
+        too_long = len(words) > sampling.max_tokens
         return Generation(
             request.request_id,
-            " ".join(words[: sampling.max_tokens]) if cut else text,
-            "length" if cut else "stop",
+            " ".join(words[: sampling.max_tokens]) if too_long else text,
+            "length" if too_long else "stop",
             n_prompt_tokens=n_prompt_tokens,
             n_tokens=min(len(words), sampling.max_tokens),
             seed=seed,
         )
+
+    def _written(self, request: GenerationRequest) -> tuple[str, str]:
+        """Look up the reply to a request and, where there is none, the reason."""
+        prompt = request.text if request.text is not None else request.messages[-1].content
+        error = _first(self._errors, (request.request_id, prompt))
+        if error is not None:
+            return "", error
+        if callable(self._replies):
+            return self._replies(request), ""
+        text = _first(self._replies or {}, (request.request_id, prompt, DEFAULT_REPLY))
+        return ("", f"no reply is written for {prompt[:80]!r}") if text is None else (text, "")
 
     def _before_reply(self) -> None:
         self._check_open()
@@ -240,10 +195,6 @@ class ScriptedEngine:
         if self.options.delay_s:
             time.sleep(self.options.delay_s)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ModelError("the scripted engine is closed", remedy="build a new one")
-
 
 def _first(written: Mapping[str, Any], keys: Sequence[str]) -> Any:
     """Look up the first key that is there; None where none is."""
@@ -252,27 +203,29 @@ def _first(written: Mapping[str, Any], keys: Sequence[str]) -> Any:
 
 def _read_replies(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Read a file of replies into (replies, errors), both by prompt."""
-    replies: dict[str, str] = {}
-    errors: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {"reply": {}, "error": {}}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MissingDataError(
             f"the file of replies {path} cannot be read: {error}", "a JSONL file in UTF-8", "check the path"
         ) from error
-    allowed = 'an object {"prompt": TEXT, "reply": TEXT} or {"prompt": TEXT, "error": TEXT}'
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise FileFormatError(path, number, f"not JSON: {error}", allowed) from error
-        is_object = isinstance(row, dict) and isinstance(row.get("prompt"), str)
-        if is_object and isinstance(row.get("reply"), str) and "error" not in row:
-            replies[row["prompt"]] = row["reply"]
-        elif is_object and isinstance(row.get("error"), str) and "reply" not in row:
-            errors[row["prompt"]] = row["error"]
-        else:
-            raise FileFormatError(path, number, f"found {line[:80]}", allowed)
-    return replies, errors
+        if line.strip():
+            kind, prompt, text = _read_reply(path, number, line)
+            found[kind][prompt] = text
+    return found["reply"], found["error"]
+
+
+def _read_reply(path: Path, number: int, line: str) -> tuple[str, str, str]:
+    """Read one line as ("reply" or "error", prompt, text)."""
+    allowed = 'an object {"prompt": TEXT, "reply": TEXT} or {"prompt": TEXT, "error": TEXT}'
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise FileFormatError(path, number, f"not JSON: {error}", allowed) from error
+    if isinstance(row, dict) and isinstance(row.get("prompt"), str):
+        kinds = [kind for kind in ("reply", "error") if kind in row]
+        if len(kinds) == 1 and isinstance(row[kinds[0]], str):
+            return kinds[0], row["prompt"], row[kinds[0]]
+    raise FileFormatError(path, number, f"found {line[:80]}", allowed)

@@ -1,15 +1,14 @@
-"""The answers of a finished run in place of a model: judged again, against something else, and not made again."""
+"""The answers of a finished run in place of a model, so that they can be judged again without being generated again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 from harness.engines.base import Fingerprint, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
-from harness.errors import MissingDataError, SpecError
+from harness.engines.engine_options import EngineOptions
+from harness.engines.lifecycle import BaseEngine
+from harness.errors import MissingDataError
 from harness.hashing import file_sha256
 from harness.records import Response
 from harness.store.run_directory import RunDirectory
@@ -17,56 +16,39 @@ from harness.store.run_directory import RunDirectory
 __all__ = ["StoredAnswers"]
 
 
-@dataclass
-class StoredAnswers:
+class StoredAnswers(BaseEngine[EngineOptions]):
     """Replays a run's answers; an `harness.engines.base.Engine`.
 
     Parameters
     ----------
-    directory : RunDirectory
-        The run.
-    label : str
-        Name for tables.
+    options : EngineOptions
+        `model` is the run's directory.
+
+    Raises
+    ------
+    MissingDataError
+        There is no run, or it holds no answers.
     """
 
-    directory: RunDirectory
-    label: str
-    name: str = "stored"
-    _answers: dict[tuple[str, int], Response] = field(init=False, default_factory=dict)
-    _header: dict[str, Any] = field(init=False, default_factory=dict)
+    name = "stored"
 
-    def __post_init__(self) -> None:
-        self._header = self.directory.header()
-        self._answers = {
-            (r.prompt_id, r.sample): r for r in self.directory.responses().values() if r.role == "candidate"
+    def __init__(self, options: EngineOptions) -> None:
+        super().__init__(options)
+        self.directory = RunDirectory(Path(options.model))
+        self._model = self.directory.header()["model"]
+        responses = self.directory.responses().values()
+        self._answers: dict[tuple[str, int], Response] = {
+            (r.prompt_id, r.sample): r for r in responses if r.role == "candidate"
         }
         if not self._answers:
             raise MissingDataError(f"{self.directory.path} holds no answers", "a run with responses.jsonl")
 
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Open the run directory that `model` names.
-
-        Raises
-        ------
-        SpecError
-            There are other options.
-        MissingDataError
-            There is no run, or it holds no answers.
-        """
-        unknown = sorted(set(options) - {"model", "name"})
-        if unknown:
-            raise SpecError(f"the engine stored has no option {', '.join(unknown)}", "a run directory as the model")
-        directory = RunDirectory(Path(options["model"]))
-        return cls(directory, str(directory.header()["model"]["name"]))
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """The model that made the answers, and the answers themselves."""
-        model = self._header["model"]
+    def _identify(self) -> Fingerprint:
+        """Identify the model that gave the answers, and the answers themselves."""
+        model = self._model
         answers = file_sha256(self.directory.path / "responses.jsonl")
         return Fingerprint(
-            name=self.label,
+            name=str(model["name"]),
             source=str(model.get("source", self.directory.path)),
             engine=self.name,
             weights_hash=model.get("weights_hash"),
@@ -80,26 +62,19 @@ class StoredAnswers:
             prompt_id, _, sample = request.request_id.rpartition(":")
             answer = self._answers.get((prompt_id, int(sample) if sample.isdigit() else 0))
             turn = sum(message.role == "assistant" for message in request.messages)
-            if answer is None or not answer.ok or turn >= len(answer.turns):
+            if answer is not None and answer.ok and turn < len(answer.turns):
+                yield _generation(request, answer, turn)
+            else:
                 why = answer.error if answer is not None and answer.error else "the run holds no answer to this prompt"
                 yield Generation(request.request_id, "", "error", error=why, retryable=False)
-                continue
-            n_tokens = answer.n_tokens[turn] if turn < len(answer.n_tokens) else None
-            finish = answer.finish if turn == len(answer.turns) - 1 else "stop"
-            yield Generation(request.request_id, answer.turns[turn], finish, n_tokens=n_tokens, seed=answer.seed)
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
         """There are none: only answers are stored."""
         for request in requests:
             yield LogLikelihood(request.request_id, None, None, 0, error="stored answers have no log-likelihoods")
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def _generation(request: GenerationRequest, answer: Response, turn: int) -> Generation:
+    n_tokens = answer.n_tokens[turn] if turn < len(answer.n_tokens) else None
+    finish = answer.finish if turn == len(answer.turns) - 1 else "stop"
+    return Generation(request.request_id, answer.turns[turn], finish, n_tokens=n_tokens, seed=answer.seed)

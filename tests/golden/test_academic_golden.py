@@ -52,7 +52,7 @@ def engines():
 
     def engine(name, length):
         if (name, length) not in found:
-            options = HFOptions.from_mapping({"model": str(MODELS / name), "device": "cpu"})
+            options = HFOptions(model=str(MODELS / name), device="cpu")
             loaded = load_model(options)
             found[name, length] = HFEngine(options, replace(loaded, context_length=length or loaded.context_length))
         return found[name, length]

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.engines.answered import ENCODING_ERRORS, cut_start, required_template
+from harness.engines.answered import cut_start, required_template
 from harness.engines.base import LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
 from harness.engines.hf.hf_options import HFOptions
+from harness.engines.prompt_tokens import ENCODING_ERRORS
 from harness.errors import ModelError
 from harness.messages import Message
 from harness.store.align_directory import Sample
@@ -133,7 +134,7 @@ class _Tokens:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(models.reference)
-        template = required_template(tokenizer, HFOptions(models.reference))
+        template = required_template(tokenizer, HFOptions(model=models.reference))
         return cls(tokenizer, template, frozenset({*template.end_of_turn_ids(), tokenizer.eos_token_id} - {None}))
 
     def check(self, engine: HFEngine) -> None:

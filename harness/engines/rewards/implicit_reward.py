@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from harness.engines.answered import ENCODING_ERRORS, cut_start, not_an_answer, required_template
+from harness.engines.answered import cut_start, not_an_answer, required_template
 from harness.engines.base import Fingerprint, LogLikelihood, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
+from harness.engines.lifecycle import BaseEngine
+from harness.engines.prompt_tokens import ENCODING_ERRORS
 from harness.engines.rewards.scorer_options import ImplicitRewardOptions
 from harness.engines.rewards.scorers import Reward, RewardRequest
 from harness.errors import ModelError
@@ -37,7 +38,7 @@ class _Tokens:
     truncated: bool
 
 
-class ImplicitRewardEngine:
+class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
     """Scores conversations with a policy and its reference; a `harness.engines.rewards.scorers.RewardEngine`.
 
     Parameters
@@ -55,46 +56,26 @@ class ImplicitRewardEngine:
         The policy has no chat template.
     """
 
+    name = "implicit_reward"
+    options_type = ImplicitRewardOptions
+
     def __init__(self, options: ImplicitRewardOptions, policy: HFEngine | None = None) -> None:
-        self.options = options
+        super().__init__(options)
         self._reference: HFEngine | None = None
-        self._policy = policy if policy is not None else HFEngine(options.hf)
+        self._policy = policy if policy is not None else HFEngine(options)
         self._owns_policy = policy is None
-        try:
-            self._template = required_template(self._policy.tokenizer, options.hf)
+        with self._closing_on_error():
+            self._template = required_template(self._policy.tokenizer, options)
             if options.reference_hf is not None:
                 self._reference = HFEngine(options.reference_hf)
                 self._check_vocabularies(self._reference)
-        except BaseException:
-            self.close()
-            raise
-
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """Build the engine from plain values, the fields of :class:`ImplicitRewardOptions` and of `HFOptions`.
-
-        Raises
-        ------
-        SpecError
-            An option is unknown or wrong.
-        ModelError
-            A checkpoint cannot be used.
-        """
-        return cls(ImplicitRewardOptions.from_mapping(values))
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        return "implicit_reward"
 
     @property
     def chat_template(self) -> ChatTemplate:
         """The chat template in use."""
         return self._template
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies both models."""
+    def _identify(self) -> Fingerprint:
         inner = self._policy.fingerprint
         own: dict[str, Any] = {"max_length": self.options.max_length}
         if self._reference is None:
@@ -103,6 +84,12 @@ class ImplicitRewardEngine:
             reference = self._reference.fingerprint
             own |= {"reference": reference.source, "reference_weights_hash": reference.weights_hash}
         return replace(inner, engine=self.name, options={**inner.options, **own})
+
+    def _release(self) -> None:
+        if self._owns_policy:
+            self._policy.close()
+        if self._reference is not None:
+            self._reference.close()
 
     def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
         """Score conversations, yielding each once both models have read it.
@@ -145,21 +132,6 @@ class ImplicitRewardEngine:
         read = {found.request_id: found for found in self._policy.loglikelihood(questions)}
         for reference in self._reference.loglikelihood(questions):
             yield self._reward(tokens[reference.request_id], read[reference.request_id], reference)
-
-    def close(self) -> None:
-        """Free both models, but not a policy that was loaded by others."""
-        if self._owns_policy:
-            self._policy.close()
-        if self._reference is not None:
-            self._reference.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _reward(self, tokens: _Tokens, policy: LogLikelihood, reference: LogLikelihood | None) -> Reward:
         n_tokens = len(tokens.prompt) + len(tokens.answer)

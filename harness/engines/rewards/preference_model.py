@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
 
-from harness.engines.answered import ENCODING_ERRORS, cut_start, required_template
+from harness.engines.answered import cut_start, required_template
 from harness.engines.base import Fingerprint, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
 from harness.engines.hf.model_loading import LoadedModel
+from harness.engines.lifecycle import BaseEngine
+from harness.engines.prompt_tokens import ENCODING_ERRORS
 from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.engines.rewards.scorer_options import PreferenceModelOptions
 from harness.engines.rewards.scorers import PreferenceProbability, PreferenceRequest
@@ -39,7 +39,7 @@ class _Asked:
     truncated: bool
 
 
-class PreferenceModelEngine:
+class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
     """Compares two answers; a `harness.engines.rewards.scorers.PreferenceEngine`.
 
     Parameters
@@ -57,45 +57,28 @@ class PreferenceModelEngine:
         It has no chat template.
     """
 
+    name = "preference_model"
+    options_type = PreferenceModelOptions
+
     def __init__(self, options: PreferenceModelOptions, loaded: LoadedModel | None = None) -> None:
-        self.options = options
-        self._engine = HFEngine(options.hf, loaded)
-        try:
-            self._template = required_template(self._engine.tokenizer, options.hf)
+        super().__init__(options)
+        self._engine = HFEngine(options, loaded)
+        with self._closing_on_error():
+            self._template = required_template(self._engine.tokenizer, options)
             self._check_labels()
-        except BaseException:
-            self._engine.close()
-            raise
-
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """Build the engine from plain values, the fields of :class:`PreferenceModelOptions` and of `HFOptions`.
-
-        Raises
-        ------
-        SpecError
-            An option is unknown or wrong.
-        ModelError
-            The checkpoint cannot be used.
-        """
-        return cls(PreferenceModelOptions.from_mapping(values))
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        return "preference_model"
 
     @property
     def chat_template(self) -> ChatTemplate:
         """The chat template in use."""
         return self._template
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the model."""
+    def _identify(self) -> Fingerprint:
         inner = self._engine.fingerprint
         own = {"max_length": self.options.max_length, "without_bos": self.options.without_bos}
         return replace(inner, engine=self.name, options={**inner.options, **own})
+
+    def _release(self) -> None:
+        self._engine.close()
 
     def preferences(self, requests: Sequence[PreferenceRequest]) -> Iterator[PreferenceProbability]:
         """Compare answers in both orders, yielding each comparison as it is done.
@@ -144,18 +127,6 @@ class PreferenceModelEngine:
             if len(mine) == 2 * len(LABELS):
                 yield _probability(request_id, mine, asked[request_id])
 
-    def close(self) -> None:
-        """Free the model."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _ask(self, messages: Sequence[Message], first: str, second: str) -> _Asked:
         """Tokenise one presentation up to the token that answers it."""
         question = preference_messages(messages, first, second)
@@ -176,7 +147,7 @@ class PreferenceModelEngine:
             self._ask((Message("user", "x"),), "y", "z")
         except ChatTemplateError as error:
             raise ModelError(
-                f"{self.options.hf.display_name} cannot name the better answer: {error}",
+                f"{self.options.display_name} cannot name the better answer: {error}",
                 "a chat template that takes a user's message and writes the assistant's answer to it",
                 "give one with the engine option chat_template=FILE",
             ) from error

@@ -10,32 +10,31 @@ about one point of RewardBench).
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from harness.engines.adapter_dirs import resolve_adapter
-from harness.engines.answered import ENCODING_ERRORS, cut_start, not_an_answer, required_template
+from harness.engines.answered import cut_start, not_an_answer, required_template
 from harness.engines.base import Fingerprint
-from harness.engines.chat_template import ChatTemplate, ChatTemplateError
-from harness.engines.hf.decoding import BatchLimits, free_memory
+from harness.engines.chat_template import ChatTemplateError
+from harness.engines.hf.checkpoint_engine import CheckpointEngine
+from harness.engines.hf.decoding import BatchLimits
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import CheckpointKind, LoadedModel, load_model
+from harness.engines.prompt_tokens import ENCODING_ERRORS, unknown_token
 from harness.engines.rewards.reward_scoring import RewardJob, RewardScorer
 from harness.engines.rewards.scorer_checks import check_classifier_config, check_padding, pad_token_id
 from harness.engines.rewards.scorer_options import RewardModelOptions
 from harness.engines.rewards.scorers import Reward, RewardRequest
-from harness.engines.weights_hash import weight_files, weights_hash
-from harness.errors import ModelError
+from harness.engines.weights_hash import weight_files
 
 __all__ = ["RewardModelEngine", "RewardModelOptions", "load_reward_model"]
 
 _BATCH_TOKENS = 2**20  # a pass is limited by the model's own size for it; this is for a budget given by the user
 
 
-class RewardModelEngine:
+class RewardModelEngine(CheckpointEngine[RewardModelOptions]):
     """Scores conversations with a sequence classifier of one output; a `harness.engines.rewards.scorers.RewardEngine`.
 
     Parameters
@@ -53,60 +52,23 @@ class RewardModelEngine:
         It has no chat template.
     """
 
+    name = "reward_model"
+    options_type = RewardModelOptions
+
     def __init__(self, options: RewardModelOptions, loaded: LoadedModel | None = None) -> None:
-        self.options = options
-        self._loaded: LoadedModel | None = loaded if loaded is not None else load_reward_model(options.hf)
-        self._template = required_template(self._loaded.tokenizer, options.hf)
-        check_padding(self._loaded.model.config, self._loaded.tokenizer, options)
-        budget = options.hf.max_batch_tokens or _BATCH_TOKENS
-        limits = BatchLimits(budget, options.hf.max_batch_size)
-        self._scorer: RewardScorer | None = RewardScorer(self._loaded, limits, options.padding_side)
-        self._fingerprint: Fingerprint | None = None
+        loaded = loaded if loaded is not None else load_reward_model(options)
+        self._required_template = required_template(loaded.tokenizer, options)
+        super().__init__(options, loaded, self._required_template)
+        check_padding(loaded.model.config, loaded.tokenizer, options)
+        limits = BatchLimits(options.max_batch_tokens or _BATCH_TOKENS, options.max_batch_size)
+        self._scorer: RewardScorer | None = RewardScorer(loaded, limits, options.padding_side)
 
-    @classmethod
-    def from_options(cls, values: Mapping[str, Any]) -> Self:
-        """Build the engine from plain values, the fields of :class:`RewardModelOptions` and of `HFOptions`.
+    def _identify(self) -> Fingerprint:
+        return self._identified(max_length=self.options.max_length, pooling=self.options.pooling)
 
-        Raises
-        ------
-        SpecError
-            An option is unknown or wrong.
-        ModelError
-            The checkpoint cannot be used.
-        """
-        return cls(RewardModelOptions.from_mapping(values))
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        return "reward_model"
-
-    @property
-    def chat_template(self) -> ChatTemplate:
-        """The chat template in use."""
-        return self._template
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the model; the weights are hashed on first use."""
-        if self._fingerprint is None:
-            loaded = self._model()
-            hf = self.options.hf
-            self._fingerprint = Fingerprint(
-                name=hf.display_name,
-                source=hf.model,
-                engine=self.name,
-                weights_hash=weights_hash(loaded.directories) if loaded.directories else None,
-                chat_template_hash=self._template.sha256,
-                options={
-                    "adapter": hf.adapter,
-                    "dtype": loaded.dtype,
-                    "revision": hf.revision,
-                    "max_length": self.options.max_length,
-                    "pooling": self.options.pooling,
-                },
-            )
-        return self._fingerprint
+    def _release(self) -> None:
+        self._scorer = None
+        super()._release()
 
     def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
         """Score conversations, yielding each as it is done.
@@ -141,35 +103,13 @@ class RewardModelEngine:
             for job in equal[tuple(done.token_ids)]:
                 yield Reward(job.request_id, done.value, len(done.token_ids), job.truncated, done.error)
 
-    def close(self) -> None:
-        """Free the model."""
-        if self._loaded is None:
-            return
-        device = self._loaded.device
-        self._loaded = self._scorer = None
-        gc.collect()
-        free_memory(device)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _model(self) -> LoadedModel:
-        if self._loaded is None:
-            raise ModelError(f"the engine of {self.options.hf.display_name} is closed", remedy="build a new one")
-        return self._loaded
-
     def _job(self, loaded: LoadedModel, request: RewardRequest) -> RewardJob | Reward:
         """Tokenise a request, or say why it cannot be scored."""
         reason = not_an_answer(request.messages)
         if reason:
             return Reward(request.request_id, None, error=reason)
         try:
-            ids = self._template.encode_answered(request.messages)
+            ids = self._required_template.encode_answered(request.messages)
         except ChatTemplateError as error:
             return Reward(request.request_id, None, error=str(error))
         except ENCODING_ERRORS as error:
@@ -178,8 +118,8 @@ class RewardModelEngine:
             )
         if not ids:
             return Reward(request.request_id, None, error="the conversation has no tokens")
-        if max(ids) >= loaded.n_embeddings:
-            unknown = f"the tokenizer makes token {max(ids)}, but the model has embeddings for {loaded.n_embeddings}"
+        unknown = unknown_token(ids, loaded.n_embeddings)
+        if unknown:
             return Reward(request.request_id, None, len(ids), error=unknown)
         ids, truncated = cut_start(ids, self._limit(loaded), loaded.tokenizer.bos_token_id)
         return RewardJob(request.request_id, ids, self._place(loaded, ids), truncated)

@@ -72,7 +72,7 @@ def check_padding(config: Any, tokenizer: Any, options: RewardModelOptions) -> N
     if options.pooling != "auto":
         return
     pad = pad_token_id(config, tokenizer)
-    name = options.hf.display_name
+    name = options.display_name
     allowed = "a pad token of its own, which no text contains"
     remedy = (
         "train with a pad token of its own (config.pad_token_id and the tokenizer's), or say where the model was "

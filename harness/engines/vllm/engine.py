@@ -7,9 +7,8 @@ so that both put the same token ids to the model and end an answer at the same p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness.engines.base import (
     Fingerprint,
@@ -19,23 +18,27 @@ from harness.engines.base import (
     LogLikelihood,
     LogLikelihoodRequest,
 )
-from harness.engines.chat_template import ChatTemplate, ChatTemplateError, no_chat_template
-from harness.engines.hf.boundary import BoundaryError, encode_request, encode_text, prefix_token_id
+from harness.engines.chat_template import ChatTemplate, no_chat_template
 from harness.engines.hf.stopping import cut_at_stop
+from harness.engines.lifecycle import BaseEngine, checkpoint_fingerprint
+from harness.engines.prompt_tokens import (
+    encode_pairs,
+    encode_prompt,
+    misfit,
+    refused_generation,
+    refused_loglikelihood,
+    seed_used,
+)
 from harness.engines.vllm.pool import Job, RequestPool
 from harness.engines.vllm.vllm_loading import LoadedVLLM, load_vllm, stop_vllm
 from harness.engines.vllm.vllm_options import VLLMOptions
-from harness.engines.weights_hash import weights_hash
-from harness.errors import ModelError
 
 __all__ = ["VLLMEngine", "VLLMOptions"]
 
 _FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
-# What a tokenizer raises on text it cannot take (lone surrogates, not a string).
-_ENCODING_ERRORS = (ValueError, TypeError, UnicodeError, OverflowError)
 
 
-class VLLMEngine:
+class VLLMEngine(BaseEngine[VLLMOptions]):
     """Runs a checkpoint with an offline vLLM.
 
     Parameters
@@ -51,34 +54,13 @@ class VLLMEngine:
         The checkpoint cannot be used.
     """
 
+    name = "vllm"
+    options_type = VLLMOptions
+
     def __init__(self, options: VLLMOptions) -> None:
-        self.options = options
+        super().__init__(options)
         self._loaded: LoadedVLLM | None = load_vllm(options)
         self._pool = RequestPool(self._loaded.llm.llm_engine, self._loaded.max_num_seqs, self._loaded.lora)
-        self._fingerprint: Fingerprint | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> VLLMEngine:
-        """Start the engine from plain values.
-
-        Parameters
-        ----------
-        options : mapping
-            Fields of :class:`VLLMOptions`.
-
-        Raises
-        ------
-        SpecError
-            A field is unknown, missing or out of range.
-        UsageError, ModelError
-            As the constructor.
-        """
-        return cls(VLLMOptions.from_mapping(options))
-
-    @property
-    def name(self) -> str:
-        """The kind of engine."""
-        return "vllm"
 
     @property
     def context_length(self) -> int:
@@ -100,27 +82,18 @@ class VLLMEngine:
         """The tokens that end a generation."""
         return self._model.stop_ids
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the model; the weights are read once for it."""
-        if self._fingerprint is None:
-            loaded, options = self._model, self._model.options
-            self._fingerprint = Fingerprint(
-                name=options.display_name,
-                source=options.model,
-                engine=self.name,
-                weights_hash=weights_hash(loaded.directories),
-                chat_template_hash=loaded.chat_template.sha256 if loaded.chat_template else None,
-                options={
-                    "adapter": options.adapter,
-                    "dtype": loaded.dtype,
-                    "revision": options.revision,
-                    "stop_ids": sorted(loaded.stop_ids),
-                    "context_length": loaded.context_length,
-                    "engine_args": {key: str(value) for key, value in sorted(options.engine_args.items())},
-                },
-            )
-        return self._fingerprint
+    def _identify(self) -> Fingerprint:
+        loaded = self._model
+        return checkpoint_fingerprint(
+            self.name,
+            loaded.options,
+            loaded.dtype,
+            loaded.directories,
+            loaded.chat_template,
+            stop_ids=sorted(loaded.stop_ids),
+            context_length=loaded.context_length,
+            engine_args={key: str(value) for key, value in sorted(loaded.options.engine_args.items())},
+        )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Generate for all requests, yielding each as soon as it is finished.
@@ -147,7 +120,7 @@ class VLLMEngine:
         """
         if self._model.chat_template is None and any(request.text is None for request in requests):
             raise no_chat_template(self.options.display_name)
-        return self._pool.run(requests, self._generation_job, self._generation, _refused_generation)
+        return self._pool.run(requests, self._generation_job, self._generation, refused_generation)
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
         """Score continuations, yielding each as soon as it is known.
@@ -171,29 +144,19 @@ class VLLMEngine:
             The engine is closed, or vLLM fails.
         """
         jobs = _LogLikelihoodJobs(self._model)
-        return self._pool.run(requests, jobs.job, jobs.result, _refused_loglikelihood)
+        return self._pool.run(requests, jobs.job, jobs.result, refused_loglikelihood)
 
-    def close(self) -> None:
-        """Stop vLLM and free the memory; a closed engine can be closed again."""
-        if self._loaded is None:
-            return
-        llm = self._loaded.llm
-        self._loaded = None
-        self._pool.close()
-        stop_vllm(llm)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _release(self) -> None:
+        if self._loaded is not None:
+            llm = self._loaded.llm
+            self._loaded = None
+            self._pool.close()
+            stop_vllm(llm)
 
     @property
     def _model(self) -> LoadedVLLM:
         if self._loaded is None:
-            raise ModelError(f"the engine of {self.options.display_name} is closed", remedy="make another")
+            raise self._closed_error()
         return self._loaded
 
     def _generation_job(self, request: GenerationRequest) -> Job | Generation:
@@ -202,21 +165,11 @@ class VLLMEngine:
         from vllm.sampling_params import RequestOutputKind
 
         loaded, sampling = self._model, request.sampling
-        try:
-            token_ids = self._prompt_ids(request)
-        except ChatTemplateError as error:
-            return _refused_generation(request, str(error))
-        except _ENCODING_ERRORS as error:
-            return _refused_generation(request, f"the tokenizer refuses the prompt: {type(error).__name__}: {error}")
-        reason = "" if token_ids else "the prompt is empty and the tokenizer has neither a bos nor an eos token for it"
-        reason = reason or _unknown_id(token_ids, loaded)
-        if len(token_ids) >= loaded.context_length:
-            reason = (
-                f"the prompt has {len(token_ids)} tokens and the model's context {loaded.context_length}, "
-                "which leaves no room for a reply; nothing was cut"
-            )
-        if reason:
-            return _refused_generation(request, reason, len(token_ids))
+        token_ids = encode_prompt(
+            request, loaded.tokenizer, loaded.chat_template, loaded.n_embeddings, loaded.context_length
+        )
+        if isinstance(token_ids, Generation):
+            return token_ids
         try:
             params = SamplingParams(
                 temperature=sampling.temperature,
@@ -229,18 +182,8 @@ class VLLMEngine:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
         except (VLLMClientError, ValueError) as error:
-            return _refused_generation(request, str(error), len(token_ids))
+            return refused_generation(request, str(error), len(token_ids))
         return Job(token_ids, params)
-
-    def _prompt_ids(self, request: GenerationRequest) -> list[int]:
-        loaded = self._model
-        if request.prompt_ids is not None:
-            return list(request.prompt_ids)
-        if request.text is None and loaded.chat_template is not None:
-            return loaded.chat_template.encode(request.messages)
-        token_ids = encode_text(loaded.tokenizer, request.text or "")
-        prefix = prefix_token_id(loaded.tokenizer)
-        return token_ids if token_ids or prefix is None else [prefix]
 
     def _generation(self, request: GenerationRequest, output: Any) -> Generation:
         completion = output.outputs[0]
@@ -253,7 +196,7 @@ class VLLMEngine:
                 "error",
                 n_prompt_tokens,
                 n_tokens,
-                _seed(request),
+                seed_used(request),
                 error=f"vLLM ended the request with {completion.finish_reason!r}",
             )
         return Generation(
@@ -262,7 +205,7 @@ class VLLMEngine:
             finish,
             n_prompt_tokens,
             n_tokens,
-            _seed(request),
+            seed_used(request),
         )
 
     def _text(self, completion: Any, stop: tuple[str, ...]) -> str:
@@ -289,21 +232,13 @@ class _LogLikelihoodJobs:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        try:
-            pair = encode_request(self._loaded.tokenizer, request)
-        except BoundaryError as error:
-            return _refused_loglikelihood(request, str(error))
-        except _ENCODING_ERRORS as error:
-            return _refused_loglikelihood(request, f"the tokenizer refuses the text: {type(error).__name__}: {error}")
-        token_ids = [*pair.context_ids, *pair.continuation_ids]
-        reason = _unknown_id(token_ids, self._loaded)
-        if not reason and len(token_ids) > self._loaded.context_length:
-            reason = (
-                f"context and continuation have {len(token_ids)} tokens and the model's context is "
-                f"{self._loaded.context_length}; nothing was cut"
-            )
+        (pair,) = encode_pairs(self._loaded.tokenizer, [request])
+        if isinstance(pair, str):
+            return refused_loglikelihood(request, pair)
+        reason = misfit(pair, self._loaded.n_embeddings, self._loaded.context_length, n_unread=0)
         if reason:
-            return _refused_loglikelihood(request, reason, len(pair.continuation_ids))
+            return refused_loglikelihood(request, reason, len(pair.continuation_ids))
+        token_ids = [*pair.context_ids, *pair.continuation_ids]
         self._parts[request.request_id] = (len(pair.context_ids), pair.continuation_ids)
         params = SamplingParams(
             temperature=0.0,
@@ -321,7 +256,7 @@ class _LogLikelihoodJobs:
         completion = output.outputs[0]
         if completion.finish_reason not in _FINISHES:
             reason = f"vLLM ended the request with {completion.finish_reason!r}"
-            return _refused_loglikelihood(request, reason, len(continuation_ids))
+            return refused_loglikelihood(request, reason, len(continuation_ids))
         last = continuation_ids[-1]
         logprobs = [float(completion.logprobs[0][last].logprob)]
         is_greedy = completion.token_ids[0] == last
@@ -331,33 +266,5 @@ class _LogLikelihoodJobs:
             is_greedy = is_greedy and logprobs[-1] >= max(entry.logprob for entry in candidates.values())
         total = math.fsum(logprobs)
         if math.isnan(total):
-            return _refused_loglikelihood(request, "the model's logits are not numbers", len(continuation_ids))
+            return refused_loglikelihood(request, "the model's logits are not numbers", len(continuation_ids))
         return LogLikelihood(request.request_id, total, is_greedy, len(continuation_ids))
-
-
-def _seed(request: GenerationRequest) -> int | None:
-    return None if request.sampling.temperature == 0 else request.sampling.seed
-
-
-def _unknown_id(token_ids: Sequence[int], loaded: LoadedVLLM) -> str:
-    """Say which token the model has no embedding for; "" where there is none."""
-    highest = max(token_ids, default=0)
-    if highest < loaded.n_embeddings:
-        return ""
-    return f"the tokenizer makes token {highest}, but the model has embeddings for {loaded.n_embeddings} tokens only"
-
-
-def _refused_generation(request: GenerationRequest, reason: str, n_prompt_tokens: int | None = None) -> Generation:
-    return Generation(
-        request.request_id,
-        "",
-        "error",
-        n_prompt_tokens,
-        seed=_seed(request),
-        error=reason,
-        retryable=False,
-    )
-
-
-def _refused_loglikelihood(request: LogLikelihoodRequest, reason: str, n_tokens: int = 0) -> LogLikelihood:
-    return LogLikelihood(request.request_id, None, None, n_tokens, error=reason)

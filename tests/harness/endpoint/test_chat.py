@@ -15,6 +15,7 @@ from harness.endpoint.faults import connection_fault, redact, retry_after_s, sta
 from harness.endpoint.wire import BadReply, encode_body, parse_chat
 from harness.errors import AuthenticationError, EndpointError, SpecError
 from harness.messages import Message
+from harness.spec import validated
 from tests.support.judge_server import (
     Answer,
     Call,
@@ -407,7 +408,7 @@ def test_errors_that_come_with_status_200_are_errors() -> None:
     with JudgeServer(faults=sequence(Fault(status=200))) as server:
         assert complete(server).text  # {"error": {... "code": null}}: a server error, tried again
     assert server.outcomes() == ["200", "ok"]
-    fault = status_fault(EndpointOptions("m", "http://localhost"), None, 429, {}, body)
+    fault = status_fault(EndpointOptions(model="m", base_url="http://localhost"), None, 429, {}, body)
     assert (fault.kind, fault.action, fault.detail) == ("rate_limited", "retry", "HTTP 429: slow down")
 
 
@@ -425,7 +426,9 @@ def test_errors_that_come_with_status_200_are_errors() -> None:
     ],
 )
 def test_error_bodies_of_several_servers(content: bytes, detail: str) -> None:
-    assert status_fault(EndpointOptions("m", "http://localhost"), None, 500, {}, content).detail == detail
+    assert (
+        status_fault(EndpointOptions(model="m", base_url="http://localhost"), None, 500, {}, content).detail == detail
+    )
 
 
 def test_keys_never_reach_a_message() -> None:
@@ -522,27 +525,27 @@ def test_a_local_endpoint_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_openai_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", " ")
     with pytest.raises(AuthenticationError, match="OPENAI_API_KEY is not set"):
-        ChatClient(EndpointOptions("gpt-4o"))
+        ChatClient(EndpointOptions(model="gpt-4o"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model": ""}, "no model"),
-        ({"base_url": "localhost:8000"}, "no web address"),
+        ({"model": ""}, "model: String should have at least 1 character"),
+        ({"base_url": "localhost:8000"}, "not a web address"),
         ({"base_url": "https://user:pw@host/v1"}, "holds a key"),
         ({"base_url": "https://host/v1?api_key=abc"}, "holds a key"),
         ({"api_key_env": KEY}, "not the name"),
-        ({"concurrency": 0}, "concurrency is 0"),
-        ({"max_retries": -1}, "max_retries is -1"),
-        ({"timeout_s": 0}, "timeout_s is 0"),
+        ({"concurrency": 0}, "concurrency: Input should be greater"),
+        ({"max_retries": -1}, "max_retries: Input should be greater"),
+        ({"timeout_s": 0}, "timeout_s: Input should be greater"),
         ({"give_up_after_s": float("inf")}, "give_up_after_s"),
         ({"token_limit_field": "tokens"}, "token_limit_field"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError, match=words) as error:
-        EndpointOptions(**{"model": "m", "base_url": "http://localhost:1/v1", **options})
+        validated(EndpointOptions, {"model": "m", "base_url": "http://localhost:1/v1", **options}, "the judge")
     assert KEY not in str(error.value) and "pw" not in str(error.value) and "abc" not in str(error.value)
 
 

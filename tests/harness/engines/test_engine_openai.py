@@ -296,16 +296,16 @@ def test_a_server_without_prompt_logprobs_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "given no model"),
-        ({"model": "m", "temprature": 1}, "unknown option 'temprature'"),
-        ({"model": "m", "base_ur": "x"}, r"did you mean base_url\?"),
-        ({"model": "m", "concurrency": "many"}, "option concurrency"),
-        ({"model": "m", "concurrency": True}, "option concurrency"),
-        ({"model": "m", "concurrency": 0}, "concurrency is 0"),
-        ({"model": "m", "extra_body": [1]}, "option extra_body"),
-        ({"model": "m", "base_url": "nowhere"}, "no web address"),
+        ({}, "field 'model' is missing"),
+        ({"model": "m", "temprature": 1}, "unknown field 'temprature'"),
+        ({"model": "m", "base_ur": "x"}, r"did you mean 'base_url'\?"),
+        ({"model": "m", "concurrency": "many"}, "concurrency: Input should be a valid integer"),
+        ({"model": "m", "concurrency": True}, "concurrency: Input should be a valid integer"),
+        ({"model": "m", "concurrency": 0}, "concurrency: Input should be greater"),
+        ({"model": "m", "extra_body": [1]}, "extra_body: Input should be a valid dictionary"),
+        ({"model": "m", "base_url": "nowhere"}, "not a web address"),
         ({"model": "m", "token_limit_field": "tokens"}, "token_limit_field"),
-        ({"model": "m", "dtype": "bf16"}, "unknown option 'dtype'"),
+        ({"model": "m", "dtype": "bf16"}, "unknown field 'dtype'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], words: str) -> None:

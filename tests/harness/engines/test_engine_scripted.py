@@ -103,11 +103,11 @@ def test_a_missing_file(tmp_path):
 
 
 def test_unknown_and_impossible_options():
-    with pytest.raises(SpecError, match="did you mean replies"):
+    with pytest.raises(SpecError, match="did you mean 'replies'"):
         ScriptedEngine.from_options({"replys": {}})
-    with pytest.raises(SpecError, match="delay_s is -1"):
+    with pytest.raises(SpecError, match="delay_s: Input should be greater"):
         ScriptedEngine.from_options({"delay_s": -1})
-    with pytest.raises(SpecError, match="fail_after is -1"):
+    with pytest.raises(SpecError, match="fail_after: Input should be greater"):
         ScriptedEngine.from_options({"fail_after": -1})
 
 

@@ -160,5 +160,5 @@ def test_the_gold_engine_rates_and_refuses_what_it_does_not_know():
     found = list(engine.rewards([RewardRequest("a", known), RewardRequest("b", unknown)]))
     assert found[0].value == 10.0
     assert found[1].value is None and "no question" in found[1].error
-    with pytest.raises(SpecError, match="no option"):
+    with pytest.raises(SpecError, match="unknown field 'device'"):
         GoldEngine.from_options({"model": "0", "device": "cpu"})

@@ -55,7 +55,7 @@ def no_silent_retries(request, caplog):
 
 
 def with_batch(engine: HFEngine, size: int) -> HFEngine:
-    return HFEngine(replace(engine.options, max_batch_size=size), loaded=engine._loaded)
+    return HFEngine(engine.options.model_copy(update={"max_batch_size": size}), loaded=engine._loaded)
 
 
 def by_id(generations) -> dict[str, Generation]:
@@ -200,7 +200,7 @@ def test_bad_requests_do_not_sink_others(engines, tmp_path):
         "{{ messages[0]['content'] }}"
     )
     base = engines["vanilla1m-byte-hf"]
-    engine = HFEngine(replace(base.options, chat_template=path), loaded=base._loaded)
+    engine = HFEngine(base.options.model_copy(update={"chat_template": path}), loaded=base._loaded)
     requests = [
         GenerationRequest("system", (Message("system", "x"), Message("user", "y"))),
         GenerationRequest("empty", text=""),
@@ -226,7 +226,7 @@ def test_an_empty_text_is_bos(engines):
 
 
 def test_tokens_without_an_embedding_are_refused():
-    engine = HFEngine(HFOptions("random"), loaded=describe_model(build("llama"), grown_tokenizer()))
+    engine = HFEngine(HFOptions(model="random"), loaded=describe_model(build("llama"), grown_tokenizer()))
     done = by_id(engine.generate([GenerationRequest("new", text="a<new>"), GenerationRequest("old", text="ab")]))
     assert "token 260" in done["new"].error and "260 tokens only" in done["new"].error and not done["new"].retryable
     assert done["old"].finish != "error"
@@ -242,14 +242,14 @@ def grown_tokenizer():
 
 def test_no_chat_template_is_one_error_before_anything_runs_and_a_file_is_the_way_out(tmp_path):
     loaded = describe_model(build("llama"), byte_tokenizer())
-    engine = HFEngine(HFOptions("random"), loaded=loaded)
+    engine = HFEngine(HFOptions(model="random"), loaded=loaded)
     chat = GenerationRequest("r", (Message("user", "hi"),), Sampling(max_tokens=3))
     with pytest.raises(NoChatTemplateError, match="--chat-template FILE"):
         engine.generate([GenerationRequest("t", text="x"), chat])
     (text,) = engine.generate([GenerationRequest("t", text="x", sampling=Sampling(max_tokens=3))])
     assert text.finish != "error"
     (tmp_path / "t.jinja").write_text("{{ messages[0]['content'] }}")
-    fixed = HFEngine(HFOptions("random", chat_template=tmp_path / "t.jinja"), loaded=loaded)
+    fixed = HFEngine(HFOptions(model="random", chat_template=tmp_path / "t.jinja"), loaded=loaded)
     (generation,) = fixed.generate([chat])
     assert generation.finish != "error" and generation.n_prompt_tokens == 2
 
@@ -265,7 +265,7 @@ def test_fingerprint(engines):
 
 
 def test_a_closed_engine_says_so():
-    with HFEngine(HFOptions("random"), loaded=describe_model(build("llama"), byte_tokenizer())) as engine:
+    with HFEngine(HFOptions(model="random"), loaded=describe_model(build("llama"), byte_tokenizer())) as engine:
         pass
     engine.close()
     for call in (lambda: engine.generate([]), lambda: engine.loglikelihood([]), lambda: engine.fingerprint):
@@ -339,7 +339,7 @@ def test_loglikelihood_does_not_depend_on_the_batch(engines, name):
 def test_loglikelihood_by_hand_on_every_kind_of_model(architecture):
     """Against a full forward pass of each pair alone; Gemma 2 soft-caps what comes out of the projection."""
     loaded = describe_model(build(architecture), byte_tokenizer())
-    engine = HFEngine(HFOptions("random"), loaded=loaded)
+    engine = HFEngine(HFOptions(model="random"), loaded=loaded)
     context = "a context longer than sixteen bytes:"
     wanted = [
         (context, " A"),
@@ -399,7 +399,7 @@ def test_shared_contexts_run_once(engines):
 @pytest.mark.usefixtures("faults")
 def test_loglikelihood_survives_faults(monkeypatch):
     loaded = describe_model(build("llama"), byte_tokenizer())
-    engine = HFEngine(HFOptions("random"), loaded=loaded)
+    engine = HFEngine(HFOptions(model="random"), loaded=loaded)
     context = "a context longer than sixteen bytes:"
     wanted = [(f"{i} {context}", f" {'xyz' * k}") for i in range(4) for k in (1, 2)] + [
         (f"{i}", " ab") for i in range(6)
@@ -424,7 +424,7 @@ def test_loglikelihood_survives_faults(monkeypatch):
 @pytest.mark.usefixtures("faults")
 def test_loglikelihood_that_is_not_a_number_is_an_error_and_a_dead_device_a_fault(monkeypatch):
     loaded = describe_model(build("llama"), byte_tokenizer())
-    engine = HFEngine(HFOptions("random"), loaded=loaded)
+    engine = HFEngine(HFOptions(model="random"), loaded=loaded)
     forward = loaded.model.forward
 
     def overflowing(*args, **kwargs):

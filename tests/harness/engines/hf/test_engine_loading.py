@@ -43,18 +43,18 @@ def texts(engine: HFEngine) -> list[str]:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "m", "dtpye": "bf16"}, "did you mean dtype"),
-        ({"model": "m", "xyzzy": 1}, "remove it"),
-        ({}, "no model"),
-        ({"model": ""}, "no model"),
-        ({"model": None}, "option model"),
-        ({"model": "m", "dtype": "int8"}, "one of auto, float32"),
+        ({"model": "m", "dtpye": "bf16"}, "did you mean 'dtype'"),
+        ({"model": "m", "xyzzy": 1}, "known fields: adapter, chat_template"),
+        ({}, "field 'model' is missing"),
+        ({"model": ""}, "model: String should have at least 1 character"),
+        ({"model": None}, "model: Input should be a valid string"),
+        ({"model": "m", "dtype": "int8"}, "dtype: Input should be 'auto', 'float32'"),
         ({"model": "m", "device": "cpu", "device_map": "auto"}, "both device and device_map"),
-        ({"model": "m", "max_batch_tokens": 0}, "max_batch_tokens is 0"),
-        ({"model": "m", "max_batch_tokens": "many"}, "a whole number"),
-        ({"model": "m", "max_batch_size": True}, "a whole number"),
-        ({"model": "m", "trust_remote_code": "yes"}, "true or false"),
-        ({"model": "m", "adapter": 3}, "option adapter"),
+        ({"model": "m", "max_batch_tokens": 0}, r"max_batch_tokens: .* greater than or equal to 1 \(got 0\)"),
+        ({"model": "m", "max_batch_tokens": "many"}, "max_batch_tokens: Input should be a valid integer"),
+        ({"model": "m", "max_batch_size": True}, "max_batch_size: Input should be a valid integer"),
+        ({"model": "m", "trust_remote_code": "yes"}, "trust_remote_code: Input should be a valid boolean"),
+        ({"model": "m", "adapter": 3}, "adapter: Input should be a valid string"),
     ],
 )
 def test_wrong_options_are_named(values, message):
@@ -63,9 +63,9 @@ def test_wrong_options_are_named(values, message):
 
 
 def test_plain_values_become_options():
-    options = HFOptions.from_mapping({"model": "a/b", "dtype": "bf16", "adapter": "x/lora", "chat_template": "t.jinja"})
+    options = HFOptions(model="a/b", dtype="bf16", adapter=Path("x/lora"), chat_template="t.jinja")
     assert (options.dtype, options.chat_template, options.display_name) == ("bfloat16", Path("t.jinja"), "b+lora")
-    assert HFOptions("a/b", name="mine").display_name == "mine"
+    assert HFOptions(model="a/b", name="mine").display_name == "mine"
 
 
 @needs_models
@@ -153,7 +153,7 @@ def test_a_missing_chat_template_file(checkpoint, tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "bf16", "fp16"])
 def test_dtypes(checkpoint, dtype):
     engine = load(checkpoint, dtype=dtype)
-    assert engine.fingerprint.options["dtype"] == HFOptions.from_mapping({"model": "m", "dtype": dtype}).dtype
+    assert engine.fingerprint.options["dtype"] == HFOptions(model="m", dtype=dtype).dtype
     assert next(engine._loaded.model.parameters()).dtype == getattr(torch, engine.fingerprint.options["dtype"])
     assert len(texts(engine)) == 3
 

@@ -155,7 +155,9 @@ def test_a_policy_against_itself_gains_nothing(policy):
     with HFEngine.from_options({"model": str(policy)}) as loaded:
         from harness.engines.rewards.scorer_options import ImplicitRewardOptions
 
-        with ImplicitRewardEngine(ImplicitRewardOptions(loaded.options, str(policy)), loaded) as engine:
+        with ImplicitRewardEngine(
+            ImplicitRewardOptions(**loaded.options.model_dump(), reference=str(policy)), loaded
+        ) as engine:
             found = list(engine.rewards([RewardRequest("0", (*ASKED, Message("assistant", "yes")))]))
         assert found[0].value == pytest.approx(0.0, abs=1e-5)
         assert loaded.context_length == 512  # whoever loaded the policy still has it
@@ -187,10 +189,10 @@ def test_a_reference_with_other_tokens_is_refused(policy, tmp_path):
     ("kind", "options", "words"),
     [
         (ImplicitRewardEngine, {"reference": "x", "reference_free": "sum"}, "both reference and reference_free"),
-        (ImplicitRewardEngine, {"reference_free": "max"}, "one of sum, average"),
-        (ImplicitRewardEngine, {"refrence": "x"}, "did you mean reference"),
-        (PreferenceModelEngine, {"without_bos": "yes"}, "one of false, true"),
-        (PreferenceModelEngine, {"max_length": -1}, "a positive whole number"),
+        (ImplicitRewardEngine, {"reference_free": "max"}, "reference_free: Input should be 'sum' or 'average'"),
+        (ImplicitRewardEngine, {"refrence": "x"}, "did you mean 'reference'"),
+        (PreferenceModelEngine, {"without_bos": "yes"}, "without_bos: Input should be a valid boolean"),
+        (PreferenceModelEngine, {"max_length": -1}, "max_length: Input should be greater than or equal to 1"),
     ],
 )
 def test_wrong_options(kind, options, words):

@@ -201,11 +201,11 @@ def test_no_chat_template_is_caught(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"poling": "auto"}, "did you mean pooling"),
-        ({"pooling": "mean"}, "one of auto, last_token"),
-        ({"padding_side": "top"}, "one of right, left"),
-        ({"max_length": 0}, "a positive whole number"),
-        ({"dtype": "int8"}, "one of auto, float32"),
+        ({"poling": "auto"}, "did you mean 'pooling'"),
+        ({"pooling": "mean"}, "pooling: Input should be 'auto', 'last_token'"),
+        ({"padding_side": "top"}, "padding_side: Input should be 'right' or 'left'"),
+        ({"max_length": 0}, "max_length: Input should be greater than or equal to 1"),
+        ({"dtype": "int8"}, "dtype: Input should be 'auto', 'float32'"),
     ],
 )
 def test_wrong_options(checkpoint, options, words):

@@ -10,21 +10,27 @@ import pytest
 
 from harness.engines.vllm.engine import VLLMEngine, VLLMOptions
 from harness.errors import ModelError, SpecError, UsageError
+from harness.spec import validated
 
 
 def test_defaults() -> None:
-    options = VLLMOptions("models/tiny")
+    options = VLLMOptions(model="models/tiny")
     assert options.enable_prefix_caching
     assert options.tensor_parallel_size == 1
     assert options.display_name == "tiny"
 
 
 def test_plain_values_are_converted() -> None:
-    options = VLLMOptions.from_mapping(
-        {"model": Path("models/tiny"), "dtype": "bf16", "chat_template": "t.jinja", "adapter": "out/lora", "seed": 3}
-    )
+    values = {
+        "model": Path("models/tiny"),
+        "dtype": "bf16",
+        "chat_template": "t.jinja",
+        "adapter": "out/lora",
+        "seed": 3,
+    }
+    options = validated(VLLMOptions, values, "options")
     assert options == VLLMOptions(
-        "models/tiny", adapter="out/lora", dtype="bfloat16", chat_template=Path("t.jinja"), seed=3
+        model="models/tiny", adapter="out/lora", dtype="bfloat16", chat_template=Path("t.jinja"), seed=3
     )
     assert options.display_name == "tiny+lora"
 
@@ -32,29 +38,29 @@ def test_plain_values_are_converted() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"tensor_parallel": 2}, "did you mean tensor_parallel_size"),
+        ({"tensor_parallel": 2}, "did you mean 'tensor_parallel_size'"),
         ({"quantization": "awq"}, "engine_args"),
         ({"dtype": "int8"}, "float32"),
-        ({"tensor_parallel_size": 0}, "from 1 on"),
-        ({"tensor_parallel_size": True}, "a whole number"),
-        ({"max_model_len": "long"}, "a whole number"),
-        ({"seed": None}, "a whole number"),
-        ({"gpu_memory_utilization": 1.5}, "up to 1"),
-        ({"enforce_eager": "yes"}, "true or false"),
-        ({"engine_args": ["a"]}, "a mapping"),
+        ({"tensor_parallel_size": 0}, "greater than or equal to 1"),
+        ({"tensor_parallel_size": True}, "a valid integer"),
+        ({"max_model_len": "long"}, "a valid integer"),
+        ({"seed": None}, "a valid integer"),
+        ({"gpu_memory_utilization": 1.5}, "less than or equal to 1"),
+        ({"enforce_eager": "yes"}, "a valid boolean"),
+        ({"engine_args": ["a"]}, "a valid dictionary"),
         ({"engine_args": {"tokenizer": "x"}}, "move tokenizer out"),
         ({"engine_args": {"dtype": "half"}}, "move dtype out"),
-        ({"model": ""}, "no model"),
+        ({"model": ""}, "model: String should have at least 1 character"),
     ],
 )
 def test_wrong_values_say_what_is_right(values: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        VLLMOptions.from_mapping({"model": "tiny", **values})
+        VLLMEngine.from_options({"model": "tiny", **values})
 
 
 def test_model_is_needed() -> None:
-    with pytest.raises(SpecError, match="no model"):
-        VLLMOptions.from_mapping({})
+    with pytest.raises(SpecError, match="field 'model' is missing"):
+        VLLMEngine.from_options({})
 
 
 def test_missing_vllm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

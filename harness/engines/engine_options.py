@@ -1,0 +1,89 @@
+"""Options of engines: models that `harness.spec.validated` reads, what every engine and every checkpoint takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from harness.spec import Options
+
+__all__ = ["CheckpointOptions", "DTypeName", "EngineOptions", "TemplateFile", "Text"]
+
+_DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _path(value: Any) -> Any:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _dtype(value: Any) -> Any:
+    return _DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""Text, or a path, which becomes text."""
+
+TemplateFile = Annotated[Path, BeforeValidator(_path)]
+"""A path, or text, which becomes a path with its `~` expanded."""
+
+DTypeName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeValidator(_dtype)]
+"""A floating type by its name in torch, or by its short name ("bf16")."""
+
+
+class EngineOptions(Options):
+    """Options of an engine that takes nothing else, and the base of all others.
+
+    Parameters
+    ----------
+    model : str
+        What the engine loads.
+    name : str or None
+        Name for tables; None makes one from the model's.
+    """
+
+    model: Text = Field(min_length=1)
+    name: Text | None = None
+
+    @property
+    def display_name(self) -> str:
+        """The name for tables."""
+        return self.name or Path(self.model).name or self.model
+
+
+class CheckpointOptions(EngineOptions):
+    """Options of an engine that loads a checkpoint.
+
+    Parameters
+    ----------
+    model : str
+        A checkpoint directory, a LoRA adapter directory (its base model is then read from `adapter_config.json`), or
+        a hub id.
+    adapter : str or None
+        A LoRA adapter directory to apply to `model`.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        "auto" is the checkpoint's own on an accelerator and float32 on a CPU.
+    chat_template : Path or None
+        A Jinja file in place of the tokenizer's own chat template.
+    revision : str or None
+        Branch, tag or commit of a hub model.
+    trust_remote_code : bool
+        Whether code that comes with the checkpoint may run.
+    """
+
+    adapter: Text | None = None
+    dtype: DTypeName = "auto"
+    chat_template: TemplateFile | None = None
+    revision: Text | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def display_name(self) -> str:
+        """The name for tables: `name`, else the last part of the model's path, with the adapter's."""
+        parts = [self.model] if self.adapter is None else [self.model, self.adapter]
+        return self.name or "+".join(Path(part).name or part for part in parts)
