@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import altair as alt
 import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from harness.text_safety import one_line, visible
 from reports.charts import Chart, Heatmap, IntervalChart, Mark, Panels, RefLine, Series, XYChart, extent, number
@@ -31,7 +32,6 @@ _MOST_COLUMNS = 3
 _MOST_DIRECT = 5  # names at the ends of curves; more would run into each other
 _NEUTRAL = 6  # the slot of grey, for what is no model in a chart of models
 _STROKE = "M-1,-0.15h2v0.3h-2z"
-_EMPTY = alt.InlineData(values=[{}])
 
 Slots = Mapping[str, int]
 _Align = Literal["left", "center", "right"]
@@ -48,21 +48,43 @@ class _Plot:
     right: float = 12.0
     top: float = 10.0
     bottom: float = 26.0
+    texts: dict[tuple[_Align, int], list[dict[str, Any]]] = field(default_factory=dict)
+    signs: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self, text: str, x: float, y: float, colour: str = LIGHT["soft"], align: _Align = "left") -> None:
+    def write(
+        self, text: str, x: float, y: float, colour: str = LIGHT["soft"], align: _Align = "left", angle: int = 0
+    ) -> None:
         """Write a text at a place given in pixels."""
-        data = alt.InlineData(values=[{"text": _plain(text)}])
-        mark = alt.Chart(data).mark_text(align=align, baseline="middle", fill=colour)
-        self.layers.append(mark.encode(x=alt.value(x), y=alt.value(y), text=alt.Text(field="text", type="nominal")))
+        self.texts.setdefault((align, angle), []).append({"x": x, "y": y, "text": _plain(text), "colour": colour})
 
     def sign(self, shape: str, colour: str, x: float, y: float) -> None:
         """Draw the mark of a series at a place given in pixels."""
-        mark = alt.Chart(_EMPTY).mark_point(filled=True, size=60, shape=shape, color=colour, opacity=1.0)
-        self.layers.append(mark.encode(x=alt.value(x), y=alt.value(y)))
+        self.signs.append({"x": x, "y": y, "shape": shape, "colour": colour})
+
+    def drawn(self, **frame: Any) -> alt.LayerChart | alt.FacetChart:
+        """All layers, the texts on top."""
+        layers = list(self.layers)
+        colour = alt.Color(field="colour", type="nominal", scale=None)
+        if self.signs:
+            points = alt.Chart(alt.InlineData(values=self.signs)).mark_point(filled=True, size=60, opacity=1.0)
+            layers.append(points.encode(*_PLACE, colour, alt.Shape(field="shape", type="nominal", scale=None)))
+        for (align, angle), rows in self.texts.items():
+            texts = alt.Chart(alt.InlineData(values=rows)).mark_text(align=align, angle=angle, baseline="middle")
+            layers.append(texts.encode(*_PLACE, colour, _TEXT))
+        return alt.layer(*layers, width=self.width, height=self.height, **frame)
 
 
-def specification(chart: Chart, width: int, slots: Slots, alone: bool = False) -> alt.TopLevelMixin:
-    """Make a chart's Vega-Lite specification.
+_PLACE = (
+    alt.X(field="x", type="quantitative", scale=None, axis=None),
+    alt.Y(field="y", type="quantitative", scale=None, axis=None),
+)
+_TEXT = alt.Text(field="text", type="nominal")
+
+
+def specification(
+    chart: Chart, width: int, slots: Slots, alone: bool = False
+) -> alt.LayerChart | alt.FacetChart | alt.ConcatChart:
+    """Make a chart's Vega-Lite specification, to which `draw` adds fonts and colours of axes.
 
     Parameters
     ----------
@@ -75,17 +97,16 @@ def specification(chart: Chart, width: int, slots: Slots, alone: bool = False) -
     alone : bool
         Whether it stands in a file of its own: with its title.
     """
-    made: Any = (
-        _together(chart, slots) if isinstance(chart, Panels) else _layered(_plot(chart, width, slots), chart, alone)
-    )
-    configured: alt.TopLevelMixin = made.configure(**_CONFIG)
-    return configured
+    if isinstance(chart, Panels):
+        return _together(chart, slots)
+    return _layered(_plot(chart, width, slots), chart, alone)
 
 
 def draw(chart: Chart, width: int, slots: Slots, alone: bool = False) -> str:
     """Draw a chart as SVG in the colours of the light theme; `specification` explains the parameters."""
-    spec = specification(chart, width, slots, alone).to_dict(validate=False)
-    svg = str(vl_convert.vegalite_to_svg(spec, vl_version=_VERSION))
+    with debug_mode(False):  # validation would double the time; a test validates every kind of chart
+        spec = specification(chart, width, slots, alone).to_dict(validate=False)
+    svg = str(vl_convert.vegalite_to_svg(spec, vl_version=_VERSION, config=_CONFIG))
     return _LINK.sub("", svg) if alone else svg
 
 
@@ -116,12 +137,11 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def _layered(plot: _Plot, chart: Chart, titled: bool) -> Any:
+def _layered(plot: _Plot, chart: Chart, titled: bool) -> alt.LayerChart | alt.FacetChart:
     """One chart, as large as its plot with the room around it."""
     room = {"left": plot.left, "right": plot.right, "top": plot.top + (28 if titled else 0), "bottom": plot.bottom}
     frame: dict[str, Any] = {"title": _title(chart.title, plot.left)} if titled else {}
-    size = {"width": plot.width, "height": plot.height}
-    return alt.layer(*plot.layers, **size, autosize="none", padding=room, **frame)
+    return plot.drawn(autosize="none", padding=room, **frame)
 
 
 def _together(chart: Panels, slots: Slots) -> alt.ConcatChart:
@@ -129,8 +149,7 @@ def _together(chart: Panels, slots: Slots) -> alt.ConcatChart:
     plots = [_plot(panel, NARROW, slots) for panel in chart.panels]
     left, right, top, bottom = (max(getattr(p, side) for p in plots) for side in ("left", "right", "top", "bottom"))
     charts = [
-        alt.layer(*plot.layers, width=plot.width, height=plot.height, title=_title(panel.title, plot.left, 13))
-        for plot, panel in zip(plots, chart.panels, strict=True)
+        plot.drawn(title=_title(panel.title, plot.left, 13)) for plot, panel in zip(plots, chart.panels, strict=True)
     ]
     return alt.concat(
         *charts,
@@ -288,11 +307,10 @@ def _x_axis(plot: _Plot, chart: XYChart, domain: tuple[float, float]) -> dict[st
         nearest = min((b - a for a, b in pairwise(places)), default=1.0)
         step = plot.width * nearest / (domain[1] - domain[0])
         shown = [_fitting(name, max(step - 4, 48)) for _, name in chart.x_ticks]
-        rows = [{"x": x, "text": text} for x, text in zip(places, shown, strict=True)]
         every = max(-(-int(_wide(shown) + 6) // max(int(step), 1)), 1)
-        names = alt.Chart(alt.InlineData(values=rows[::every])).mark_text(baseline="top", fill=LIGHT["soft"])
-        x = alt.X(**_number("x"), scale=scale, axis=alt.Axis(**axis))
-        plot.layers.append(names.encode(x, y=alt.value(plot.height + 7), text=alt.Text(field="text", type="nominal")))
+        for x, text in list(zip(places, shown, strict=True))[::every]:
+            share = (x - domain[0]) / (domain[1] - domain[0])
+            plot.write(text, plot.width * share, plot.height + 14, align="center")
     return {"scale": scale, "axis": alt.Axis(**axis)}
 
 
@@ -480,12 +498,11 @@ def _cells(chart: Heatmap, width: int) -> _Plot:
 def _column_names(plot: _Plot, names: Sequence[str], step: float, upright: bool) -> float:
     """Write the names of columns above them, turned where they are wider than a column; the height they take."""
     shown = [_fitting(name, step * 2 if upright else 110) for name in names]
-    data = alt.InlineData(values=[{"text": name, "x": step * (i + 0.5)} for i, name in enumerate(shown)])
-    mark = alt.Chart(data).mark_text(
-        fill=LIGHT["soft"], align="center" if upright else "left", baseline="middle", angle=0 if upright else 315
-    )
-    x = alt.X(**_number("x"), **_pixels([0, plot.width]))
-    plot.layers.append(mark.encode(x, y=alt.value(-10), text=alt.Text(field="text", type="nominal")))
+    for i, name in enumerate(shown):
+        if upright:
+            plot.write(name, step * (i + 0.5), -10, align="center")
+        else:
+            plot.write(name, step * (i + 0.5), -10, angle=315)
     return 18.0 if upright else _wide(shown) * 0.72 + 16.0
 
 

@@ -30,7 +30,7 @@ from reports.charts import (
     log_edges,
     number,
 )
-from reports.drawing import NARROW, WIDE, draw
+from reports.drawing import NARROW, WIDE, draw, specification
 from reports.inputs import open_inputs
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow
@@ -112,6 +112,20 @@ def test_axes_have_several_ticks(width, reach):
         assert len(texts_of(draw(IntervalChart("t", "", marks), width, {}))) >= 3
         line = Series("", [start, start + reach], [start, start + reach])
         assert len(texts_of(draw(XYChart("t", "", "", [line]), width, {}))) >= 4
+
+
+def test_specifications_are_valid():
+    """Drawing skips the validation, so every kind of chart is validated here."""
+    line = Series("l", [0.0, 1.0], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5])
+    points = Series("p", [0.0, 1.0], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5], "points", samples=[SampleFilter("m")] * 2)
+    steps = Series("s", [0.0, 1.0, 2.0], [3.0, 4.0, 0.0], kind="step")
+    curves = XYChart("t", "x", "y", [line, points, steps], [(0.0, "a"), (1.0, "b")], lines=[RefLine(1.0, "r")])
+    marks = [Mark("a", 1.0, 0.5, 1.5, "s", samples=SampleFilter("m")), Mark("b", 2.0, series="r")]
+    intervals = IntervalChart("t", "x", marks, [RefLine(0.0, "none")])
+    cells = Heatmap("t", "x", "y", ["long name of a column", "b"], ["r"], [[1.0, None]], 0.0)
+    for chart in (curves, intervals, cells, Panels("t", [curves, intervals, cells])):
+        for width in (NARROW, WIDE):
+            assert specification(chart, width, {"a": 0}, alone=True).to_dict()["$schema"]
 
 
 def test_a_model_has_one_colour_in_every_chart():
