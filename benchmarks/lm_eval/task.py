@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmarks.importing.imported import ImportedOnly
 from benchmarks.lm_eval.task_figures import SCORE_KINDS, metric_items, scores_of, summary_rows
 from benchmarks.lm_eval.task_options import TaskOptions
+from benchmarks.unjudged import Unjudged
 from harness.errors import UsageError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
@@ -27,7 +27,7 @@ __all__ = ["LMEvalTask"]
 
 
 @dataclass(frozen=True)
-class LMEvalTask(ImportedOnly):
+class LMEvalTask(Unjudged):
     """One task or group of tasks, named as lm-eval names it.
 
     Parameters

@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import StrictBool
 
-from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.items import PRIOR_SETS, Source, read_items
 from benchmarks.reward_bench.measuring import MeasureOptions, Orders, measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, TIED, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.sections import SECTIONS_V1, Outcomes, section_estimate, subset_weights
+from benchmarks.unjudged import Unjudged
 from harness.errors import StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
@@ -58,7 +58,7 @@ class RewardBench1Options(MeasureOptions):
 
 
 @dataclass(frozen=True)
-class RewardBench(ImportedOnly):
+class RewardBench(Unjudged):
     """RewardBench 1, or one part of it.
 
     Parameters

@@ -22,11 +22,11 @@ from typing import Any, ClassVar, Self
 
 from scipy import stats
 
-from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.items import SUBSETS_V2, Source, read_items
 from benchmarks.reward_bench.measuring import MeasureOptions, measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
 from benchmarks.reward_bench.sections import SECTIONS_V2, ties_score
+from benchmarks.unjudged import Unjudged
 from harness.errors import AssayError, StatisticsError, UnknownNameError
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
@@ -44,7 +44,7 @@ _LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class RewardBench2(ImportedOnly):
+class RewardBench2(Unjudged):
     """RewardBench 2, or one of its domains.
 
     Parameters

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from benchmarks.importing.imported import ImportedOnly
 from benchmarks.reward_bench.measuring import measured
 from benchmarks.reward_bench.outcomes import SCORE_KINDS, check_rows, judge_problems, measured_scores
+from benchmarks.unjudged import Unjudged
 from harness.protocols import DataSource, Items, MeasureContext, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, select
@@ -37,7 +37,7 @@ _N_PAIRS = 60
 
 
 @dataclass(frozen=True)
-class DemoRewards(ImportedOnly):
+class DemoRewards(Unjudged):
     """Pairs of answers for a reward model, preference model or judge."""
 
     name: str = "demo_rewards"

@@ -1,4 +1,4 @@
-"""What benchmarks have in common whose results are only imported: there is nothing to ask a model here."""
+"""What benchmarks have in common whose engine is measured itself: nothing is generated for a judge."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.messages import Sampling
 from harness.protocols import DataSource, JudgeTask
 from harness.records import Prompt, Response
 
-__all__ = ["ImportedOnly"]
+__all__ = ["Unjudged"]
 
 
-class ImportedOnly:
-    """The part of `harness.protocols.Benchmark` that is empty where nothing is generated or judged."""
+class Unjudged:
+    """The part of `harness.protocols.Benchmark` that is empty where nothing is judged."""
 
     def sampling(self, prompt: Prompt) -> Sampling:
         """Nothing is sampled."""

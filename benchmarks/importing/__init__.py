@@ -1,1 +1,0 @@
-"""Readers of the files FastChat, alpaca_eval and arena-hard-auto write."""
