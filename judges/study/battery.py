@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from harness.errors import StatisticsError
 from harness.stats.agreement import Agreement, PairVote, agreement_among, agreement_between
+from harness.stats.bootstrap import BootstrapSpec
 from harness.stats.chance_agreement import RatingTable, cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from harness.stats.ranking import kendall, spearman
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 from judges.study.verdicts import JudgePair
-from judges.study.vote_records import Choice, Vote, choice_of
+from judges.study.vote_records import Choice, Vote, mean_vote
 
 __all__ = [
     "AgreementCell",
@@ -157,24 +157,20 @@ def human_cells(votes: Iterable[Vote], spec: StudySpec) -> tuple[AgreementCell, 
 
 def judge_coefficients(sides: Sides, spec: StudySpec, ties: bool) -> Coefficients:
     """Agreement beyond chance of a judge with people."""
-    scored = sides.judge.scored()
-    rows: list[tuple[str, list[Choice]]] = []
-    table: list[tuple[str, list[Choice]]] = []
+    table: list[_Said] = []
     for key, votes in sides.votes.items():
-        verdict = scored[key].choice if key in scored else None
-        if verdict is None or (verdict == "tie" and not ties):
-            continue
-        said = [choice_of(vote.p_first) for vote in votes if ties or vote.p_first != 0.5]
-        if said:
+        verdict = sides.judge.choice(key)
+        said = [vote.choice for vote in votes if ties or vote.p_first != 0.5]
+        if said and verdict is not None and (ties or verdict != "tie"):
             table.append((key.prompt, [verdict, *said]))
-            rows += [(key.prompt, [verdict, choice]) for choice in said]
-    two, many = _table(rows), _table(table)
+    two = _table([(prompt, [verdict, choice]) for prompt, (verdict, *said) in table for choice in said])
+    many = _table(table)
     return Coefficients(
         ties,
-        _coefficient(lambda: cohen_kappa(_some(two), spec.rng(), spec.bootstrap), two),
-        _coefficient(lambda: fleiss_kappa(_some(two), spec.rng(), spec.bootstrap), two),
-        _coefficient(lambda: krippendorff_alpha(_some(many), spec.rng(), spec.bootstrap), many),
-        _coefficient(lambda: gwet_ac1(_some(many), spec.rng(), spec.bootstrap), many),
+        _coefficient(cohen_kappa, two, spec),
+        _coefficient(fleiss_kappa, two, spec),
+        _coefficient(krippendorff_alpha, many, spec),
+        _coefficient(gwet_ac1, many, spec),
     )
 
 
@@ -184,17 +180,16 @@ def human_coefficients(votes: Iterable[Vote], spec: StudySpec, ties: bool) -> Co
     for vote in votes:
         if ties or vote.p_first != 0.5:
             by_pair[vote.key].append(vote)
-    table = [(given[0].key.prompt, [choice_of(v.p_first) for v in given]) for given in by_pair.values()]
-    table = [row for row in table if len(row[1]) >= 2]
-    usual = Counter(len(said) for _, said in table).most_common(1)
-    even = _table([row for row in table if usual and len(row[1]) == usual[0][0]])
-    many = _table(table)
+    said = [(given[0].key.prompt, [v.choice for v in given]) for given in by_pair.values() if len(given) >= 2]
+    usual = Counter(len(choices) for _, choices in said).most_common(1)
+    even = _table([row for row in said if len(row[1]) == usual[0][0]])
+    many = _table(said)
     return Coefficients(
         ties,
         NotMeasured("Cohen's kappa is of two named raters; people are interchangeable"),
-        _coefficient(lambda: fleiss_kappa(_some(even), spec.rng(), spec.bootstrap), even),
-        _coefficient(lambda: krippendorff_alpha(_some(many), spec.rng(), spec.bootstrap), many),
-        _coefficient(lambda: gwet_ac1(_some(many), spec.rng(), spec.bootstrap), many),
+        _coefficient(fleiss_kappa, even, spec),
+        _coefficient(krippendorff_alpha, many, spec),
+        _coefficient(gwet_ac1, many, spec),
     )
 
 
@@ -208,7 +203,7 @@ def confusion(sides: Sides) -> Confusion:
         if pair is None:
             continue
         for vote in votes:
-            said = choice_of(vote.p_first)
+            said = vote.choice
             counts[said][pair.choice or "no verdict"] += 1
             decisive = {said, pair.choice} == {"first", "second"}
             opposite += decisive
@@ -224,8 +219,7 @@ def ranking(sides: Sides, spec: StudySpec) -> ModelRanking | NotMeasured:
     for key, votes in sides.votes.items():
         if key not in scored:
             continue
-        judge = {"first": 1.0, "tie": 0.5, "second": 0.0}[scored[key].choice or "tie"]
-        human = sum(vote.p_first for vote in votes) / len(votes)
+        judge, human = scored[key].credit, mean_vote(votes)
         first, second = sides.models(key)
         if first is None or second is None:
             return NotMeasured("the files do not say whose answers they are")
@@ -267,10 +261,14 @@ def _as_vote(pair: JudgePair) -> PairVote:
 
 def _as_pair_vote(vote: Vote) -> PairVote:
     key = vote.key
-    return PairVote(key.prompt, key.turn, key.first, key.second, _WINNER[choice_of(vote.p_first)])
+    return PairVote(key.prompt, key.turn, key.first, key.second, _WINNER[vote.choice])
 
 
-def _table(rows: list[tuple[str, list[Choice]]]) -> RatingTable | None:
+_Said = tuple[str, list[Choice]]
+"""A prompt and what was said of one pair of its answers."""
+
+
+def _table(rows: list[_Said]) -> RatingTable | None:
     """One row per item; items with fewer ratings are filled up with None."""
     if not rows:
         return None
@@ -279,15 +277,14 @@ def _table(rows: list[tuple[str, list[Choice]]]) -> RatingTable | None:
     return RatingTable(filled, [prompt for prompt, _ in rows])
 
 
-def _some(table: RatingTable | None) -> RatingTable:
+def _coefficient(
+    coefficient: Callable[[RatingTable, np.random.Generator, BootstrapSpec], Estimate],
+    table: RatingTable | None,
+    spec: StudySpec,
+) -> Estimate | NotMeasured:
     if table is None:
-        raise StatisticsError("nothing to compare", "two ratings of one pair")
-    return table
-
-
-def _coefficient(figure: Callable[[], Estimate], table: RatingTable | None) -> Estimate | NotMeasured:
-    if table is not None:
-        given = {entry for row in table.ratings for entry in row if entry is not None}
-        if len(given) == 1:
-            return NotMeasured(f"one class only: every rating is {given.pop()!r}, so chance explains all agreement")
-    return attempt(figure)
+        return NotMeasured("nothing to compare (needed: two ratings of one pair)")
+    given = {entry for row in table.ratings for entry in row if entry is not None}
+    if len(given) == 1:
+        return NotMeasured(f"one class only: every rating is {given.pop()!r}, so chance explains all agreement")
+    return attempt(lambda: coefficient(table, spec.rng(), spec.bootstrap))

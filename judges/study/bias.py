@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_bootstrap
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
-from judges.study.study_figures import Comparison, NotMeasured, Sides, StudySpec, attempt
-from judges.study.vote_records import PairFacts, Presentation, choice_of
+from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, prompt_mean
+from judges.study.verdicts import JudgePair
+from judges.study.vote_records import PairFacts, PairKey, mean_vote
 
 __all__ = ["GameAgreement", "Position", "SelfPreference", "Verbosity", "position", "self_preference", "verbosity"]
 
@@ -139,174 +141,47 @@ class SelfPreference:
 
 def position(sides: Sides, spec: StudySpec) -> Position | NotMeasured:
     """Measure position bias, from verdicts in both orders or from combined verdicts that say if they differed."""
-    both = {key: pair for key, pair in sides.judge.scored().items() if pair.inconsistent is not None}
+    both = [pair for pair in sides.judge.scored().values() if pair.inconsistent is not None]
     beyond = _beyond_people(sides)
     if not both and not beyond:
         return NotMeasured("the files do not say which answer was shown first")
-    same = [100.0 * (not pair.inconsistent) for pair in both.values()]
-    prompts = [key.prompt for key in both]
-    lean: Counter[str] = Counter()
-    shown: list[tuple[str, float]] = []
-    for pair in both.values():
-        rates = [
-            p.p_first if p.shown_first else 1.0 - p.p_first
-            for p in pair.presentations
-            if p.p_first is not None and p.shown_first is not None
-        ]
-        shown += [(pair.key.prompt, 100.0 * rate) for rate in rates]
-        middle = sum(rates) / len(rates) if rates else 0.5
-        if pair.inconsistent and rates:
-            lean["first" if middle > 0.5 else "second" if middle < 0.5 else "neither"] += 1
-    first_rate: Estimate | NotMeasured = NotMeasured(
-        "the files hold combined verdicts only" if both else "no pair was shown in both orders"
-    )
-    if shown:
-        first_rate = attempt(lambda: _percent([rate for _, rate in shown], [p for p, _ in shown], spec))
-    right, n_votes = _both_right(sides)
+    combined, not_both = "the files hold combined verdicts only", "no pair was shown in both orders"
+    consistent = [(pair.key.prompt, 100.0 * (not pair.inconsistent)) for pair in both]
+    shown = [(pair.key.prompt, 100.0 * rate) for pair in both for rate in _shown_rates(pair)]
+    leans = Counter(_lean(pair) for pair in both if pair.inconsistent)
+    right = _both_right(sides)
     return Position(
         len(both),
-        _percent(same, prompts, spec) if same else NotMeasured("no pair was shown in both orders"),
-        cluster_mean([gap for _, gap in beyond], [prompt for prompt, _ in beyond], spec.level, (-100.0, 100.0))
-        if beyond
-        else NotMeasured("the files hold combined verdicts only"),
-        lean["first"],
-        lean["second"],
-        first_rate,
+        prompt_mean(consistent, spec, not_both),
+        prompt_mean(beyond, spec, combined, -100.0),
+        leans["first"],
+        leans["second"],
+        prompt_mean(shown, spec, combined if both else not_both),
         _games(sides, spec),
-        _percent([100.0 * hit for _, hit in right], [prompt for prompt, _ in right], spec)
-        if right
-        else NotMeasured("no pair with votes was shown in both orders"),
+        prompt_mean([(p, 100.0 * hit) for p, hit in right], spec, "no pair with votes was shown in both orders"),
         sum(hit for _, hit in right),
-        n_votes,
+        len(right),
     )
 
 
-def verbosity(sides: Sides, spec: StudySpec) -> Verbosity | NotMeasured:
-    """Measure verbosity bias on comparisons in which neither side says tie and the lengths differ."""
-    longer: list[tuple[str, bool, bool]] = []  # prompt, the vote is for the longer, the judge agrees
-    n_unknown = 0
-    for comparison in sides.comparisons():
-        if not _decisive(comparison):
-            continue
-        facts = sides.facts.get(comparison.pair.key, PairFacts())
-        if facts.length_first is None or facts.length_second is None:
-            n_unknown += 1
-            continue
-        if facts.length_first != facts.length_second:
-            chose_first = comparison.vote.p_first > 0.5
-            chose_longer = chose_first == (facts.length_first > facts.length_second)
-            longer.append((comparison.pair.key.prompt, chose_longer, _agrees(comparison)))
-    if not longer:
-        why = "the lengths of the answers are not known; give --answers" if n_unknown else "no decisive comparisons"
-        return NotMeasured(why)
-    prompts = [prompt for prompt, _, _ in longer]
-    by = np.array([is_longer for _, is_longer, _ in longer])
-    hit = np.array([agrees for _, _, agrees in longer])
-    judge_longer = by == hit  # the judge chose the longer where it agrees with a vote for it or not with one against it
-    return Verbosity(
-        _part(hit, by, prompts, spec),
-        _part(hit, ~by, prompts, spec),
-        attempt(lambda: _difference(hit, by, prompts, spec)),
-        attempt(lambda: _percent(100.0 * judge_longer, prompts, spec)),
-        attempt(lambda: _percent(100.0 * by, prompts, spec)),
-        int(by.sum()),
-        int((~by).sum()),
-        n_unknown,
-    )
+def _shown_rates(pair: JudgePair) -> list[float]:
+    """What the answer shown first got, presentation by presentation."""
+    return [p.p_shown_first for p in pair.presentations if p.p_shown_first is not None]
 
 
-def self_preference(sides: Sides, spec: StudySpec) -> SelfPreference | NotMeasured:
-    """Measure self-preference on pairs of which exactly one answer is of the judge's family."""
-    family = spec.families.get(sides.judge.name)
-    if family is None:
-        return NotMeasured("the judge's family is not given (--family NAME=FAMILY for judge and models)")
-    own: set[str] = set()
-    rows: list[tuple[str, float, float]] = []
-    hits: list[tuple[str, bool, bool]] = []
-    scored = sides.judge.scored()
-    for key, votes in sides.votes.items():
-        mine = [model is not None and spec.families.get(model) == family for model in sides.models(key)]
-        if key not in scored or mine[0] == mine[1]:
-            continue
-        own.update(m for m, is_own in zip(sides.models(key), mine, strict=True) if is_own and m is not None)
-        verdict = {"first": 1.0, "tie": 0.5, "second": 0.0}[scored[key].choice or "tie"]
-        human = sum(vote.p_first for vote in votes) / len(votes)
-        rows.append((key.prompt, verdict if mine[0] else 1.0 - verdict, human if mine[0] else 1.0 - human))
-        for vote in votes:
-            comparison = Comparison(scored[key], vote)
-            if _decisive(comparison):
-                hits.append((key.prompt, (vote.p_first > 0.5) == mine[0], _agrees(comparison)))
-    if not rows:
-        return NotMeasured(f"no judged pair with votes has exactly one answer of family {family!r}")
-    prompts = [prompt for prompt, _, _ in rows]
-    judge, human_rates = np.array([[100.0 * verdict, 100.0 * human] for _, verdict, human in rows]).T
-    by, hit = np.array([own_won for _, own_won, _ in hits], bool), np.array([h for _, _, h in hits], bool)
-    where = [prompt for prompt, _, _ in hits]
-    return SelfPreference(
-        family,
-        tuple(sorted(own)),
-        cluster_mean(judge, prompts, spec.level, (0.0, 100.0)),
-        cluster_mean(human_rates, prompts, spec.level, (0.0, 100.0)),
-        cluster_mean(judge - human_rates, prompts, spec.level, (-100.0, 100.0)),
-        _part(hit, by, where, spec),
-        _part(hit, ~by, where, spec),
-        len(rows),
-    )
-
-
-def _decisive(comparison: Comparison) -> bool:
-    return comparison.pair.choice in ("first", "second") and comparison.vote.p_first != 0.5
-
-
-def _agrees(comparison: Comparison) -> bool:
-    return comparison.pair.choice == choice_of(comparison.vote.p_first)
-
-
-def _percent(values: Sequence[float] | Floats, prompts: Sequence[Hashable], spec: StudySpec) -> Estimate:
-    return cluster_mean(values, prompts, spec.level, (0.0, 100.0))
-
-
-def _part(hit: np.ndarray, by: np.ndarray, prompts: list[str], spec: StudySpec) -> Estimate | NotMeasured:
-    rows = np.flatnonzero(by)
-    if rows.size == 0:
-        return NotMeasured("no such comparison")
-    return attempt(lambda: _percent(100.0 * hit[rows], [prompts[i] for i in rows], spec))
-
-
-def _difference(hit: np.ndarray, by: np.ndarray, prompts: list[str], spec: StudySpec) -> Estimate:
-    """Agreement where `by` holds less where it does not, in points, prompts resampled."""
-    if by.all() or not by.any():
-        raise StatisticsError("every vote went to the same kind of answer", "some for the longer, some for the shorter")
-
-    def statistic(weights: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            one = weights @ (by & hit) / (weights @ by.astype(np.float64))
-            other = weights @ (~by & hit) / (weights @ (~by).astype(np.float64))
-        difference: Floats = 100.0 * (one - other)
-        return difference
-
-    found = cluster_bootstrap(statistic, prompts, spec.rng(), spec.bootstrap)
-    method = f"difference of agreements; percentile bootstrap of prompts, {spec.n_boot} resamples"
-    return Estimate(
-        found.value,
-        found.stderr,
-        found.ci_low,
-        found.ci_high,
-        spec.level,
-        method,
-        int(by.size),
-        found.n_clusters,
-        found.note,
-    )
+def _lean(pair: JudgePair) -> str:
+    """Which place a pair's verdicts favour."""
+    rates = _shown_rates(pair)
+    middle = sum(rates) / len(rates) if rates else 0.5
+    return "first" if middle > 0.5 else "second" if middle < 0.5 else "neither"
 
 
 def _beyond_people(sides: Sides) -> list[tuple[str, float]]:
     """For every presentation on a pair with votes, what it gives the answer shown first less what people do."""
     rows = []
     for key, votes in sides.votes.items():
-        pair = sides.judge.pairs.get(key)
-        human = sum(vote.p_first for vote in votes) / len(votes)
-        for p in pair.presentations if pair is not None else ():
+        human = mean_vote(votes)
+        for p in sides.presentations(key):
             if p.p_first is not None and p.shown_first is not None:
                 gap = p.p_first - human
                 rows.append((key.prompt, 100.0 * (gap if p.shown_first else -gap)))
@@ -316,33 +191,134 @@ def _beyond_people(sides: Sides) -> list[tuple[str, float]]:
 def _games(sides: Sides, spec: StudySpec) -> tuple[GameAgreement, ...]:
     seen: dict[int, list[tuple[str, bool | None]]] = defaultdict(list)
     for key, votes in sides.votes.items():
-        pair = sides.judge.pairs.get(key)
-        for presentation in pair.presentations if pair is not None else ():
-            if presentation.shown_first is None:
-                continue
-            for vote in votes:
-                seen[presentation.game].append((key.prompt, _hit(presentation, vote.p_first)))
+        for p in sides.presentations(key):
+            if p.shown_first is not None:
+                seen[p.game] += [(key.prompt, None if p.choice is None else p.choice == v.choice) for v in votes]
     games = []
     for game, rows in sorted(seen.items()):
-        had = [(prompt, hit) for prompt, hit in rows if hit is not None]
-        n_agree = sum(bool(hit) for _, hit in had)
-        agreement: Estimate | NotMeasured = NotMeasured("no verdicts")
-        if had:
-            agreement = _percent([100.0 * bool(hit) for _, hit in had], [prompt for prompt, _ in had], spec)
+        had = [(prompt, 100.0 * hit) for prompt, hit in rows if hit is not None]
+        n_agree = sum(bool(hit) for _, hit in rows)
+        agreement = prompt_mean(had, spec, "no verdicts")
         share = 100.0 * n_agree / len(rows)
         games.append(GameAgreement(game, agreement, n_agree, len(had), len(rows) - len(had), share))
     return tuple(games)
 
 
-def _hit(presentation: Presentation, vote: float) -> bool | None:
-    return None if presentation.choice is None else presentation.choice == choice_of(vote)
-
-
-def _both_right(sides: Sides) -> tuple[list[tuple[str, bool]], int]:
+def _both_right(sides: Sides) -> list[tuple[str, bool]]:
+    """For every vote on a pair shown in both orders, whether each presentation agrees with it."""
     rows: list[tuple[str, bool]] = []
     for key, votes in sides.votes.items():
-        pair = sides.judge.pairs.get(key)
-        if pair is None or not {True, False} <= {p.shown_first for p in pair.presentations}:
+        shown = sides.presentations(key)
+        if {True, False} <= {p.shown_first for p in shown}:
+            rows += [(key.prompt, all(p.choice == vote.choice for p in shown)) for vote in votes]
+    return rows
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Comparisons of two kinds: their prompts, which are of the first kind, and which agree."""
+
+    prompts: list[str]
+    is_first_kind: NDArray[np.bool_]
+    agrees: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[str, bool, bool]]) -> _Split:
+        return cls([row[0] for row in rows], *(np.array([row[i] for row in rows], bool) for i in (1, 2)))
+
+    def percent(self, which: NDArray[np.bool_], spec: StudySpec) -> Estimate | NotMeasured:
+        """How often something holds, in percent."""
+        return prompt_mean(list(zip(self.prompts, 100.0 * which, strict=True)), spec, "no such comparison")
+
+    def agreement(self, spec: StudySpec, *, first_kind: bool) -> Estimate | NotMeasured:
+        """Percent agreement of one kind."""
+        rows = np.flatnonzero(self.is_first_kind == first_kind)
+        return prompt_mean([(self.prompts[i], 100.0 * self.agrees[i]) for i in rows], spec, "no such comparison")
+
+    def difference(self, spec: StudySpec) -> Estimate:
+        """Agreement of the first kind less that of the other, in points, prompts resampled."""
+        first, agrees = self.is_first_kind, self.agrees
+        if first.all() or not first.any():
+            raise StatisticsError(
+                "every vote went to the same kind of answer", "some for the longer, some for the shorter"
+            )
+
+        def statistic(weights: Floats) -> Floats:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                one = weights @ (first & agrees) / (weights @ first.astype(np.float64))
+                other = weights @ (~first & agrees) / (weights @ (~first).astype(np.float64))
+            points: Floats = 100.0 * (one - other)
+            return points
+
+        found = cluster_bootstrap(statistic, self.prompts, spec.rng(), spec.bootstrap)
+        method = f"difference of agreements; percentile bootstrap of prompts, {spec.n_boot} resamples"
+        limits = found.stderr, found.ci_low, found.ci_high
+        return Estimate(found.value, *limits, spec.level, method, int(first.size), found.n_clusters, found.note)
+
+
+def verbosity(sides: Sides, spec: StudySpec) -> Verbosity | NotMeasured:
+    """Measure verbosity bias on comparisons in which neither side says tie and the lengths differ."""
+    rows: list[tuple[str, bool, bool]] = []  # prompt, the vote is for the longer, the judge agrees
+    n_unknown = 0
+    for comparison in sides.comparisons():
+        facts = sides.facts.get(comparison.pair.key, PairFacts())
+        if not comparison.is_decisive or (facts.length_first is not None and facts.length_first == facts.length_second):
             continue
-        rows += [(key.prompt, all(_hit(p, vote.p_first) is True for p in pair.presentations)) for vote in votes]
-    return rows, len(rows)
+        if facts.length_first is None or facts.length_second is None:
+            n_unknown += 1
+            continue
+        is_for_longer = (comparison.vote.p_first > 0.5) == (facts.length_first > facts.length_second)
+        rows.append((comparison.pair.key.prompt, is_for_longer, comparison.agrees))
+    if not rows:
+        why = "the lengths of the answers are not known; give --answers" if n_unknown else "no decisive comparisons"
+        return NotMeasured(why)
+    split = _Split.of(rows)
+    by_people = split.is_first_kind
+    by_judge = by_people == split.agrees  # it agrees with a vote for the longer, or not with one against it
+    return Verbosity(
+        split.agreement(spec, first_kind=True),
+        split.agreement(spec, first_kind=False),
+        attempt(lambda: split.difference(spec)),
+        split.percent(by_judge, spec),
+        split.percent(by_people, spec),
+        int(by_people.sum()),
+        int((~by_people).sum()),
+        n_unknown,
+    )
+
+
+def self_preference(sides: Sides, spec: StudySpec) -> SelfPreference | NotMeasured:
+    """Measure self-preference on pairs of which exactly one answer is of the judge's family."""
+    family = spec.families.get(sides.judge.name)
+    if family is None:
+        return NotMeasured("the judge's family is not given (--family NAME=FAMILY for judge and models)")
+    scored = sides.judge.scored()
+    own: dict[PairKey, bool] = {}  # the pairs with one answer of the family, and whether it is the first
+    own_models: set[str] = set()
+    for key in sides.votes:
+        models = sides.models(key)
+        mine = [model is not None and spec.families.get(model) == family for model in models]
+        if key in scored and mine[0] != mine[1]:
+            own[key] = mine[0]
+            own_models.add(str(models[0] if mine[0] else models[1]))
+    if not own:
+        return NotMeasured(f"no judged pair with votes has exactly one answer of family {family!r}")
+
+    def rate(p_first: float, key: PairKey) -> float:
+        return 100.0 * (p_first if own[key] else 1.0 - p_first)
+
+    prompts = [key.prompt for key in own]
+    judge = np.array([rate(scored[key].credit, key) for key in own])
+    human = np.array([rate(mean_vote(sides.votes[key]), key) for key in own])
+    decisive = [c for c in sides.comparisons() if c.is_decisive and c.pair.key in own]
+    split = _Split.of([(c.pair.key.prompt, (c.vote.p_first > 0.5) == own[c.pair.key], c.agrees) for c in decisive])
+    return SelfPreference(
+        family,
+        tuple(sorted(own_models)),
+        cluster_mean(judge, prompts, spec.level, (0.0, 100.0)),
+        cluster_mean(human, prompts, spec.level, (0.0, 100.0)),
+        cluster_mean(judge - human, prompts, spec.level, (-100.0, 100.0)),
+        split.agreement(spec, first_kind=True),
+        split.agreement(spec, first_kind=False),
+        len(own),
+    )

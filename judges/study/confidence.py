@@ -70,7 +70,8 @@ def confidence(sides: Sides, spec: StudySpec) -> Confidence:
         return reliability(sure, right, spec.n_bins, spec.scheme, prompts, spec.rng(), spec.bootstrap)
 
     fitted: dict[Method, Floats] = {"as it is": p}
-    diagrams: dict[Method, Reliability | NotMeasured] = {"as it is": diagram(p)}
+    raw = diagram(p)
+    diagrams: dict[Method, Reliability | NotMeasured] = {}
     for method in ("temperature", "isotonic"):
         mapped = attempt(lambda method=method: cross_fitted(p, votes, prompts, method, spec.rng()))  # type: ignore[misc]
         if isinstance(mapped, NotMeasured):
@@ -78,12 +79,12 @@ def confidence(sides: Sides, spec: StudySpec) -> Confidence:
         else:
             fitted[method], diagrams[method] = mapped, diagram(mapped)
     best = min(fitted, key=lambda method: float(((fitted[method] - votes) ** 2).mean()))
-    out_of_fold = dict(zip(keys, fitted[best].tolist(), strict=True))
-    others = [key for key in scored if key not in out_of_fold]
+    others = [key for key in scored if key not in sides.votes]
     unvoted = np.array([scored[key].p_first for key in others], dtype=np.float64)
-    probabilities = out_of_fold | dict(zip(others, calibrated(p, votes, unvoted, best).tolist(), strict=True))
+    probabilities = dict(zip(keys, fitted[best].tolist(), strict=True))  # out of fold
+    probabilities |= dict(zip(others, calibrated(p, votes, unvoted, best).tolist(), strict=True))
     return Confidence(
-        diagram(p),
+        raw,
         diagrams["temperature"],
         diagrams["isotonic"],
         best,

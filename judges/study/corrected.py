@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import StatisticsError
 from harness.stats.prediction_powered import (
@@ -57,49 +57,50 @@ class CorrectedRate:
 
 def corrected_rates(sides: Sides, spec: StudySpec) -> tuple[CorrectedRate, ...] | NotMeasured:
     """Correct every model's win rate. A pair is one observation, its votes averaged; prompts are the clusters."""
-    credit: dict[str, tuple[list[tuple[str, float, float]], list[tuple[str, float]]]] = defaultdict(lambda: ([], []))
+    credit: dict[str, _Credit] = defaultdict(_Credit)
     for key, pair in sides.judge.scored().items():
-        models = sides.models(key)
-        if models[0] is None or models[1] is None or pair.p_first is None:
+        votes, (first, second) = sides.votes.get(key), sides.models(key)
+        if first is None or second is None or pair.p_first is None:
             return NotMeasured("the files do not say whose answers they are")
-        votes = sides.votes.get(key)
-        for model, flip in ((models[0], False), (models[1], True)):
-            verdict = 100.0 * (1.0 - pair.p_first if flip else pair.p_first)
-            labelled, unlabelled = credit[model]
-            if votes:
-                human = 100.0 * sum(vote.p_first for vote in votes) / len(votes)
-                labelled.append((key.prompt, 100.0 - human if flip else human, verdict))
-            else:
-                unlabelled.append((key.prompt, verdict))
-    return tuple(_corrected(model, *credit[model], spec) for model in sorted(credit))
+        human = 100.0 * sum(vote.p_first for vote in votes) / len(votes) if votes else None
+        credit[first].add(key.prompt, human, 100.0 * pair.p_first)
+        credit[second].add(key.prompt, None if human is None else 100.0 - human, 100.0 * (1.0 - pair.p_first))
+    return tuple(_corrected(model, credit[model], spec) for model in sorted(credit))
 
 
-def _corrected(
-    model: str, labelled: list[tuple[str, float, float]], unlabelled: list[tuple[str, float]], spec: StudySpec
-) -> CorrectedRate:
-    if not unlabelled:
+@dataclass
+class _Credit:
+    """What a model's answers got, in percent: (prompt, by people, by the judge), and (prompt, by the judge)."""
+
+    labelled: list[tuple[str, float, float]] = field(default_factory=list)
+    unlabelled: list[tuple[str, float]] = field(default_factory=list)
+
+    def add(self, prompt: str, human: float | None, judge: float) -> None:
+        """Take a pair; `human` is None where nobody voted."""
+        if human is None:
+            self.unlabelled.append((prompt, judge))
+        else:
+            self.labelled.append((prompt, human, judge))
+
+
+def _corrected(model: str, credit: _Credit, spec: StudySpec) -> CorrectedRate:
+    if not credit.unlabelled:
         missing = NotMeasured("people voted on every judged pair: the mean of the votes needs no correction")
         return CorrectedRate(model, missing, missing)
-    if not labelled:
+    if not credit.labelled:
         missing = NotMeasured("no pair of this model has a human vote")
         return CorrectedRate(model, missing, missing)
-    sample = LabelledSample(
-        [human for _, human, _ in labelled],
-        [verdict for _, _, verdict in labelled],
-        [verdict for _, verdict in unlabelled],
-        [prompt for prompt, _, _ in labelled],
-        [prompt for prompt, _ in unlabelled],
-    )
+    prompts, human, judge = zip(*credit.labelled, strict=True)
+    other_prompts, other_judge = zip(*credit.unlabelled, strict=True)
+    sample = LabelledSample(human, judge, other_judge, prompts, other_prompts)
     rate = attempt(lambda: prediction_powered_mean(sample, spec.level, (0.0, 100.0)))
     if isinstance(rate, NotMeasured):
         return CorrectedRate(model, rate, rate)
     found: PredictionPowered = rate
-
-    def labels() -> LabelCurve:
-        curve = tuple(labels_needed(found, width) for width in _CURVE)
-        return LabelCurve(labels_needed(found, spec.half_width), curve)
-
     try:
-        return CorrectedRate(model, found, labels())
+        curve = LabelCurve(
+            labels_needed(found, spec.half_width), tuple(labels_needed(found, width) for width in _CURVE)
+        )
+        return CorrectedRate(model, found, curve)
     except StatisticsError as error:
         return CorrectedRate(model, found, NotMeasured(error.found))

@@ -81,23 +81,23 @@ def worth_labelling(
     said = {key: [vote.p_first for vote in votes.get(key, [])] for key in keys}
     voted = [key for key in keys if said[key]]
     strength = prior_strength([beliefs[key] for key in voted], [said[key] for key in voted]) if voted else 2.0
-    found = []
-    for key in keys:
-        value = vote_value(beliefs[key], said[key], strength)
-        found.append((value, key))
-    listed_prompts: dict[str, int] = {}
-    ranked = []
-    for value, key in sorted(found, key=lambda item: (-round(item[0], 12), item[1])):
-        turn = listed_prompts.get(key.prompt, 0)
-        listed_prompts[key.prompt] = turn + 1
-        ranked.append((-round(value, 12), turn, key, value))
-    ranked.sort(key=lambda item: (item[0], item[1], item[2]))
+    values = {key: vote_value(beliefs[key], said[key], strength) for key in keys}
     pairs = tuple(
-        WorthLabelling(key, value, beliefs[key], len(said[key]), _reason(key, beliefs[key], said[key], judges))
-        for _, _, key, value in ranked
+        WorthLabelling(key, values[key], beliefs[key], len(said[key]), _reason(key, beliefs[key], said[key], judges))
+        for key in _ranked(values)
     )
     estimated = sum(len(said[key]) >= 2 for key in voted) >= FEWEST_VOTES
     return LabelList(pairs, strength, estimated)
+
+
+def _ranked(values: Mapping[PairKey, float]) -> list[PairKey]:
+    """Pairs by value; of equally valuable ones each prompt's first pair before any second one."""
+    places: dict[str, int] = {}
+    ranked = []
+    for rounded, key in sorted((-round(value, 12), key) for key, value in values.items()):
+        places[key.prompt] = places.get(key.prompt, -1) + 1
+        ranked.append((rounded, places[key.prompt], key))
+    return [key for _, _, key in sorted(ranked)]
 
 
 def _belief(key: PairKey, judges: Sequence[tuple[Verdicts, Confidence | NotMeasured]]) -> float:
@@ -131,25 +131,17 @@ def _of_votes(votes: list[float]) -> str:
 
 
 def _of_judges(pairs: list[tuple[str, JudgePair]]) -> list[str]:
-    words = []
+    verdicts = [(name, pair.choice) for name, pair in pairs if pair.choice is not None]
     failed = [name for name, pair in pairs if pair.choice is None]
-    if failed:
-        words.append("no verdict by " + ", ".join(failed))
     turned = [name for name, pair in pairs if pair.inconsistent]
+    choices = {choice for _, choice in verdicts}
+    words = ["no verdict by " + ", ".join(failed)] if failed else []
     if turned:
-        words.append(
-            ("the order changed the verdict of " + ", ".join(turned))
-            if len(pairs) > 1
-            else "the order changed the verdict"
-        )
-    choices = {pair.choice for _, pair in pairs if pair.choice is not None}
+        words.append("the order changed the verdict" + (f" of {', '.join(turned)}" if len(pairs) > 1 else ""))
     if len(choices) > 1:
-        words.append(
-            "judges disagree (" + ", ".join(f"{n}: {p.choice}" for n, p in pairs if p.choice is not None) + ")"
-        )
+        words.append(f"judges disagree ({', '.join(f'{name}: {choice}' for name, choice in verdicts)})")
     elif choices == {"tie"} and not turned:
         words.append("the judge says tie")
-    changed = [name for name, pair in pairs if len({choice_of(p) for p in pair.repeats}) > 1]
-    if changed:
+    if any(len({choice_of(p) for p in pair.repeats}) > 1 for _, pair in pairs):
         words.append("repetitions differ")
     return words

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from harness.data.votes import text_name
 from judges.study.confidence import Confidence
-from judges.study.labels import LabelList
+from judges.study.labels import LabelList, WorthLabelling
 from judges.study.study_figures import NotMeasured, Sides
-from judges.study.vote_records import PairFacts, PairKey, choice_of
+from judges.study.verdicts import JudgePair
+from judges.study.vote_records import Choice, PairFacts, PairKey, Vote, mean_vote
 
 __all__ = ["pair_rows", "texts_of"]
 
@@ -53,35 +55,19 @@ def _name(text: str | None) -> str | None:
 
 
 def _row(
-    key: PairKey, sides: Sequence[Sides], confidences: Sequence[Confidence | NotMeasured], worth: Any
+    key: PairKey,
+    sides: Sequence[Sides],
+    confidences: Sequence[Confidence | NotMeasured],
+    worth: WorthLabelling | None,
 ) -> dict[str, Any]:
     facts = sides[0].facts.get(key, PairFacts())
-    given = sides[0].votes.get(key, [])
-    winner = _winner([vote.p_first for vote in given])
-    judges = {}
-    for side, confidence in zip(sides, confidences, strict=True):
-        pair = side.judge.pairs.get(key)
-        if pair is None:
-            continue
-        calibrated = None if isinstance(confidence, NotMeasured) else confidence.probabilities.get(key)
-        judges[side.judge.name] = {
-            "p_first": pair.p_first,
-            "calibrated": calibrated,
-            "choice": pair.choice,
-            "reason": pair.reason or None,
-            "inconsistent": pair.inconsistent,
-            "cost": pair.cost,
-            "presentations": [
-                {
-                    "game": p.game,
-                    "repeat": p.repeat,
-                    "shown_first": p.shown_first,
-                    "p_first": p.p_first,
-                    "reason": p.reason or None,
-                }
-                for p in pair.presentations
-            ],
-        }
+    votes = sides[0].votes.get(key, [])
+    winner = _winner(votes)
+    judges = {
+        side.judge.name: _verdict(side.judge.pairs[key], confidence)
+        for side, confidence in zip(sides, confidences, strict=True)
+        if key in side.judge.pairs
+    }
     models = sides[0].models(key)
     return {
         "prompt": key.prompt,
@@ -96,8 +82,8 @@ def _row(
         "prompt_text": _name(facts.prompt_text),
         "text_first": _name(facts.text_first),
         "text_second": _name(facts.text_second),
-        "votes": [{"voter": vote.voter, "p_first": vote.p_first} for vote in given],
-        "human": sum(vote.p_first for vote in given) / len(given) if given else None,
+        "votes": [{"voter": vote.voter, "p_first": vote.p_first} for vote in votes],
+        "human": mean_vote(votes) if votes else None,
         "winner": winner,
         "judges": judges,
         "disagreement": winner is not None and any(j["choice"] not in (None, winner) for j in judges.values()),
@@ -106,9 +92,24 @@ def _row(
     }
 
 
-def _winner(votes: list[float]) -> str | None:
-    choices = [choice_of(vote) for vote in votes]
-    counted = sorted(((choices.count(c), c) for c in set(choices)), reverse=True)
-    if not counted or (len(counted) > 1 and counted[0][0] == counted[1][0]):
-        return None
-    return counted[0][1]
+def _verdict(pair: JudgePair, confidence: Confidence | NotMeasured) -> dict[str, Any]:
+    presentation = ("game", "repeat", "shown_first", "p_first")
+    return {
+        "p_first": pair.p_first,
+        "calibrated": None if isinstance(confidence, NotMeasured) else confidence.probabilities.get(pair.key),
+        "choice": pair.choice,
+        "reason": pair.reason or None,
+        "inconsistent": pair.inconsistent,
+        "cost": pair.cost,
+        "presentations": [
+            {**{name: getattr(p, name) for name in presentation}, "reason": p.reason or None}
+            for p in pair.presentations
+        ],
+    }
+
+
+def _winner(votes: Sequence[Vote]) -> Choice | None:
+    """The majority of the votes; None without votes or at a draw."""
+    counted = Counter(vote.choice for vote in votes).most_common(2)
+    is_drawn = len(counted) == 2 and counted[0][1] == counted[1][1]
+    return counted[0][0] if counted and not is_drawn else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -12,9 +11,9 @@ import numpy as np
 from harness.stats.bootstrap import Floats, cluster_codes
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
-from judges.study.study_figures import NotMeasured, StudySpec
+from judges.study.study_figures import NotMeasured, StudySpec, prompt_mean
 from judges.study.verdicts import JudgePair, Verdicts
-from judges.study.vote_records import Choice, PairKey, Vote, choice_of
+from judges.study.vote_records import Choice, PairKey, Vote, choice_of, majority
 
 __all__ = ["Contender", "Contest", "contest"]
 
@@ -85,52 +84,97 @@ class Contest:
 
 @dataclass(frozen=True)
 class _Entry:
+    """A contender's verdicts on the shared pairs, and which votes they agree with."""
+
     name: str
     kind: Literal["judge", "majority", "mean"]
     members: tuple[str, ...]
-    choices: list[Choice]
     price: float | None
+    choices: list[Choice]
+    hits: Floats
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the votes it agrees with."""
+        return float(self.hits.mean())
+
+    def is_beaten_by(self, other: _Entry) -> bool:
+        """Whether another is at least as accurate and at most as dear, and better in one of them."""
+        if other is self or other.price is None or self.price is None:
+            return False
+        if other.accuracy < self.accuracy or other.price > self.price:
+            return False
+        # of two that are alike in both, the smaller stands
+        is_alike = other.accuracy == self.accuracy and other.price == self.price
+        return not is_alike or len(other.members) < len(self.members)
 
 
 def contest(judges: list[Verdicts], votes: dict[PairKey, list[Vote]], spec: StudySpec) -> Contest | NotMeasured:
     """Compare judges and their ensembles on the pairs they share."""
-    scored = [judge.scored() for judge in judges]
-    keys = [key for key in votes if all(key in mine for mine in scored)]
-    left_out = {j.name: sum(key in mine for key in votes) - len(keys) for j, mine in zip(judges, scored, strict=True)}
+    scored = {judge.name: judge.scored() for judge in judges}
+    keys = [key for key in votes if all(key in mine for mine in scored.values())]
+    left_out = {name: sum(key in mine for key in votes) - len(keys) for name, mine in scored.items()}
     if not keys:
         return NotMeasured("the judges have no voted pair in common: each was given other pairs")
-    pairs = {judge.name: [mine[key] for key in keys] for judge, mine in zip(judges, scored, strict=True)}
+    shared = {key: votes[key] for key in keys}
+    pairs = {name: [mine[key] for key in keys] for name, mine in scored.items()}
     prices = {judge.name: _price(judge, spec) for judge in judges}
+    entries = [
+        _entry(name, "judge", (name,), prices[name], [pair.choice or "tie" for pair in pairs[name]], shared)
+        for name in scored
+    ]
     note = ""
-    members = [judge.name for judge in judges]
-    if len(members) > _MOST_JUDGES_IN_ENSEMBLES:
+    if len(entries) > _MOST_JUDGES_IN_ENSEMBLES:
         note = f"ensembles of {_MOST_JUDGES_IN_ENSEMBLES} judges at most: only the most accurate were combined"
-    entries = [_Entry(n, "judge", (n,), [pair.choice or "tie" for pair in pairs[n]], prices[n]) for n in members]
-    members = _most_accurate(entries, keys, votes)[:_MOST_JUDGES_IN_ENSEMBLES]
+    members = [entry.name for entry in sorted(entries, key=lambda entry: -entry.accuracy)][:_MOST_JUDGES_IN_ENSEMBLES]
     for size in range(2, len(members) + 1):
         for group in combinations(members, size):
-            entries += _ensembles(group, pairs, prices)
-    hits = {entry.name: _hits(entry.choices, keys, votes) for entry in entries}
-    prompts = [key.prompt for key in keys for _ in votes[key]]
-    best = max(entries, key=lambda entry: (hits[entry.name].mean(), -len(entry.members)))
-    contenders = [
-        Contender(
-            entry.name,
-            entry.kind,
-            entry.members,
-            cluster_mean(100.0 * hits[entry.name], prompts, spec.level, (0.0, 100.0)),
-            _decisive(entry.choices, keys, votes, spec),
-            cluster_mean(100.0 * (hits[best.name] - hits[entry.name]), prompts, spec.level, (-100.0, 100.0))
-            if entry is not best
-            else NotMeasured("it is the most accurate"),
-            entry.price,
-            _on_front(entry, entries, hits),
-        )
-        for entry in entries
-    ]
+            entries += _ensembles({name: pairs[name] for name in group}, prices, shared)
+    prompts = [key.prompt for key, given in shared.items() for _ in given]
+    best = max(entries, key=lambda entry: (entry.accuracy, -len(entry.members)))
+    contenders = [_contender(entry, best, entries, shared, spec) for entry in entries]
     contenders.sort(key=lambda c: (-c.accuracy.value, len(c.members), c.name))
-    chosen = _cross_fitted_choice(np.stack([hits[entry.name] for entry in entries]), prompts, spec)
+    chosen = _cross_fitted_choice(np.stack([entry.hits for entry in entries]), prompts, spec)
     return Contest(tuple(contenders), chosen, len(keys), len(prompts), left_out, note)
+
+
+def _entry(
+    name: str,
+    kind: Literal["judge", "majority", "mean"],
+    members: tuple[str, ...],
+    price: float | None,
+    choices: list[Choice],
+    votes: dict[PairKey, list[Vote]],
+) -> _Entry:
+    said = zip(choices, votes.values(), strict=True)
+    hits = np.array([float(choice == vote.choice) for choice, given in said for vote in given])
+    return _Entry(name, kind, members, price, choices, hits)
+
+
+def _contender(
+    entry: _Entry, best: _Entry, entries: list[_Entry], votes: dict[PairKey, list[Vote]], spec: StudySpec
+) -> Contender:
+    prompts = [key.prompt for key, given in votes.items() for _ in given]
+    behind: Estimate | NotMeasured = NotMeasured("it is the most accurate")
+    if entry is not best:
+        behind = cluster_mean(100.0 * (best.hits - entry.hits), prompts, spec.level, (-100.0, 100.0))
+    said = zip(entry.choices, votes.items(), strict=True)
+    decisive = [
+        (key.prompt, 100.0 * (choice == vote.choice))
+        for choice, (key, given) in said
+        for vote in given
+        if choice != "tie" and vote.p_first != 0.5
+    ]
+    return Contender(
+        entry.name,
+        entry.kind,
+        entry.members,
+        cluster_mean(100.0 * entry.hits, prompts, spec.level, (0.0, 100.0)),
+        prompt_mean(decisive, spec, "no comparison in which neither side says tie"),
+        behind,
+        entry.price,
+        None if entry.price is None else not any(entry.is_beaten_by(other) for other in entries),
+    )
 
 
 def _price(judge: Verdicts, spec: StudySpec) -> float | None:
@@ -140,64 +184,19 @@ def _price(judge: Verdicts, spec: StudySpec) -> float | None:
     return sum(costs) / len(costs) if costs and len(costs) == len(judge.pairs) else None
 
 
-def _most_accurate(entries: list[_Entry], keys: list[PairKey], votes: dict[PairKey, list[Vote]]) -> list[str]:
-    return [e.name for e in sorted(entries, key=lambda e: -float(_hits(e.choices, keys, votes).mean()))]
-
-
 def _ensembles(
-    group: tuple[str, ...], pairs: dict[str, list[JudgePair]], prices: dict[str, float | None]
+    pairs: dict[str, list[JudgePair]], prices: dict[str, float | None], votes: dict[PairKey, list[Vote]]
 ) -> list[_Entry]:
-    known = [prices[name] for name in group]
-    price = sum(p for p in known if p is not None) if None not in known else None
-    columns = list(zip(*(pairs[name] for name in group), strict=True))
-    means = [sum(p.p_first or 0.0 for p in column) / len(column) for column in columns]
-    listed = ", ".join(group)
-    found = [_Entry(f"mean({listed})", "mean", group, [choice_of(mean) for mean in means], price)]
+    group, listed = tuple(pairs), ", ".join(pairs)
+    known = [price for price in (prices[name] for name in group) if price is not None]
+    price = sum(known) if len(known) == len(group) else None
+    columns = list(zip(*pairs.values(), strict=True))
+    means = [choice_of(sum(p.p_first or 0.0 for p in column) / len(column)) for column in columns]
+    found = [_entry(f"mean({listed})", "mean", group, price, means, votes)]
     if len(group) > 2:  # two judges' majority is their agreement, which the mean has too
-        majority = [_vote([p.choice or "tie" for p in column]) for column in columns]
-        found.append(_Entry(f"majority({listed})", "majority", group, majority, price))
+        choices = [majority([p.choice or "tie" for p in column]) for column in columns]
+        found.append(_entry(f"majority({listed})", "majority", group, price, choices, votes))
     return found
-
-
-def _vote(choices: list[Choice]) -> Choice:
-    (top, n), *rest = Counter(choices).most_common()
-    return "tie" if rest and rest[0][1] == n else top
-
-
-def _hits(choices: list[Choice], keys: list[PairKey], votes: dict[PairKey, list[Vote]]) -> Floats:
-    return np.array(
-        [float(choice == choice_of(v.p_first)) for choice, key in zip(choices, keys, strict=True) for v in votes[key]]
-    )
-
-
-def _decisive(
-    choices: list[Choice], keys: list[PairKey], votes: dict[PairKey, list[Vote]], spec: StudySpec
-) -> Estimate | NotMeasured:
-    rows = [
-        (key.prompt, 100.0 * (choice == choice_of(vote.p_first)))
-        for choice, key in zip(choices, keys, strict=True)
-        for vote in votes[key]
-        if choice != "tie" and vote.p_first != 0.5
-    ]
-    if not rows:
-        return NotMeasured("no comparison in which neither side says tie")
-    return cluster_mean([hit for _, hit in rows], [prompt for prompt, _ in rows], spec.level, (0.0, 100.0))
-
-
-def _on_front(entry: _Entry, entries: list[_Entry], hits: dict[str, Floats]) -> bool | None:
-    if entry.price is None:
-        return None
-    mine = float(hits[entry.name].mean())
-    for other in entries:
-        if other is entry or other.price is None:
-            continue
-        theirs = float(hits[other.name].mean())
-        as_good = theirs >= mine and other.price <= entry.price
-        # of two that are alike in both, the smaller stands
-        smaller = len(other.members) < len(entry.members) and theirs == mine and other.price == entry.price
-        if as_good and (theirs > mine or other.price < entry.price or smaller):
-            return False
-    return True
 
 
 def _cross_fitted_choice(hits: Floats, prompts: list[str], spec: StudySpec) -> Estimate | NotMeasured:

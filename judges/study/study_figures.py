@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -13,10 +13,12 @@ from harness.data.votes import is_text_name
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec
 from harness.stats.calibration import Scheme
+from harness.stats.estimate import Estimate
+from harness.stats.mean import cluster_mean
 from judges.study.verdicts import JudgePair, OrderRule, Verdicts
-from judges.study.vote_records import PairFacts, PairKey, Vote
+from judges.study.vote_records import PairFacts, PairKey, Presentation, Vote
 
-__all__ = ["Comparison", "NotMeasured", "Sides", "StudySpec", "attempt", "plain_data"]
+__all__ = ["Comparison", "NotMeasured", "Sides", "StudySpec", "attempt", "plain_data", "prompt_mean"]
 
 T = TypeVar("T")
 
@@ -82,6 +84,16 @@ class Comparison:
     pair: JudgePair
     vote: Vote
 
+    @property
+    def agrees(self) -> bool:
+        """Whether both say the same."""
+        return self.pair.choice == self.vote.choice
+
+    @property
+    def is_decisive(self) -> bool:
+        """Whether neither side says tie."""
+        return self.pair.choice in ("first", "second") and self.vote.p_first != 0.5
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -114,6 +126,11 @@ class Sides:
         scored = self.judge.scored()
         return [Comparison(scored[key], vote) for key, votes in self.votes.items() if key in scored for vote in votes]
 
+    def presentations(self, key: PairKey) -> tuple[Presentation, ...]:
+        """The judge's presentations of a pair; none where it was not asked about it."""
+        pair = self.judge.pairs.get(key)
+        return () if pair is None else pair.presentations
+
     def models(self, key: PairKey) -> tuple[str | None, str | None]:
         """Whose answers a pair holds; None where only their texts are known."""
         known = self.facts.get(key, PairFacts())
@@ -131,6 +148,28 @@ def attempt(figure: Callable[[], T]) -> T | NotMeasured:
     except StatisticsError as error:
         allowed = f" (needed: {error.allowed})" if error.allowed else ""
         return NotMeasured(error.found + allowed)
+
+
+def prompt_mean(
+    rows: Sequence[tuple[str, float]], spec: StudySpec, reason: str, low: float = 0.0
+) -> Estimate | NotMeasured:
+    """Average values with an interval over prompts.
+
+    Parameters
+    ----------
+    rows : sequence of (str, float)
+        Prompts and values, in percent or points.
+    spec : StudySpec
+        The interval's level.
+    reason : str
+        Why there is no figure where there are no rows.
+    low : float
+        Least possible value; the greatest is 100.
+    """
+    if not rows:
+        return NotMeasured(reason)
+    prompts, values = zip(*rows, strict=True)
+    return attempt(lambda: cluster_mean(values, prompts, spec.level, (low, 100.0)))
 
 
 def plain_data(value: Any) -> Any:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from harness.data.file_rows import Row
 from harness.data.votes import AnswerTexts, QuestionTexts, Statement, text_name
 from harness.errors import UsageError
 from judges.study.statements import each_statement, files_of, unexpected
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
 
 __all__ = ["Texts", "name_by_text", "read_texts", "with_texts"]
+
+Item = TypeVar("Item", Vote, Presentation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,59 +93,47 @@ def name_by_text(file: VoteFile | JudgeFile, facts: Mapping[PairKey, PairFacts],
     UsageError
         A text is not known.
     """
-    keys = file.facts.keys() | {item.key for item in _items(file)}
+    items: Sequence[Vote | Presentation] = file.votes if isinstance(file, VoteFile) else file.presentations
     renamed: dict[PairKey, tuple[PairKey, bool]] = {}
-    for key in keys:
-        known = facts.get(key, PairFacts())
-        if known.prompt_text is None or known.text_first is None or known.text_second is None:
-            raise UsageError(
-                f"one side names answers by their texts, and {source} holds no texts for {key.prompt}",
-                "texts on both sides, or names on both",
-                "give --answers and --questions, or votes with prompt, model_a and model_b",
-            )
-        one, other = text_name(known.text_first), text_name(known.text_second)
-        if one == other:
-            continue
-        flipped = one > other
-        first, second = (other, one) if flipped else (one, other)
-        renamed[key] = (PairKey(text_name(known.prompt_text), key.turn, first, second), flipped)
-    file.n_same_text += sum(item.key not in renamed for item in _items(file))
+    for key in file.facts.keys() | {item.key for item in items}:
+        found = _key_by_text(key, facts.get(key, PairFacts()), source)
+        if found is not None:
+            renamed[key] = found
     file.facts = {
-        renamed[key][0]: _flipped(facts[key]) if renamed[key][1] else facts[key] for key in renamed if key in facts
+        new: facts[key].flipped if is_flipped else facts[key]
+        for key, (new, is_flipped) in renamed.items()
+        if key in facts
     }
     if isinstance(file, VoteFile):
-        file.votes = [
-            replace(v, key=renamed[v.key][0], p_first=1.0 - v.p_first if renamed[v.key][1] else v.p_first)
-            for v in file.votes
-            if v.key in renamed
-        ]
-        return
-    moved = []
-    for item in file.presentations:
-        if item.key not in renamed:
-            continue
-        key, flipped = renamed[item.key]
-        p_first = None if item.p_first is None else 1.0 - item.p_first if flipped else item.p_first
-        shown = None if item.shown_first is None else item.shown_first != flipped
-        moved.append(replace(item, key=key, p_first=p_first, shown_first=shown))
-    file.presentations = moved
+        file.votes = _moved(file.votes, renamed)
+        n_left = len(file.votes)
+    else:
+        file.presentations = _moved(file.presentations, renamed)
+        n_left = len(file.presentations)
+    file.n_same_text += len(items) - n_left
 
 
-def _items(file: VoteFile | JudgeFile) -> list[Any]:
-    return list(file.votes if isinstance(file, VoteFile) else file.presentations)
+def _key_by_text(key: PairKey, known: PairFacts, source: str) -> tuple[PairKey, bool] | None:
+    """The key made of a pair's texts, and whether it exchanges the answers; None where both are the same text."""
+    if known.prompt_text is None or known.text_first is None or known.text_second is None:
+        raise UsageError(
+            f"one side names answers by their texts, and {source} holds no texts for {key.prompt}",
+            "texts on both sides, or names on both",
+            "give --answers and --questions, or votes with prompt, model_a and model_b",
+        )
+    one, other = text_name(known.text_first), text_name(known.text_second)
+    if one == other:
+        return None
+    return PairKey(text_name(known.prompt_text), key.turn, *sorted((one, other))), one > other
 
 
-def _flipped(facts: PairFacts) -> PairFacts:
-    return PairFacts(
-        facts.model_second,
-        facts.model_first,
-        facts.length_second,
-        facts.length_first,
-        facts.prompt_text,
-        facts.text_second,
-        facts.text_first,
-        facts.category,
-    )
+def _moved(items: Iterable[Item], renamed: Mapping[PairKey, tuple[PairKey, bool]]) -> list[Item]:
+    found = []
+    for item in items:
+        if item.key in renamed:
+            key, is_flipped = renamed[item.key]
+            found.append(replace(item.flipped if is_flipped else item, key=key))
+    return found
 
 
 def _length(text: str | None) -> int | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from judges.study.vote_records import Choice, PairKey, Presentation, choice_of
+from judges.study.vote_records import Choice, PairKey, Presentation, choice_of, majority
 
 __all__ = ["JudgePair", "OrderRule", "Verdicts", "combined_p", "judge_pairs"]
 
@@ -47,6 +47,11 @@ class JudgePair:
     presentations: tuple[Presentation, ...]
     cost: float | None
 
+    @property
+    def credit(self) -> float:
+        """What the first answer gets by the verdict: 1, 0, or 0.5 for a tie."""
+        return {"first": 1.0, "tie": 0.5, "second": 0.0}[self.choice or "tie"]
+
 
 @dataclass(frozen=True)
 class Verdicts:
@@ -69,6 +74,11 @@ class Verdicts:
     def scored(self) -> dict[PairKey, JudgePair]:
         """The pairs that have a verdict."""
         return {key: pair for key, pair in self.pairs.items() if pair.p_first is not None}
+
+    def choice(self, key: PairKey) -> Choice | None:
+        """The verdict on a pair; None where there is none."""
+        pair = self.pairs.get(key)
+        return None if pair is None else pair.choice
 
     def reasons(self) -> Counter[str]:
         """How many pairs have no verdict, by reason."""
@@ -114,37 +124,33 @@ def _pair(key: PairKey, shown: list[Presentation], rule: OrderRule) -> JudgePair
     for presentation in sorted(shown, key=lambda p: (p.repeat, p.game)):
         repetitions[presentation.repeat].append(presentation)
     n_games = max(len(games) for games in repetitions.values())
-    repeats: list[float] = []
-    averages: list[float] = []
-    costs: list[float] = []
-    for games in repetitions.values():
-        values = [p.p_first for p in games if p.p_first is not None]
-        if len(values) == n_games:
-            repeats.append(combined_p(values, rule))
-            averages.append(_mean(values))
-        spent = [p.cost for p in games if p.cost is not None]
-        if len(spent) == len(games):
-            costs.append(sum(spent))
-    cost = sum(costs) / len(costs) if len(costs) == len(repetitions) else None
-    if not repeats:
+    given = [[p.p_first for p in games if p.p_first is not None] for games in repetitions.values()]
+    whole = [values for values in given if len(values) == n_games]
+    cost = _cost(repetitions.values())
+    if not whole:
         reasons = Counter(p.reason for p in shown if p.p_first is None)
         reason = reasons.most_common(1)[0][0] if reasons else "missing"
         return JudgePair(key, None, None, reason, None, (), tuple(shown), cost)
     # the confidence is the mean over orders, so that a verdict both orders share differs from one they do not
-    p_first = _mean(averages)
-    choice = _majority([choice_of(p) for p in repeats])
-    return JudgePair(key, p_first, choice, "", _inconsistent(repetitions), tuple(repeats), tuple(shown), cost)
+    p_first = _mean([_mean(values) for values in whole])
+    repeats = tuple(combined_p(values, rule) for values in whole)
+    choice = majority([choice_of(p) for p in repeats])
+    return JudgePair(key, p_first, choice, "", _inconsistent(repetitions), repeats, tuple(shown), cost)
+
+
+def _cost(repetitions: Collection[list[Presentation]]) -> float | None:
+    """What one repetition costs on average; None where a price is missing."""
+    costs = [p.cost for games in repetitions for p in games]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    return sum(sum(p.cost or 0.0 for p in games) for games in repetitions) / len(repetitions)
 
 
 def _mean(values: Sequence[float]) -> float:
     """The mean, exactly one half where it is one half but for rounding: 0.9 in one order and 0.1 in the other."""
     mean = sum(values) / len(values)
     return 0.5 if choice_of(mean) == "tie" else mean
-
-
-def _majority(choices: list[Choice]) -> Choice:
-    (top, n), *rest = Counter(choices).most_common()
-    return "tie" if rest and rest[0][1] == n else top
 
 
 def _inconsistent(repetitions: dict[int, list[Presentation]]) -> bool | None:

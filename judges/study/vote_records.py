@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-__all__ = ["Choice", "JudgeFile", "PairFacts", "PairKey", "Presentation", "Vote", "VoteFile", "choice_of", "merged"]
+__all__ = [
+    "Choice",
+    "JudgeFile",
+    "PairFacts",
+    "PairKey",
+    "Presentation",
+    "Vote",
+    "VoteFile",
+    "choice_of",
+    "majority",
+    "mean_vote",
+    "merged",
+]
 
 Choice = Literal["first", "second", "tie"]
 
@@ -55,6 +68,20 @@ class PairFacts:
     text_second: str | None = None
     category: str | None = None
 
+    @property
+    def flipped(self) -> PairFacts:
+        """The same with the two answers exchanged."""
+        return PairFacts(
+            self.model_second,
+            self.model_first,
+            self.length_second,
+            self.length_first,
+            self.prompt_text,
+            self.text_second,
+            self.text_first,
+            self.category,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:
@@ -73,6 +100,16 @@ class Vote:
     key: PairKey
     voter: str
     p_first: float
+
+    @property
+    def flipped(self) -> Vote:
+        """The same with the two answers exchanged."""
+        return replace(self, p_first=1.0 - self.p_first)
+
+    @property
+    def choice(self) -> Choice:
+        """Which answer it prefers."""
+        return choice_of(self.p_first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +150,34 @@ class Presentation:
         """Which answer it prefers."""
         return None if self.p_first is None else choice_of(self.p_first)
 
+    @property
+    def p_shown_first(self) -> float | None:
+        """Probability of the answer shown first; None where it, or what was shown first, is unknown."""
+        if self.p_first is None or self.shown_first is None:
+            return None
+        return self.p_first if self.shown_first else 1.0 - self.p_first
+
+    @property
+    def flipped(self) -> Presentation:
+        """The same with the two answers exchanged."""
+        p_first = None if self.p_first is None else 1.0 - self.p_first
+        return replace(self, p_first=p_first, shown_first=None if self.shown_first is None else not self.shown_first)
+
 
 def choice_of(p_first: float) -> Choice:
     """The answer a probability prefers; one half is a tie, within the rounding of means and complements."""
     return "tie" if abs(p_first - 0.5) < _ROUNDING else "first" if p_first > 0.5 else "second"
+
+
+def mean_vote(votes: Sequence[Vote]) -> float:
+    """The share of people who prefer the first answer, ties half."""
+    return sum(vote.p_first for vote in votes) / len(votes)
+
+
+def majority(choices: Sequence[Choice]) -> Choice:
+    """The commonest choice; a tie where there are two."""
+    (top, n), *rest = Counter(choices).most_common()
+    return "tie" if rest and rest[0][1] == n else top
 
 
 @dataclass
