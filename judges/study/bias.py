@@ -15,7 +15,7 @@ from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, prompt_mean
 from judges.study.verdicts import JudgePair
-from judges.study.vote_records import PairFacts, PairKey, mean_vote
+from judges.study.vote_records import Choice, PairFacts, PairKey, mean_vote
 
 __all__ = ["GameAgreement", "Position", "SelfPreference", "Verbosity", "position", "self_preference", "verbosity"]
 
@@ -146,13 +146,12 @@ def position(sides: Sides, spec: StudySpec) -> Position | NotMeasured:
     if not both and not beyond:
         return NotMeasured("the files do not say which answer was shown first")
     combined, not_both = "the files hold combined verdicts only", "no pair was shown in both orders"
-    consistent = [(pair.key.prompt, 100.0 * (not pair.inconsistent)) for pair in both]
     shown = [(pair.key.prompt, 100.0 * rate) for pair in both for rate in _shown_rates(pair)]
     leans = Counter(_lean(pair) for pair in both if pair.inconsistent)
     right = _both_right(sides)
     return Position(
         len(both),
-        prompt_mean(consistent, spec, not_both),
+        prompt_mean([(pair.key.prompt, 100.0 * (not pair.inconsistent)) for pair in both], spec, not_both),
         prompt_mean(beyond, spec, combined, -100.0),
         leans["first"],
         leans["second"],
@@ -293,28 +292,17 @@ def self_preference(sides: Sides, spec: StudySpec) -> SelfPreference | NotMeasur
     if family is None:
         return NotMeasured("the judge's family is not given (--family NAME=FAMILY for judge and models)")
     scored = sides.judge.scored()
-    own: dict[PairKey, bool] = {}  # the pairs with one answer of the family, and whether it is the first
-    own_models: set[str] = set()
-    for key in sides.votes:
-        models = sides.models(key)
-        mine = [model is not None and spec.families.get(model) == family for model in models]
-        if key in scored and mine[0] != mine[1]:
-            own[key] = mine[0]
-            own_models.add(str(models[0] if mine[0] else models[1]))
+    own = {key: place for key in sides.votes if key in scored and (place := _own_place(sides, key, family, spec))}
     if not own:
         return NotMeasured(f"no judged pair with votes has exactly one answer of family {family!r}")
-
-    def rate(p_first: float, key: PairKey) -> float:
-        return 100.0 * (p_first if own[key] else 1.0 - p_first)
-
     prompts = [key.prompt for key in own]
-    judge = np.array([rate(scored[key].credit, key) for key in own])
-    human = np.array([rate(mean_vote(sides.votes[key]), key) for key in own])
+    judge = np.array([_own_rate(scored[key].credit, place) for key, place in own.items()])
+    human = np.array([_own_rate(mean_vote(sides.votes[key]), place) for key, place in own.items()])
     decisive = [c for c in sides.comparisons() if c.is_decisive and c.pair.key in own]
-    split = _Split.of([(c.pair.key.prompt, (c.vote.p_first > 0.5) == own[c.pair.key], c.agrees) for c in decisive])
+    split = _Split.of([(c.pair.key.prompt, c.vote.choice == own[c.pair.key], c.agrees) for c in decisive])
     return SelfPreference(
         family,
-        tuple(sorted(own_models)),
+        tuple(sorted({str(sides.models(key)[place == "second"]) for key, place in own.items()})),
         cluster_mean(judge, prompts, spec.level, (0.0, 100.0)),
         cluster_mean(human, prompts, spec.level, (0.0, 100.0)),
         cluster_mean(judge - human, prompts, spec.level, (-100.0, 100.0)),
@@ -322,3 +310,14 @@ def self_preference(sides: Sides, spec: StudySpec) -> SelfPreference | NotMeasur
         split.agreement(spec, first_kind=False),
         len(own),
     )
+
+
+def _own_rate(p_first: float, place: Choice) -> float:
+    """What the family's answer gets, in percent."""
+    return 100.0 * (p_first if place == "first" else 1.0 - p_first)
+
+
+def _own_place(sides: Sides, key: PairKey, family: str, spec: StudySpec) -> Choice | None:
+    """Which of a pair's answers is of the family; None where both are, or neither."""
+    first, second = (model is not None and spec.families.get(model) == family for model in sides.models(key))
+    return None if first == second else "first" if first else "second"

@@ -9,7 +9,7 @@ from harness.stats.label_value import FEWEST_VOTES, prior_strength, vote_value
 from judges.study.confidence import Confidence
 from judges.study.study_figures import NotMeasured
 from judges.study.verdicts import JudgePair, Verdicts
-from judges.study.vote_records import PairKey, Vote, choice_of
+from judges.study.vote_records import Choice, PairKey, Vote, choice_of
 
 __all__ = ["LabelList", "WorthLabelling", "worth_labelling"]
 
@@ -79,15 +79,15 @@ def worth_labelling(
     keys = list(dict.fromkeys(key for verdicts, _ in judges for key in verdicts.pairs))
     beliefs = {key: _belief(key, judges) for key in keys}
     said = {key: [vote.p_first for vote in votes.get(key, [])] for key in keys}
-    voted = [key for key in keys if said[key]]
-    strength = prior_strength([beliefs[key] for key in voted], [said[key] for key in voted]) if voted else 2.0
+    voted = {key: given for key, given in said.items() if given}
+    strength = prior_strength([beliefs[key] for key in voted], list(voted.values())) if voted else 2.0
     values = {key: vote_value(beliefs[key], said[key], strength) for key in keys}
     pairs = tuple(
         WorthLabelling(key, values[key], beliefs[key], len(said[key]), _reason(key, beliefs[key], said[key], judges))
         for key in _ranked(values)
     )
-    estimated = sum(len(said[key]) >= 2 for key in voted) >= FEWEST_VOTES
-    return LabelList(pairs, strength, estimated)
+    is_estimated = sum(len(given) >= 2 for given in voted.values()) >= FEWEST_VOTES
+    return LabelList(pairs, strength, is_estimated)
 
 
 def _ranked(values: Mapping[PairKey, float]) -> list[PairKey]:
@@ -131,17 +131,21 @@ def _of_votes(votes: list[float]) -> str:
 
 
 def _of_judges(pairs: list[tuple[str, JudgePair]]) -> list[str]:
-    verdicts = [(name, pair.choice) for name, pair in pairs if pair.choice is not None]
+    words = []
     failed = [name for name, pair in pairs if pair.choice is None]
+    if failed:
+        words.append("no verdict by " + ", ".join(failed))
     turned = [name for name, pair in pairs if pair.inconsistent]
-    choices = {choice for _, choice in verdicts}
-    words = ["no verdict by " + ", ".join(failed)] if failed else []
     if turned:
         words.append("the order changed the verdict" + (f" of {', '.join(turned)}" if len(pairs) > 1 else ""))
-    if len(choices) > 1:
-        words.append(f"judges disagree ({', '.join(f'{name}: {choice}' for name, choice in verdicts)})")
-    elif choices == {"tie"} and not turned:
-        words.append("the judge says tie")
+    words += _of_verdicts({name: pair.choice for name, pair in pairs if pair.choice is not None}, turned)
     if any(len({choice_of(p) for p in pair.repeats}) > 1 for _, pair in pairs):
         words.append("repetitions differ")
     return words
+
+
+def _of_verdicts(verdicts: Mapping[str, Choice], turned: Sequence[str]) -> list[str]:
+    choices = set(verdicts.values())
+    if len(choices) > 1:
+        return [f"judges disagree ({', '.join(f'{name}: {choice}' for name, choice in verdicts.items())})"]
+    return ["the judge says tie"] if choices == {"tie"} and not turned else []

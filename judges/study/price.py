@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -112,30 +113,29 @@ class _Entry:
 def contest(judges: list[Verdicts], votes: dict[PairKey, list[Vote]], spec: StudySpec) -> Contest | NotMeasured:
     """Compare judges and their ensembles on the pairs they share."""
     scored = {judge.name: judge.scored() for judge in judges}
-    keys = [key for key in votes if all(key in mine for mine in scored.values())]
-    left_out = {name: sum(key in mine for key in votes) - len(keys) for name, mine in scored.items()}
-    if not keys:
+    shared = {key: given for key, given in votes.items() if all(key in mine for mine in scored.values())}
+    if not shared:
         return NotMeasured("the judges have no voted pair in common: each was given other pairs")
-    shared = {key: votes[key] for key in keys}
-    pairs = {name: [mine[key] for key in keys] for name, mine in scored.items()}
+    pairs = {name: [mine[key] for key in shared] for name, mine in scored.items()}
     prices = {judge.name: _price(judge, spec) for judge in judges}
-    entries = [
-        _entry(name, "judge", (name,), prices[name], [pair.choice or "tie" for pair in pairs[name]], shared)
-        for name in scored
-    ]
+    entries = [_of_judge(name, prices[name], mine, shared) for name, mine in pairs.items()]
     note = ""
     if len(entries) > _MOST_JUDGES_IN_ENSEMBLES:
         note = f"ensembles of {_MOST_JUDGES_IN_ENSEMBLES} judges at most: only the most accurate were combined"
-    members = [entry.name for entry in sorted(entries, key=lambda entry: -entry.accuracy)][:_MOST_JUDGES_IN_ENSEMBLES]
-    for size in range(2, len(members) + 1):
-        for group in combinations(members, size):
-            entries += _ensembles({name: pairs[name] for name in group}, prices, shared)
-    prompts = [key.prompt for key, given in shared.items() for _ in given]
+    most_accurate = sorted(entries, key=lambda entry: -entry.accuracy)[:_MOST_JUDGES_IN_ENSEMBLES]
+    entries += _ensembles({entry.name: pairs[entry.name] for entry in most_accurate}, prices, shared)
     best = max(entries, key=lambda entry: (entry.accuracy, -len(entry.members)))
+    prompts = _prompts(shared)
     contenders = [_contender(entry, best, entries, shared, spec) for entry in entries]
     contenders.sort(key=lambda c: (-c.accuracy.value, len(c.members), c.name))
     chosen = _cross_fitted_choice(np.stack([entry.hits for entry in entries]), prompts, spec)
-    return Contest(tuple(contenders), chosen, len(keys), len(prompts), left_out, note)
+    left_out = {name: sum(key in mine for key in votes) - len(shared) for name, mine in scored.items()}
+    return Contest(tuple(contenders), chosen, len(shared), len(prompts), left_out, note)
+
+
+def _prompts(votes: dict[PairKey, list[Vote]]) -> list[str]:
+    """The prompt of every vote."""
+    return [key.prompt for key, given in votes.items() for _ in given]
 
 
 def _entry(
@@ -151,10 +151,14 @@ def _entry(
     return _Entry(name, kind, members, price, choices, hits)
 
 
+def _of_judge(name: str, price: float | None, pairs: list[JudgePair], votes: dict[PairKey, list[Vote]]) -> _Entry:
+    return _entry(name, "judge", (name,), price, [pair.choice or "tie" for pair in pairs], votes)
+
+
 def _contender(
     entry: _Entry, best: _Entry, entries: list[_Entry], votes: dict[PairKey, list[Vote]], spec: StudySpec
 ) -> Contender:
-    prompts = [key.prompt for key, given in votes.items() for _ in given]
+    prompts = _prompts(votes)
     behind: Estimate | NotMeasured = NotMeasured("it is the most accurate")
     if entry is not best:
         behind = cluster_mean(100.0 * (best.hits - entry.hits), prompts, spec.level, (-100.0, 100.0))
@@ -187,16 +191,23 @@ def _price(judge: Verdicts, spec: StudySpec) -> float | None:
 def _ensembles(
     pairs: dict[str, list[JudgePair]], prices: dict[str, float | None], votes: dict[PairKey, list[Vote]]
 ) -> list[_Entry]:
-    group, listed = tuple(pairs), ", ".join(pairs)
-    known = [price for price in (prices[name] for name in group) if price is not None]
-    price = sum(known) if len(known) == len(group) else None
-    columns = list(zip(*pairs.values(), strict=True))
-    means = [choice_of(sum(p.p_first or 0.0 for p in column) / len(column)) for column in columns]
-    found = [_entry(f"mean({listed})", "mean", group, price, means, votes)]
-    if len(group) > 2:  # two judges' majority is their agreement, which the mean has too
-        choices = [majority([p.choice or "tie" for p in column]) for column in columns]
-        found.append(_entry(f"majority({listed})", "majority", group, price, choices, votes))
+    """The mean of every group of judges, and the majority of every group of three and more."""
+    found = []
+    for size in range(2, len(pairs) + 1):
+        for group in combinations(pairs, size):
+            columns = list(zip(*(pairs[name] for name in group), strict=True))
+            price, listed = _price_of(group, prices), ", ".join(group)
+            means = [choice_of(sum(p.p_first or 0.0 for p in column) / size) for column in columns]
+            found.append(_entry(f"mean({listed})", "mean", group, price, means, votes))
+            if size > 2:  # two judges' majority is their agreement, which the mean has too
+                choices = [majority([p.choice or "tie" for p in column]) for column in columns]
+                found.append(_entry(f"majority({listed})", "majority", group, price, choices, votes))
     return found
+
+
+def _price_of(group: Sequence[str], prices: dict[str, float | None]) -> float | None:
+    known = [price for price in (prices[name] for name in group) if price is not None]
+    return sum(known) if len(known) == len(group) else None
 
 
 def _cross_fitted_choice(hits: Floats, prompts: list[str], spec: StudySpec) -> Estimate | NotMeasured:

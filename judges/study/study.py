@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ from judges.study.price import Contest, contest
 from judges.study.repeats import Repeats, repeats
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, plain_data
 from judges.study.texts import Texts, name_by_text, with_texts
-from judges.study.verdicts import Verdicts, judge_pairs
+from judges.study.verdicts import judge_pairs
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
 __all__ = ["HumanReport", "JudgeReport", "JudgeStudy", "judge_study"]
@@ -221,45 +221,65 @@ def judge_study(
     if not judges:
         raise UsageError("no judge", "at least one", "give --judgments")
     facts = _meet(human, judges, texts)
-    problems: list[str] = []
-    remarks = _same_texts(human, judges)
-    sides = []
-    for judge in judges:
-        problems += judge.problems
-        verdicts = judge_pairs(judge.name, judge.presentations, spec.orders)
-        side = Sides.of(verdicts, human.votes, facts)
-        _check_common(judge, verdicts, side)
-        sides.append(side)
-        problems += _unscored_problem(verdicts, max_unscored)
-        if len(judge.sources) > 1 and any(p.repeat > 1 for p in judge.presentations):
-            remarks.append(
-                f"{judge.name} is read from {len(judge.sources)} places; what they all judge is a repetition"
-            )
-        n_unjudged = sum(key not in verdicts.pairs for key in side.votes)
-        if n_unjudged:
-            remarks.append(f"{judge.name} did not judge {n_unjudged} of {len(side.votes)} pairs with votes")
+    sides = [Sides.of(judge_pairs(j.name, j.presentations, spec.orders), human.votes, facts) for j in judges]
+    for side in sides:
+        _check_common(side)
     votes = sides[0].votes
     reports = tuple(_report(judge, side, spec) for judge, side in zip(judges, sides, strict=True))
     compared = contest([side.judge for side in sides], votes, spec)
-    if isinstance(compared, Contest) and any(compared.n_left_out.values()):
-        left = ", ".join(f"{name} {n}" for name, n in compared.n_left_out.items() if n)
-        remarks.append(
-            f"the judges have verdicts on different pairs; they are compared on the {compared.n_pairs} they share "
-            f"(left out: {left})"
-        )
     labels = worth_labelling([(s.judge, r.confidence) for s, r in zip(sides, reports, strict=True)], votes)
-    rows = pair_rows(sides, [report.confidence for report in reports], labels)
-    people = HumanReport(
+    return JudgeStudy(
+        _people(human, spec),
+        reports,
+        compared,
+        labels,
+        pair_rows(sides, [report.confidence for report in reports], labels),
+        texts_of(sides[0]),
+        tuple(_problems(judges, sides, max_unscored)),
+        (*_same_texts(human, judges), *_remarks(judges, sides), *_left_out(compared)),
+        spec,
+    )
+
+
+def _people(human: VoteFile, spec: StudySpec) -> HumanReport:
+    return HumanReport(
         human.source,
         len(human.votes),
-        len(votes),
+        len({vote.key for vote in human.votes}),
         len({vote.voter for vote in human.votes}),
         human_cells(human.votes, spec),
         tuple(human_coefficients(human.votes, spec, ties) for ties in (True, False)),
     )
-    return JudgeStudy(
-        people, reports, compared, labels, rows, texts_of(sides[0]), tuple(problems), tuple(remarks), spec
-    )
+
+
+def _problems(judges: Sequence[JudgeFile], sides: Sequence[Sides], max_unscored: float) -> Iterator[str]:
+    for judge, side in zip(judges, sides, strict=True):
+        yield from judge.problems
+        n_all, reasons = len(side.judge.pairs), side.judge.reasons()
+        if reasons.total() > max_unscored * n_all:
+            said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+            yield (
+                f"{judge.name} has no verdict on {reasons.total()} of {n_all} pairs ({said}); "
+                f"at most {max_unscored:.0%} may be missing"
+            )
+
+
+def _remarks(judges: Sequence[JudgeFile], sides: Sequence[Sides]) -> Iterator[str]:
+    for judge, side in zip(judges, sides, strict=True):
+        if len(judge.sources) > 1 and any(p.repeat > 1 for p in judge.presentations):
+            yield f"{judge.name} is read from {len(judge.sources)} places; what they all judge is a repetition"
+        n_unjudged = sum(key not in side.judge.pairs for key in side.votes)
+        if n_unjudged:
+            yield f"{judge.name} did not judge {n_unjudged} of {len(side.votes)} pairs with votes"
+
+
+def _left_out(compared: Contest | NotMeasured) -> Iterator[str]:
+    if isinstance(compared, Contest) and any(compared.n_left_out.values()):
+        left = ", ".join(f"{name} {n}" for name, n in compared.n_left_out.items() if n)
+        yield (
+            f"the judges have verdicts on different pairs; they are compared on the {compared.n_pairs} they share "
+            f"(left out: {left})"
+        )
 
 
 def _report(judge: JudgeFile, sides: Sides, spec: StudySpec) -> JudgeReport:
@@ -298,15 +318,19 @@ def _meet(human: VoteFile, judges: Sequence[JudgeFile], texts: Texts | None) -> 
         for judge in judges:
             judge.facts = with_texts({p.key for p in judge.presentations}, judge.facts, texts)
     if human.by_text or any(judge.by_text for judge in judges):
-        for judge in judges:
-            if not judge.by_text:
-                name_by_text(judge, merged(judge.facts, human.facts), judge.name)
-        if not human.by_text:
-            name_by_text(human, human.facts, human.source)
+        _name_all_by_text(human, judges)
     facts: Mapping[PairKey, PairFacts] = human.facts
     for judge in judges:
         facts = merged(facts, judge.facts)
     return facts
+
+
+def _name_all_by_text(human: VoteFile, judges: Sequence[JudgeFile]) -> None:
+    for judge in judges:
+        if not judge.by_text:
+            name_by_text(judge, merged(judge.facts, human.facts), judge.name)
+    if not human.by_text:
+        name_by_text(human, human.facts, human.source)
 
 
 def _same_texts(human: VoteFile, judges: Sequence[JudgeFile]) -> list[str]:
@@ -314,12 +338,13 @@ def _same_texts(human: VoteFile, judges: Sequence[JudgeFile]) -> list[str]:
     return [f"{n} {what} left out: both answers are the same text, which names neither" for what, n in counts if n]
 
 
-def _check_common(judge: JudgeFile, verdicts: Verdicts, sides: Sides) -> None:
-    scored = verdicts.scored()
+def _check_common(sides: Sides) -> None:
+    judge = sides.judge
+    scored = judge.scored()
     if not scored:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in verdicts.reasons().most_common())
+        reasons = ", ".join(f"{reason} {n}" for reason, n in judge.reasons().most_common())
         raise StatisticsError(
-            f"{judge.name} has no verdict on any of its {len(verdicts.pairs)} pairs ({reasons})",
+            f"{judge.name} has no verdict on any of its {len(judge.pairs)} pairs ({reasons})",
             "at least one verdict",
             "check the judge's replies and the parser",
         )
@@ -336,11 +361,3 @@ def _check_common(judge: JudgeFile, verdicts: Verdicts, sides: Sides) -> None:
 
 def _words(key: PairKey) -> str:
     return f"prompt {key.prompt!r} turn {key.turn}: {key.first!r} against {key.second!r}"
-
-
-def _unscored_problem(verdicts: Verdicts, limit: float) -> list[str]:
-    n, n_all = sum(verdicts.reasons().values()), len(verdicts.pairs)
-    if n <= limit * n_all:
-        return []
-    reasons = ", ".join(f"{reason} {count}" for reason, count in verdicts.reasons().most_common())
-    return [f"{verdicts.name} has no verdict on {n} of {n_all} pairs ({reasons}); at most {limit:.0%} may be missing"]

@@ -120,13 +120,12 @@ def combined_p(shown: Sequence[float], rule: OrderRule) -> float:
 
 
 def _pair(key: PairKey, shown: list[Presentation], rule: OrderRule) -> JudgePair:
-    repetitions: dict[int, list[Presentation]] = defaultdict(list)
+    by_repeat: dict[int, list[Presentation]] = defaultdict(list)
     for presentation in sorted(shown, key=lambda p: (p.repeat, p.game)):
-        repetitions[presentation.repeat].append(presentation)
-    n_games = max(len(games) for games in repetitions.values())
-    given = [[p.p_first for p in games if p.p_first is not None] for games in repetitions.values()]
-    whole = [values for values in given if len(values) == n_games]
-    cost = _cost(repetitions.values())
+        by_repeat[presentation.repeat].append(presentation)
+    repetitions = list(by_repeat.values())
+    cost = _cost(repetitions)
+    whole = _whole(repetitions)
     if not whole:
         reasons = Counter(p.reason for p in shown if p.p_first is None)
         reason = reasons.most_common(1)[0][0] if reasons else "missing"
@@ -136,6 +135,13 @@ def _pair(key: PairKey, shown: list[Presentation], rule: OrderRule) -> JudgePair
     repeats = tuple(combined_p(values, rule) for values in whole)
     choice = majority([choice_of(p) for p in repeats])
     return JudgePair(key, p_first, choice, "", _inconsistent(repetitions), repeats, tuple(shown), cost)
+
+
+def _whole(repetitions: Collection[list[Presentation]]) -> list[list[float]]:
+    """The probabilities of the repetitions in which every presentation has a verdict."""
+    n_games = max(len(games) for games in repetitions)
+    given = [[p.p_first for p in games if p.p_first is not None] for games in repetitions]
+    return [values for values in given if len(values) == n_games]
 
 
 def _cost(repetitions: Collection[list[Presentation]]) -> float | None:
@@ -153,10 +159,10 @@ def _mean(values: Sequence[float]) -> float:
     return 0.5 if choice_of(mean) == "tie" else mean
 
 
-def _inconsistent(repetitions: dict[int, list[Presentation]]) -> bool | None:
+def _inconsistent(repetitions: Collection[list[Presentation]]) -> bool | None:
     """Whether any repetition's verdict depends on the order; None where no repetition shows both orders."""
     known: list[bool] = []
-    for games in repetitions.values():
+    for games in repetitions:
         stated = [p.inconsistent for p in games if p.inconsistent is not None]
         known += stated
         if {p.shown_first for p in games if p.p_first is not None} >= {True, False}:
