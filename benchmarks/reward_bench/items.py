@@ -12,11 +12,12 @@ conversation has earlier answers in it, ``messages``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.importing.fields import Row
 from benchmarks.reward_bench.sections import SECTIONS_V1
 from harness.errors import DataError, FileFormatError, MissingDataError
 from harness.hashing import file_sha256
@@ -84,6 +85,10 @@ class _Reading:
     per_subset: dict[str, int] = field(default_factory=dict)
     per_key: dict[str, int] = field(default_factory=dict)
 
+    def wants(self, subset: str) -> bool:
+        """Whether items of a subset are read."""
+        return not self.source.wanted or subset in self.source.wanted
+
     def distinct(self, key: str) -> str:
         """Number the second and further items of a name, which a file of the user's may repeat."""
         self.per_key[key] = self.per_key.get(key, 0) + 1
@@ -134,7 +139,7 @@ def read_llmbar(path: Path) -> list[Prompt]:
         An item lacks a field, or a field is not what it should be.
     """
     reading = _Reading(Source("reward_bench", "1", {}), path, "1", None)
-    return [_llmbar(reading, number, row) for number, row in _rows(path)]
+    return [_llmbar(reading, row) for row in _rows(path)]
 
 
 def conversation(prompt: Prompt) -> tuple[Message, ...]:
@@ -182,131 +187,111 @@ def _own_files(own: Path) -> list[Path]:
         )
     if (path / "dataset.json").is_file():
         return [path / "dataset.json"]
-    found = [p for place in (path, path / "data") if place.is_dir() for p in sorted(place.iterdir())]
-    files = [p for p in found if p.suffix in _SUFFIXES]
-    # A clone of upstream's repository holds the unfiltered items as well.
-    filtered = [p for p in files if p.name.startswith("filtered")]
+    files = [file for file in (*sorted(path.iterdir()), *sorted(path.glob("data/*"))) if file.suffix in _SUFFIXES]
     if not files:
         raise MissingDataError(
             f"{path} holds no data file", "files ending in " + ", ".join(_SUFFIXES), "check the option data"
         )
-    return filtered or files
+    # A clone of upstream's repository holds the unfiltered items as well.
+    return [file for file in files if file.name.startswith("filtered")] or files
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(path: Path) -> Iterator[Row]:
     """Read a file's rows, numbered from 1."""
     if path.suffix == ".jsonl":
-        yield from read_jsonl(path)
+        yield from (Row(path, number, row) for number, row in read_jsonl(path))
         return
-    if path.suffix == ".parquet":
-        import pyarrow
-        from pyarrow import parquet
-
-        try:
-            rows: Any = parquet.read_table(path).to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise FileFormatError(path, None, f"not a parquet file: {error}") from error
-    else:
-        rows = read_json(path)
+    rows: Any = _parquet_rows(path) if path.suffix == ".parquet" else read_json(path)
     if not isinstance(rows, list):
         raise FileFormatError(path, None, f"a JSON {type(rows).__name__}", "a list of items")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise FileFormatError(path, number, f"item {number} is a {type(row).__name__}", "an object")
-        yield number, row
+        yield Row(path, number, row)
+
+
+def _parquet_rows(path: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise FileFormatError(path, None, f"not a parquet file: {error}") from error
 
 
 def _prompts(reading: _Reading) -> Iterator[Prompt]:
-    read: Callable[[_Reading, int, Mapping[str, Any]], Prompt | None]
-    if reading.source.benchmark == "reward_bench_2":
-        read = _version_2
-    elif reading.subset is not None:
-        read = _prior_set
-    else:
-        read = _version_1
-    for number, row in _rows(reading.path):
-        reader = _llmbar if read is _version_1 and {"output_1", "output_2"} <= set(row) else read
-        prompt = reader(reading, number, row)
+    """Make prompts of a file's rows, those of subsets that are not wanted left out."""
+    for row in _rows(reading.path):
+        if reading.source.benchmark == "reward_bench_2":
+            prompt = _version_2(reading, row)
+        elif reading.subset is not None:
+            prompt = _prior_set(reading, row, reading.subset)
+        elif {"output_1", "output_2"} <= set(row.values):
+            prompt = _llmbar(reading, row)
+        else:
+            prompt = _version_1(reading, row)
         if prompt is not None:
             yield prompt
 
 
-def _version_1(reading: _Reading, number: int, row: Mapping[str, Any]) -> Prompt | None:
-    subset = _text(reading, number, row, "subset", _FIELDS_V1)
+def _version_1(reading: _Reading, row: Row) -> Prompt | None:
+    subset = _field(row, "subset", str, _FIELDS_V1)
     if subset not in _SUBSETS_V1:
-        raise FileFormatError(
-            reading.path, number, f"unknown subset {subset!r} in field 'subset'", "one of " + ", ".join(_SUBSETS_V1)
-        )
+        raise row.error(f"unknown subset {subset!r} in field 'subset'", "one of " + ", ".join(_SUBSETS_V1))
     place = reading.place(subset)
-    if reading.source.wanted and subset not in reading.source.wanted:
+    if not reading.wants(subset):
         return None
-    answers = [_text(reading, number, row, name, _FIELDS_V1) for name in ("chosen", "rejected")]
-    identifier = _field(reading, number, row, "id", _FIELDS_V1)
+    answers = [_field(row, name, str, _FIELDS_V1) for name in ("chosen", "rejected")]
+    identifier = _field(row, "id", object, _FIELDS_V1)
     # The six languages have the same problems in the same order.
     cluster = f"humaneval-{place}" if subset.startswith("hep-") else ""
-    return _prompt(
-        reading,
-        number,
-        f"{subset}/{identifier}",
-        subset,
-        _messages(reading, number, row, _FIELDS_V1),
-        answers,
-        1,
-        cluster,
-    )
+    return _prompt(reading, row, f"{subset}/{identifier}", subset, _messages(row, _FIELDS_V1), answers, 1, cluster)
 
 
-def _prior_set(reading: _Reading, number: int, row: Mapping[str, Any]) -> Prompt | None:
-    subset = reading.subset or ""
-    if reading.source.wanted and subset not in reading.source.wanted:
+def _prior_set(reading: _Reading, row: Row, subset: str) -> Prompt | None:
+    if not reading.wants(subset):
         return None
-    answers = [_text(reading, number, row, name, _FIELDS_PRIOR) for name in ("chosen", "rejected")]
-    messages = _messages(reading, number, row, _FIELDS_PRIOR)
-    return _prompt(reading, number, f"{subset}/{reading.place(subset)}", subset, messages, answers, 1)
+    answers = [_field(row, name, str, _FIELDS_PRIOR) for name in ("chosen", "rejected")]
+    messages = _messages(row, _FIELDS_PRIOR)
+    return _prompt(reading, row, f"{subset}/{reading.place(subset)}", subset, messages, answers, 1)
 
 
-def _version_2(reading: _Reading, number: int, row: Mapping[str, Any]) -> Prompt | None:
-    named = _text(reading, number, row, "subset", _FIELDS_V2)
-    subset = SUBSETS_V2.get(named) or (named if named in SUBSETS_V2.values() else None)
-    if subset is None:
-        raise FileFormatError(
-            reading.path, number, f"unknown subset {named!r} in field 'subset'", "one of " + ", ".join(SUBSETS_V2)
-        )
-    if reading.source.wanted and subset not in reading.source.wanted:
+def _version_2(reading: _Reading, row: Row) -> Prompt | None:
+    named = _field(row, "subset", str, _FIELDS_V2)
+    subset = SUBSETS_V2.get(named, named)
+    if subset not in SUBSETS_V2.values():
+        raise row.error(f"unknown subset {named!r} in field 'subset'", "one of " + ", ".join(SUBSETS_V2))
+    if not reading.wants(subset):
         return None
-    right = _texts(reading, number, row, "chosen")
-    wrong = _texts(reading, number, row, "rejected")
-    n_right = _field(reading, number, row, "num_correct", _FIELDS_V2)
+    right, wrong = _texts(row, "chosen"), _texts(row, "rejected")
+    n_right = _field(row, "num_correct", object, _FIELDS_V2)
     if n_right != len(right):
-        raise FileFormatError(
-            reading.path, number, f"num_correct is {n_right!r} and 'chosen' holds {len(right)}", "the same number"
-        )
-    identifier = str(_field(reading, number, row, "id", _FIELDS_V2))
+        raise row.error(f"num_correct is {n_right!r} and 'chosen' holds {len(right)}", "the same number")
+    identifier = str(_field(row, "id", object, _FIELDS_V2))
     cluster = ""
     if subset == "ties":
         kind, _, pair = identifier.partition(":")
         if kind not in ("ref", "tied") or not pair:
-            raise FileFormatError(
-                reading.path, number, f"id {identifier!r} of a Ties item", "ref:NUMBER or tied:NUMBER"
-            )
+            raise row.error(f"id {identifier!r} of a Ties item", "ref:NUMBER or tied:NUMBER")
         cluster = f"ties/{pair}"
-    messages = _messages(reading, number, row, _FIELDS_V2)
-    return _prompt(reading, number, f"{subset}/{identifier}", subset, messages, [*right, *wrong], len(right), cluster)
+    messages = _messages(row, _FIELDS_V2)
+    return _prompt(reading, row, f"{subset}/{identifier}", subset, messages, [*right, *wrong], len(right), cluster)
 
 
-def _llmbar(reading: _Reading, number: int, row: Mapping[str, Any]) -> Prompt:
-    outputs = [_text(reading, number, row, name, _FIELDS_LLMBAR) for name in ("output_1", "output_2")]
-    label = _field(reading, number, row, "label", _FIELDS_LLMBAR)
+def _llmbar(reading: _Reading, row: Row) -> Prompt:
+    outputs = [_field(row, name, str, _FIELDS_LLMBAR) for name in ("output_1", "output_2")]
+    label = _field(row, "label", object, _FIELDS_LLMBAR)
     if label not in (1, 2):
-        raise FileFormatError(reading.path, number, f"label is {label!r}", "1 or 2, the better output")
+        raise row.error(f"label is {label!r}", "1 or 2, the better output")
     answers = outputs if label == 1 else outputs[::-1]
-    messages = [Message("user", _text(reading, number, row, "input", _FIELDS_LLMBAR))]
-    return _prompt(reading, number, f"{_LLMBAR}/{reading.place(_LLMBAR)}", _LLMBAR, messages, answers, 1)
+    messages = [Message("user", _field(row, "input", str, _FIELDS_LLMBAR))]
+    return _prompt(reading, row, f"{_LLMBAR}/{reading.place(_LLMBAR)}", _LLMBAR, messages, answers, 1)
 
 
 def _prompt(
     reading: _Reading,
-    number: int,
+    row: Row,
     key: str,
     subset: str,
     messages: Sequence[Message],
@@ -315,9 +300,7 @@ def _prompt(
     cluster: str = "",
 ) -> Prompt:
     if not 0 < n_right < len(answers):
-        raise FileFormatError(
-            reading.path, number, f"{n_right} right of {len(answers)} answers", "right and wrong ones"
-        )
+        raise row.error(f"{n_right} right of {len(answers)} answers", "right and wrong ones")
     meta: dict[str, Any] = {"answers": list(answers), "n_right": n_right, "n_scored": len(answers)}
     if len(messages) > 1:
         meta["messages"] = [{"role": m.role, "content": m.content} for m in messages]
@@ -332,38 +315,30 @@ def _prompt(
     )
 
 
-def _messages(reading: _Reading, number: int, row: Mapping[str, Any], fields: str) -> list[Message]:
+def _messages(row: Row, fields: str) -> list[Message]:
     """Read a conversation: a text is the user's; messages alternate, as upstream takes them."""
-    value = _field(reading, number, row, "prompt", fields)
+    value = _field(row, "prompt", object, fields)
     if isinstance(value, str):
         return [Message("user", value)]
     good = isinstance(value, list) and value and all(isinstance(m, dict) and "content" in m for m in value)
     if not good or len(value) % 2 == 0:
-        raise FileFormatError(
-            reading.path,
-            number,
-            f"field 'prompt' is {json.dumps(value, default=str)[:60]}",
-            "text, or messages that begin and end with the user's",
-        )
+        shown = json.dumps(value, default=str)[:60]
+        raise row.error(f"field 'prompt' is {shown}", "text, or messages that begin and end with the user's")
     return [Message("assistant" if i % 2 else "user", str(m["content"])) for i, m in enumerate(value)]
 
 
-def _field(reading: _Reading, number: int, row: Mapping[str, Any], name: str, fields: str) -> Any:
-    if row.get(name) is None:
-        found = ", ".join(list(row)[:10]) or "nothing"
-        raise FileFormatError(reading.path, number, f"no field {name!r} (it has {found})", fields)
-    return row[name]
-
-
-def _text(reading: _Reading, number: int, row: Mapping[str, Any], name: str, fields: str) -> str:
-    value = _field(reading, number, row, name, fields)
-    if not isinstance(value, str):
-        raise FileFormatError(reading.path, number, f"field {name!r} is a {type(value).__name__}", "text")
+def _field(row: Row, name: str, kind: type, fields: str) -> Any:
+    """Return a field; parquet files say null where one is missing."""
+    value = row.values.get(name)
+    if value is None:
+        raise row.error(f"no field {name!r} (it has {', '.join(list(row.values)[:10]) or 'nothing'})", fields)
+    if not isinstance(value, kind):
+        raise row.error(f"field {name!r} is a {type(value).__name__}", "text")
     return value
 
 
-def _texts(reading: _Reading, number: int, row: Mapping[str, Any], name: str) -> list[str]:
-    value = _field(reading, number, row, name, _FIELDS_V2)
-    if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(v, str) for v in value):
-        raise FileFormatError(reading.path, number, f"field {name!r} is not a list of texts", "a list of answers")
-    return list(value)
+def _texts(row: Row, name: str) -> list[str]:
+    value = _field(row, name, object, _FIELDS_V2)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise row.error(f"field {name!r} is not a list of texts", "a list of answers")
+    return value
