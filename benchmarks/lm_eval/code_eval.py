@@ -12,13 +12,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.lm_eval.pass_at_k import pass_at_k_of_problem
+import numpy as np
+
 from benchmarks.sandbox import Limits, Outcome, Program, run_many
 from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, human_eval_problem, mbpp_problem
-from harness.errors import AssayError, FileFormatError
+from harness.errors import AssayError, FileFormatError, StatisticsError
 from harness.hashing import content_hash
 
-__all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "replaced_code_eval"]
+__all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "pass_at_k", "replaced_code_eval"]
 
 
 class NotMeasuredError(AssayError):
@@ -52,16 +53,20 @@ class CodeEval:
             [_program(self._document, candidate, test) for candidate in candidates]
             for candidates, test in zip(predictions, references, strict=True)
         ]
-        if self._collecting is not None:
-            self._collecting |= {_key(program): (program, limits) for each in asked for program, limits in each}
-            return {f"pass@{n}": 0.0 for n in k}, {}
+        if self._collecting is None:
+            return self._figures(asked, k), {}
+        self._collecting |= {_key(program): (program, limits) for each in asked for program, limits in each}
+        return {f"pass@{n}": 0.0 for n in k}, {}
+
+    def _figures(self, asked: Sequence[Sequence[tuple[Program, Limits]]], k: Sequence[int]) -> dict[str, float]:
+        """Compute pass@k from the programs' outcomes, for each k that every problem has samples for."""
         counts = [(len(each), sum(self._passed(program) for program, _ in each)) for each in asked]
-        figures = {
-            f"pass@{wanted}": sum(pass_at_k_of_problem(n, right, wanted) for n, right in counts) / len(counts)
+        fewest = min((n for n, _ in counts), default=0)
+        return {
+            f"pass@{wanted}": sum(pass_at_k(n, right, wanted) for n, right in counts) / len(counts)
             for wanted in k
-            if all(n >= wanted for n, _ in counts)
+            if wanted <= fewest
         }
-        return figures, {}
 
     def _passed(self, program: Program) -> bool:
         outcome = self._outcomes[_key(program)]
@@ -123,6 +128,55 @@ def _program(document: Mapping[str, Any], candidate: str, test: str) -> tuple[Pr
             problem = mbpp_problem(row)
             return Program(f"{candidate}\n", f"{test}\n", problem.names, problem.given), MBPP_LIMITS
     return Program(f"{candidate}\n", f"{test}\n"), MBPP_LIMITS
+
+
+def pass_at_k(n_samples: int, n_correct: int, k: int) -> float:
+    """Estimate pass@k of one problem without bias, from n >= k samples.
+
+    1 - C(n - c, k) / C(n, k), the chance that k of the n samples drawn without replacement hold a right one. The
+    plug-in 1 - (1 - c / n)^k is biased low.
+
+    Parameters
+    ----------
+    n_samples : int
+        Samples taken, n.
+    n_correct : int
+        Right ones among them, c.
+    k : int
+        Samples a user would draw.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    StatisticsError
+        Counts that cannot be, or fewer samples than k.
+
+    References
+    ----------
+    Chen et al. (2021), Evaluating large language models trained on code, arXiv 2107.03374, equation 1.
+
+    Examples
+    --------
+    >>> round(pass_at_k(5, 2, 2), 12)
+    0.7
+    """
+    if k < 1:
+        raise StatisticsError(f"k is {k}", "a whole number from 1 on")
+    if not 0 <= n_correct <= n_samples:
+        raise StatisticsError(f"{n_correct} of {n_samples} samples are right", "from 0 to all of them")
+    if n_samples < k:
+        raise StatisticsError(
+            f"pass@{k} from {n_samples} samples of a problem", f"at least {k} samples of each", "take more samples"
+        )
+    n_wrong = n_samples - n_correct
+    if n_wrong < k:
+        return 1.0
+    # C(n - c, k) / C(n, k) as a product of c factors below 1: the binomials themselves overflow.
+    return 1.0 - float(np.prod(1.0 - k / np.arange(n_wrong + 1, n_samples + 1, dtype=np.float64)))
 
 
 @contextlib.contextmanager

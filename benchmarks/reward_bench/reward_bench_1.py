@@ -191,7 +191,7 @@ def _weights_of(metric: str, scores: Sequence[Score]) -> Mapping[str, float] | N
         return SECTIONS_V1[metric]
     if metric != "score":
         return None
-    weights = subset_weights(1)
+    weights = subset_weights()
     if any(s.category in PRIOR_SETS for s in scores):
         weights = {name: weight * (1.0 - _PRIOR_SHARE) for name, weight in weights.items()}
         weights |= dict.fromkeys(PRIOR_SETS, _PRIOR_SHARE / len(PRIOR_SETS))

@@ -8,7 +8,7 @@ not measured. Version 2: each of six subsets is a section and the overall score 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -26,7 +26,6 @@ __all__ = [
     "SECTIONS_V2",
     "Outcomes",
     "overall_score",
-    "published_prior_sets",
     "section_estimate",
     "section_scores",
     "subset_weights",
@@ -86,21 +85,6 @@ SECTIONS_V2 = ("factuality", "precise_if", "math", "safety", "focus", "ties")
 _PRIOR_SETS_WEIGHT = 0.5
 
 
-def published_prior_sets(score: float | None) -> float | None:
-    """Read a leaderboard's prior-set score: 0 stands for "not measured".
-
-    Parameters
-    ----------
-    score : float or None
-        As published.
-
-    Returns
-    -------
-    float or None
-    """
-    return None if score is None or score == 0.0 else score
-
-
 def section_scores(subsets: Mapping[str, float | None]) -> dict[str, float | None]:
     """Version 1's sections from its subsets.
 
@@ -121,10 +105,7 @@ def section_scores(subsets: Mapping[str, float | None]) -> dict[str, float | Non
     StatisticsError
         A score that is not finite.
     """
-    known = [name for section in SECTIONS_V1.values() for name in section]
-    for name in subsets:
-        if name not in known:
-            raise UnknownNameError("RewardBench subset", name, known)
+    _refuse_unknown("subset", subsets, [name for section in SECTIONS_V1.values() for name in section])
     result: dict[str, float | None] = {}
     for section, weights in SECTIONS_V1.items():
         scores = [score for name in weights if (score := subsets.get(name)) is not None]
@@ -143,7 +124,7 @@ def overall_score(
     sections : mapping of str to float or None
         By section name; None or absent where not measured. In one unit.
     prior_sets : float or None
-        Version 1's prior sets, same unit; None where not measured (see `published_prior_sets`).
+        Version 1's prior sets, same unit; None where not measured (the leaderboard's 0).
     version : {1, 2}
         Of the benchmark.
 
@@ -161,41 +142,17 @@ def overall_score(
     """
     if version not in (1, 2) or (version == 2 and prior_sets is not None):
         raise StatisticsError(f"version {version} with prior sets {prior_sets}", "version 1, or 2 without prior sets")
-    known = list(SECTIONS_V1) if version == 1 else list(SECTIONS_V2)
-    for name in sections:
-        if name not in known:
-            raise UnknownNameError("RewardBench section", name, known)
+    _refuse_unknown("section", sections, list(SECTIONS_V1 if version == 1 else SECTIONS_V2))
     scores = [score for score in sections.values() if score is not None]
-    weights = [1.0] * len(scores)
     if not scores:
         return None
-    if prior_sets is not None:
-        scores.append(prior_sets)
-        weights.append(_PRIOR_SETS_WEIGHT)
-    return _weighted(scores, weights, "overall")
+    if prior_sets is None:
+        return _weighted(scores, [1.0] * len(scores), "overall")
+    return _weighted([*scores, prior_sets], [*[1.0] * len(scores), _PRIOR_SETS_WEIGHT], "overall")
 
 
-def subset_weights(version: Version = 1) -> dict[str, float]:
-    """Weight of each subset in the overall score (prior sets aside); they add up to 1.
-
-    Parameters
-    ----------
-    version : {1, 2}
-        Of the benchmark.
-
-    Returns
-    -------
-    dict of str to float
-
-    Raises
-    ------
-    StatisticsError
-        A version that does not exist.
-    """
-    if version == 2:
-        return {name: 1.0 / len(SECTIONS_V2) for name in SECTIONS_V2}
-    if version != 1:
-        raise StatisticsError(f"version {version}", "1 or 2")
+def subset_weights() -> dict[str, float]:
+    """Weight of each of version 1's subsets in the overall score (prior sets aside); they add up to 1."""
     return {
         name: weight / sum(section.values()) / len(SECTIONS_V1)
         for section in SECTIONS_V1.values()
@@ -346,3 +303,9 @@ def _margin(right: Sequence[float], wrong: Sequence[float]) -> float:
 def _weighted(scores: Sequence[float], weights: Sequence[float], name: str) -> float:
     array = finite_array(scores, f"{name} scores")
     return float(array @ np.asarray(weights, dtype=np.float64)) / float(sum(weights))
+
+
+def _refuse_unknown(what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"RewardBench {what}", name, known)

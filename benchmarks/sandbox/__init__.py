@@ -1,16 +1,26 @@
-"""A sandbox for code that a model wrote.
+"""A sandbox for code that a model wrote: what it isolates, and from what, is in `docs/design/030-sandbox.md`.
 
-See `docs/design/030-sandbox.md` for what it keeps apart, and from what.
+The way in is `run_program` and `run_many`.
+
+program, limits     what is run, what it may use, and the outcome
+availability        which kind of sandbox works on this machine
+worker, launch      one sandbox: its command line, its life, one program after the other
+follow, watch       a running program seen from outside: its report, its output, its memory and processes
+inside/             what runs within: the first process, the checker with the test, the program's process
+code_checks         HumanEval and MBPP as programs with a test
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from benchmarks.sandbox.availability import available
-from benchmarks.sandbox.host import execute, execute_many
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import NotAvailable, Outcome, Program, SandboxKind, Status
+from benchmarks.sandbox.worker import Sandbox
+from harness.errors import UsageError
 
 __all__ = [
     "Limits",
@@ -34,7 +44,7 @@ def run_program(
     kind: SandboxKind | None = None,
     allow_unsandboxed: bool = False,
 ) -> Outcome:
-    """Run one program nobody trusts.
+    """Run one untrusted program in a sandbox started for it alone.
 
     Parameters
     ----------
@@ -42,21 +52,21 @@ def run_program(
         A string is a program without a test.
     limits : Limits, optional
     kind : SandboxKind, optional
-        How to confine it; by default the best that works here.
+        How to confine it; by default the best kind that works here.
     allow_unsandboxed : bool
-        Where no sandbox can be had, run it all the same, with limits alone.
+        If no sandbox is available, run it with resource limits alone.
 
     Returns
     -------
     Outcome
-        Status "sandbox_error" and the reason where no sandbox can be had.
+        Status "sandbox_error" and the reason if no sandbox is available or it cannot be started.
     """
-    limits = limits or Limits()
     program = Program(program) if isinstance(program, str) else program
     confined = kind or _kind(allow_unsandboxed)
     if isinstance(confined, NotAvailable):
         return _not_run(confined)
-    return execute(program, limits, confined)
+    with Sandbox(confined) as sandbox:
+        return sandbox.run(program, limits or Limits())
 
 
 def run_many(
@@ -67,26 +77,68 @@ def run_many(
     kind: SandboxKind | None = None,
     allow_unsandboxed: bool = False,
 ) -> Iterator[tuple[int, Outcome]]:
-    """Run many programs, several at once, each in a sandbox of its own.
+    """Run many untrusted programs, several at once, none of which can affect another.
 
     Parameters
     ----------
     programs : iterable of Program
+        Read as they are needed.
     workers : int
-        How many run at once.
+        How many run at once; with more than there are processors, time limits become unfair.
     limits, kind, allow_unsandboxed
         As for `run_program`.
 
     Yields
     ------
     number, outcome : int, Outcome
-        The place of the program in `programs`, and what came of it, as they complete.
+        The program's position in `programs` and its outcome, in the order of completion.
+
+    Raises
+    ------
+    UsageError
+        No workers.
     """
+    if workers < 1:
+        raise UsageError(f"{workers} workers", "at least 1")
     confined = kind or _kind(allow_unsandboxed)
     if isinstance(confined, NotAvailable):
         yield from ((number, _not_run(confined)) for number, _ in enumerate(programs))
     else:
-        yield from execute_many(programs, limits or Limits(), confined, workers)
+        yield from _run_side_by_side(programs, limits or Limits(), confined, workers)
+
+
+def _run_side_by_side(
+    programs: Iterable[Program], limits: Limits, kind: SandboxKind, workers: int
+) -> Iterator[tuple[int, Outcome]]:
+    numbered = enumerate(programs)
+    waiting: dict[Future[Outcome], int] = {}
+    of_thread = threading.local()
+    opened: list[Sandbox] = []
+
+    # A sandbox ends with the thread that started it, so each thread has its own.
+    def open_sandbox() -> None:
+        of_thread.sandbox = Sandbox(kind)
+        opened.append(of_thread.sandbox)
+
+    def run(program: Program) -> Outcome:
+        sandbox: Sandbox = of_thread.sandbox
+        return sandbox.run(program, limits)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="sandbox", initializer=open_sandbox) as pool:
+        try:
+            while True:
+                while len(waiting) < 2 * workers and (following := next(numbered, None)) is not None:
+                    number, program = following
+                    waiting[pool.submit(run, program)] = number
+                if not waiting:
+                    return
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield waiting.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for sandbox in opened:
+                sandbox.close()
 
 
 def _kind(allow_unsandboxed: bool) -> SandboxKind | NotAvailable:

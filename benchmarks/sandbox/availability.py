@@ -1,4 +1,4 @@
-"""Which sandbox can be had here, found out by using it."""
+"""Which kind of sandbox works on this machine, found out by running a program in it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import shutil
 import sys
 
-from benchmarks.sandbox.host import execute
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import NotAvailable, Program, SandboxKind
+from benchmarks.sandbox.worker import Sandbox
 
 __all__ = ["available", "candidates"]
 
-# What a sandbox has to be able to do: run a program, refuse it the files of others, let it use its scratch directory
-# and start a process.
+# A working sandbox runs a program, hides other people's files, and allows threads and writing to scratch.
 _PROBE = Program(
     source="""
 import os, threading
@@ -33,10 +32,10 @@ _PROBE_LIMITS = Limits(wall_s=10.0)
 
 
 def candidates() -> list[SandboxKind]:
-    """The kinds worth trying here, best first.
+    """List the kinds worth trying here, best first.
 
-    The superuser's sandbox comes before that in a user namespace: programs then run as users of their own, whose
-    processes the kernel counts, and cannot make user namespaces in turn.
+    As the superuser, a sandbox without a user namespace comes first: each program then runs as a user of its own, whose
+    processes the kernel counts, and cannot create user namespaces itself.
     """
     if sys.platform != "linux":
         return []
@@ -51,19 +50,20 @@ def candidates() -> list[SandboxKind]:
 
 @functools.cache
 def available() -> SandboxKind | NotAvailable:
-    """Find the best sandbox that works here, by running a small program in it; asked once per process.
+    """Find the best kind of sandbox that works here; cached for the life of the process.
 
     Returns
     -------
     SandboxKind or NotAvailable
-        The latter with what was tried and how it failed.
+        The latter names each kind that was tried and how it failed.
     """
     kinds = candidates()
     if not kinds:
         return NotAvailable(f"programs are confined with Linux namespaces, and this is {sys.platform}")
     failures = [] if shutil.which("bwrap") else ["bubblewrap: bwrap is not installed"]
     for kind in kinds:
-        outcome = execute(_PROBE, _PROBE_LIMITS, kind)
+        with Sandbox(kind) as sandbox:
+            outcome = sandbox.run(_PROBE, _PROBE_LIMITS)
         if outcome.passed:
             return kind
         failures.append(f"{kind}: {outcome.status}, {outcome.reason}")

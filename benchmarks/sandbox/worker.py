@@ -21,8 +21,6 @@ from benchmarks.sandbox.watch import Usage, usage
 
 __all__ = ["Sandbox"]
 
-_READY, _RUN, _END, _ENDED = b"r", b"p", b"x", b"e"
-
 
 class _StartError(Exception):
     """The sandbox could not be started."""
@@ -110,7 +108,7 @@ class Sandbox:
                 ready = ours.recv(1)
             except TimeoutError as error:
                 raise _StartError(f"it was not up after {START_S:g} s") from error
-            if ready != _READY:
+            if ready != wire.READY:
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip().splitlines()
                 raise _StartError(said[-1] if said else f"exit status {self._process.wait()}")
@@ -126,7 +124,7 @@ class Sandbox:
             test = stack.enter_context(_file_of(_told_to_checker(program)))
             (report, stdout, stderr), theirs = _pipes(stack)
             try:
-                socket.send_fds(control, [_RUN], [config.fileno(), test.fileno(), *theirs])
+                socket.send_fds(control, [wire.RUN], [config.fileno(), test.fileno(), *theirs])
             finally:
                 for descriptor in theirs:
                     os.close(descriptor)
@@ -151,8 +149,8 @@ class Sandbox:
         if self._kind.nested:
             control.settimeout(END_S)
             try:
-                control.sendall(_END)
-                if control.recv(1) == _ENDED:
+                control.sendall(wire.END)
+                if control.recv(1) == wire.ENDED:
                     return True
             except OSError:
                 self.close()

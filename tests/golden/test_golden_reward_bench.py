@@ -11,7 +11,6 @@ from benchmarks.reward_bench.sections import (
     SECTIONS_V1,
     SECTIONS_V2,
     overall_score,
-    published_prior_sets,
     section_scores,
 )
 from tests.paths import DATA, needs_data
@@ -43,7 +42,7 @@ def test_overall_of_every_row_of_version_1():
     assert len(rows) == 179
     for row in rows:
         sections = {ours: number(row[theirs]) for theirs, ours in V1.items()}
-        prior = published_prior_sets(number(row["Prior Sets (0.5 weight)"]))
+        prior = number(row["Prior Sets (0.5 weight)"]) or None  # 0 marks one that was not measured
         assert overall_score(sections, prior) == pytest.approx(float(row["Score"]), abs=1e-4), row["model"]
 
 

@@ -16,9 +16,8 @@ from . import checker, wire
 from .isolation import enter
 from .system import die_with_parent
 
-__all__ = ["END", "ENDED", "READY", "RUN", "main"]
+__all__ = ["main"]
 
-READY, RUN, END, ENDED = b"r", b"p", b"x", b"e"
 _SIGKILL = 9
 # What most programs import; in a fork of this process it is there already. Not `random`: each process must draw
 # its own seed.
@@ -54,16 +53,16 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=control_fd)
-    control.sendall(READY)
+    control.sendall(wire.READY)
     child = 0
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 8)
         if not message:
             os._exit(0)
-        if message == END:
+        if message == wire.END:
             _end(child)
             child = 0
-            control.sendall(ENDED)
+            control.sendall(wire.ENDED)
             continue
         child = os.fork()
         if child == 0:

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "END",
+    "ENDED",
     "MAX_FRAME_BYTES",
+    "READY",
+    "RUN",
     "CannotCross",
     "WireError",
     "decode",
@@ -22,6 +26,9 @@ __all__ = [
     "receive",
     "send",
 ]
+
+READY, RUN, END, ENDED = b"r", b"p", b"x", b"e"
+"""Bytes on a sandbox's control socket: it stands; run a program; end the program; nothing is left of it."""
 
 MAX_FRAME_BYTES = 64 << 20
 """Longest message; a longer one is refused before it is read."""

@@ -12,7 +12,6 @@ from benchmarks.reward_bench.sections import (
     SECTIONS_V2,
     Outcomes,
     overall_score,
-    published_prior_sets,
     section_estimate,
     section_scores,
     subset_weights,
@@ -28,11 +27,6 @@ def test_overall_by_hand():
     assert overall_score(sections | {"reasoning": None}) == pytest.approx(2.3 / 3)
     assert overall_score({}) is None
     assert overall_score(dict.fromkeys(SECTIONS_V2, 0.5), version=2) == 0.5
-
-
-def test_zero_of_the_prior_sets_is_missing():
-    assert published_prior_sets(0.0) is published_prior_sets(None) is None
-    assert published_prior_sets(0.57) == 0.57
 
 
 def test_section_by_hand():
@@ -57,7 +51,6 @@ def test_subset_weights_reproduce_the_overall_score():
     assert sum(weights[name] * subsets[name] for name in subsets) == pytest.approx(
         overall_score(section_scores(subsets))
     )
-    assert subset_weights(2) == pytest.approx(dict.fromkeys(SECTIONS_V2, 1 / 6))
 
 
 def outcomes(rng, chances, sizes, shared=0.0):
@@ -144,7 +137,6 @@ def test_unknown_names_are_refused(call):
         lambda: overall_score({"chat": math.nan}),
         lambda: overall_score({"chat": 0.5}, version=3),
         lambda: overall_score({"math": 0.5}, prior_sets=0.4, version=2),
-        lambda: subset_weights(3),
         lambda: section_scores(dict.fromkeys(SECTIONS_V1["chat"], math.nan)),
         lambda: section_estimate(Outcomes([2.0, 0.0], ["a", "a"], [1, 2]), {"a": 1.0}),
         lambda: section_estimate(Outcomes([1.0], ["a"], [1]), {"a": 1.0}),
