@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.importing.fields import Row
 from benchmarks.reward_bench.sections import SECTIONS_V1
+from harness.data.file_rows import Row
 from harness.errors import DataError, FileFormatError, MissingDataError
 from harness.hashing import file_sha256
 from harness.messages import Message
