@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from harness.messages import Message
 __all__ = ["EngineLM"]
 
 _CONVERSATION = "\0conversation\0"
-"""Marks a prompt that is a conversation as JSON, for an engine whose chat template is on a server."""
+"""Marks a prompt that is a conversation as JSON, for an engine whose server applies the chat template."""
 _DEFAULT_LENGTH = 2048  # HFLM's, for models without a limit
 _MAX_GEN_TOKS = 256  # HFLM's
 _DECODING = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k")
@@ -38,11 +39,11 @@ class EngineLM(LM):  # type: ignore[misc]
     engine : Engine
         A loaded engine.
     store : Path or None
-        A file that keeps each answer as it comes; None for none.
+        File that stores each answer as it arrives; None stores nothing.
     seed : int
         Seed of sampled generations.
     max_gen_toks : int
-        New tokens where a task does not say.
+        Limit on new tokens if the task sets none.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class EngineLM(LM):  # type: ignore[misc]
 
     @property
     def tokenizer_name(self) -> str:
-        """What tells prompts of different templates apart."""
+        """A name that differs between chat templates, for lm-eval's cache."""
         return str(self.engine.fingerprint.chat_template_hash or self.engine.fingerprint.name)
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
@@ -69,7 +70,7 @@ class EngineLM(LM):  # type: ignore[misc]
         return str(template.source) if template is not None and chat_template else None
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Render a conversation; without a template here it is left to the engine's server.
+        """Render a conversation; an engine without a tokenizer leaves that to its server.
 
         Raises
         ------
@@ -112,7 +113,7 @@ class EngineLM(LM):  # type: ignore[misc]
         Raises
         ------
         UsageError
-            The task wants something engines do not have.
+            The task needs something engines do not offer.
         """
         if instance.request_type == "loglikelihood":
             context, continuation = instance.args[:2]
@@ -132,23 +133,14 @@ class EngineLM(LM):  # type: ignore[misc]
     def _generation_ask(self, context: str, settings: dict[str, Any], sample: int) -> GenerationAsk:
         wanted: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_toks))
         refuse_unknown_settings({name: value for name, value in wanted.items() if name not in _DECODING})
-        until = list(handle_stop_sequences(wanted.get("until"), eos=self._eos_text()))
-        temperature = float(wanted.get("temperature") or 0.0) if wanted.get("do_sample") is not False else 0.0
-        if temperature > 0:
-            refuse_unknown_settings({"top_k": wanted.get("top_k")})
-        messages: tuple[Message, ...] = ()
-        if context.startswith(_CONVERSATION):
-            turns = json.loads(context.removeprefix(_CONVERSATION))
-            context, messages = "", tuple(Message(turn["role"], turn["content"]) for turn in turns)
-        return GenerationAsk(
-            prompt=context,
-            messages=messages,
-            stop=tuple(text for text in until if text),
-            max_tokens=int(wanted["max_gen_toks"]),
-            temperature=temperature,
-            top_p=float(wanted.get("top_p") or 1.0) if temperature > 0 else 1.0,
-            sample=sample if temperature > 0 else 0,
-        )
+        until = handle_stop_sequences(wanted.get("until"), eos=self._eos_text())
+        prompt, messages = _prompt_or_messages(context)
+        ask = GenerationAsk(prompt, messages, tuple(text for text in until if text), int(wanted["max_gen_toks"]))
+        temperature = float(wanted.get("temperature") or 0.0)
+        if temperature <= 0 or wanted.get("do_sample") is False:
+            return ask
+        refuse_unknown_settings({"top_k": wanted.get("top_k")})
+        return replace(ask, temperature=temperature, top_p=float(wanted.get("top_p") or 1.0), sample=sample)
 
     def _eos_text(self) -> str | None:
         if self.tokenizer is None or self.tokenizer.eos_token_id is None:
@@ -167,7 +159,7 @@ class EngineLM(LM):  # type: ignore[misc]
         return [(a.logprob or 0.0, bool(a.is_greedy)) for a in self._all(asks)]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:
-        """Go on from prompts; see ``LM.generate_until``.
+        """Continue prompts; see ``LM.generate_until``.
 
         Raises
         ------
@@ -226,3 +218,11 @@ class EngineLM(LM):  # type: ignore[misc]
             if answers[place].error:
                 raise ModelError(f"request {place + 1} of {len(asks)} has no answer: {answers[place].error}")
         return [answers[place] for place in range(len(asks))]
+
+
+def _prompt_or_messages(context: str) -> tuple[str, tuple[Message, ...]]:
+    """Read a context back: raw text, or the messages of a conversation."""
+    if not context.startswith(_CONVERSATION):
+        return context, ()
+    turns = json.loads(context.removeprefix(_CONVERSATION))
+    return "", tuple(Message(turn["role"], turn["content"]) for turn in turns)

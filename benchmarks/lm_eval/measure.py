@@ -1,4 +1,4 @@
-"""Ask an engine about the documents of a task, and let lm-eval's own code say what the answers are worth.
+"""Ask an engine about the documents of a task, and let lm-eval's own code score the answers.
 
 The inner loop is ``lm_eval.evaluator.evaluate``'s (0.4.13), document by document instead of all at the end: prompts in
 upstream's order (the examples of a prompt are drawn from one random stream), filters, ``process_results``.
@@ -40,20 +40,20 @@ _SUMMED = ("perplexity",)
 
 @dataclass
 class _Document:
-    """One document on its way: its requests, and the answers so far."""
+    """A document being measured: its requests, and the answers so far."""
 
     prompt: Prompt
     task: Any
     doc: Any
     instances: list[Any]
     parts: list[list[int]] = field(default_factory=list)
-    """For each instance the places of its requests; several for repeats and windows."""
+    """For each instance the positions of its requests; several for repeats and windows."""
     answers: dict[int, Answer] = field(default_factory=dict)
     n_open: int = 0
 
 
 def prompts_of(loaded: LoadedTask, benchmark: str) -> list[Prompt]:
-    """Make a prompt of each document; those of a group take turns, so that the first N are from all of its tasks."""
+    """Make a prompt of each document; a group's tasks alternate, so that the first N prompts cover all of them."""
     rounds: list[tuple[int, int, Prompt]] = []
     for order, (name, task) in enumerate(loaded.tasks.items()):
         for doc_id, doc in enumerate(task.eval_docs):
@@ -80,7 +80,7 @@ def _prompt(loaded: LoadedTask, benchmark: str, name: str, task: Any, doc_id: in
 
 
 def _size_of(task: Any, doc: Any) -> dict[str, int]:
-    """Say what measuring a document takes: log-likelihoods, or tokens generated at most."""
+    """Say what a document costs: the number of log-likelihoods, or of tokens at most."""
     if task.OUTPUT_TYPE == "multiple_choice":
         return {"n_scored": len(task.doc_to_choice(doc))}
     if task.OUTPUT_TYPE == "generate_until":
@@ -138,7 +138,7 @@ def _model_id(engine: Engine, loaded: LoadedTask, options: TaskOptions) -> str:
 
 
 def _code_refusal(loaded: LoadedTask, context: MeasureContext) -> str:
-    """Say why code of the task cannot be run; "" where it can, or there is none.
+    """Say why the task's code cannot be run; "" if it can or there is none.
 
     Raises
     ------
@@ -156,8 +156,7 @@ def _code_refusal(loaded: LoadedTask, context: MeasureContext) -> str:
     found = available()
     if isinstance(found, NotAvailable) and not context.allow_unsandboxed_code:
         return (
-            f"no sandbox for code the model wrote ({found.reason}); install bubblewrap, or give "
-            "--allow-unsandboxed-code"
+            f"no sandbox for model-written code ({found.reason}); install bubblewrap, or give --allow-unsandboxed-code"
         )
     return ""
 
@@ -165,7 +164,7 @@ def _code_refusal(loaded: LoadedTask, context: MeasureContext) -> str:
 def _documents(
     loaded: LoadedTask, options: TaskOptions, prompts: Sequence[Prompt], lm: EngineLM
 ) -> tuple[list[_Document], list[Ask]]:
-    """Render the documents' prompts and list the requests, each with its place in the list."""
+    """Render the documents' prompts and list their requests."""
     wanted: dict[str, dict[int, Prompt]] = {name: {} for name in loaded.tasks}
     for prompt in prompts:
         wanted[prompt.meta["task"]][int(prompt.meta["doc_id"])] = prompt
@@ -188,7 +187,7 @@ def _documents(
 def _rendered(
     task: Any, name: str, options: TaskOptions, wanted: Mapping[int, Prompt], lm: EngineLM
 ) -> Iterator[tuple[int, Prompt, list[Any]]]:
-    """Render documents in order up to the last one wanted: examples come out of one random stream."""
+    """Render documents in order up to the last one wanted: all examples are drawn from one random stream."""
     if not wanted:
         return
     template = lm.apply_chat_template if options.apply_chat_template else None
@@ -221,7 +220,7 @@ def _asks_of(instance: Any, lm: EngineLM) -> list[Ask]:
 
 
 def _completed(documents: Sequence[_Document], asks: Sequence[Ask], lm: EngineLM) -> Iterator[_Document]:
-    """Ask for everything at once and yield documents as the last of their answers comes."""
+    """Send all requests at once and yield each document when its last answer arrives."""
     owner = {place: document for document in documents for part in document.parts for place in part}
     for place, answer in lm.asker.answers(asks):
         document = owner[place]
@@ -234,7 +233,7 @@ def _completed(documents: Sequence[_Document], asks: Sequence[Ask], lm: EngineLM
 def _measure_code(
     recorder: _Recorder, documents: Sequence[_Document], asks: Sequence[Ask], lm: EngineLM, allow_unsandboxed: bool
 ) -> Iterator[Response]:
-    """Generate all, run all programs side by side, then record."""
+    """Generate everything, run all programs side by side, then record."""
     done = list(_completed(documents, asks, lm))
     programs: dict[str, Any] = {}
     for document in done:
@@ -270,7 +269,7 @@ class _Recorder:
         )
 
     def fault_of(self, document: _Document) -> Answer | None:
-        """Find the first answer that is none."""
+        """Find the first answer that failed."""
         return next((a for _, a in sorted(document.answers.items()) if a.error), None)
 
     def response(self, document: _Document) -> Response:
@@ -309,18 +308,21 @@ class _Recorder:
         filtered: dict[str, Any] = {}
         for name in filters:
             given = [instance.filtered_resps[name] for instance in document.instances]
-            try:
-                found = task.process_results(document.doc, given)
-            except ImportError as error:
-                package = missing_package(error)
-                raise UsageError(f"{self.loaded.name} needs a package that is not installed: {package}") from error
+            found = self._results(task, document.doc, given)
             for metric, value in found.items():
                 self._keep(kept, task, metric, metric_name(metric, name, filters), value)
             filtered[name] = _plain(given if len(given) > 1 else given[0])
         return {key: value for key, value in kept.items() if value}, filtered
 
+    def _results(self, task: Any, doc: Any, given: list[Any]) -> dict[str, Any]:
+        try:
+            return dict(task.process_results(doc, given))
+        except ImportError as error:
+            package = missing_package(error)
+            raise UsageError(f"{self.loaded.name} needs a package that is not installed: {package}") from error
+
     def _keep(self, kept: dict[str, dict[str, Any]], task: Any, metric: str, name: str, value: Any) -> None:
-        """File a value by what lm-eval makes of all of them."""
+        """Store a value by how lm-eval aggregates it."""
         if metric in _PAIRED and isinstance(value, tuple):
             kept["log_likelihoods"][name] = [float(value[0]), float(value[1])]
         elif metric in _SUMMED:
@@ -337,7 +339,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _responses(instance: Any, answers: Sequence[Answer]) -> list[Any]:
-    """Give an instance's answers the form lm-eval's models give them."""
+    """Convert an instance's answers to what lm-eval's models return."""
     if instance.request_type == "generate_until":
         return [answer.text or "" for answer in answers]
     if instance.request_type == "loglikelihood_rolling":
@@ -346,33 +348,40 @@ def _responses(instance: Any, answers: Sequence[Answer]) -> list[Any]:
 
 
 def _choices_of(document: _Document) -> dict[str, Any]:
-    """Keep the log-likelihoods of a question with one right choice, from which calibration is computed."""
+    """Keep the log-likelihoods of the choices, from which calibration is computed."""
     task = document.task
     if task.OUTPUT_TYPE != "multiple_choice":
         return {}
     choices = task.doc_to_choice(document.doc)
     logprobs = [document.answers[part[0]].logprob for part in document.parts[: len(choices)]]
     kept: dict[str, Any] = {"logprobs": logprobs}
-    gold = task.doc_to_target(document.doc)
-    one_right = not getattr(task, "multiple_input", 0) and task.get_config("process_results") is None
-    if isinstance(gold, str) and gold in choices:
-        gold = choices.index(gold)
-    if one_right and isinstance(gold, int) and 0 <= gold < len(choices):
+    gold = _right_choice(task, document.doc, choices)
+    if gold is not None:
         kept["gold"] = gold
         if "acc_norm" in getattr(task, "_metric_fn_list", {}):
             kept["n_characters"] = [len(choice) for choice in choices]
     return {"choices": kept}
 
 
+def _right_choice(task: Any, doc: Any, choices: Sequence[str]) -> int | None:
+    """Return the position of the one right choice; None if the task scores its choices in another way."""
+    if getattr(task, "multiple_input", 0) or task.get_config("process_results") is not None:
+        return None
+    gold = task.doc_to_target(doc)
+    if isinstance(gold, str) and gold in choices:
+        return choices.index(gold)
+    return gold if isinstance(gold, int) and 0 <= gold < len(choices) else None
+
+
 def _cut_of(answers: Sequence[Answer]) -> dict[str, int]:
-    """Keep how many tokens of the prompt the model did not see, and a limit that had to be lowered."""
+    """Record how many tokens were cut from the prompt, and a limit on new tokens that had to be lowered."""
     n_cut = max(answer.n_cut for answer in answers)
     lowered = [answer.max_tokens for answer in answers if answer.max_tokens is not None]
     return ({"n_cut": n_cut} if n_cut else {}) | ({"max_tokens": min(lowered)} if lowered else {})
 
 
 def _shown(document: _Document, answers: Sequence[Answer]) -> tuple[str, int | None]:
-    """Write the answer for people: the text, or the choice with the highest log-likelihood."""
+    """Return the answer to show: the text, or the choice with the highest log-likelihood."""
     if document.instances[0].request_type == "generate_until":
         return answers[0].text or "", answers[0].n_tokens
     if document.task.OUTPUT_TYPE != "multiple_choice":
@@ -387,7 +396,7 @@ def _text_of(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Make JSON of whatever a task's filter gives."""
+    """Convert whatever a task's filter returns to JSON."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Requests of lm-eval tasks to an engine: cut to length as lm-eval does, asked all at once, kept as they are answered.
+"""Requests of lm-eval tasks to an engine: cut to length as lm-eval does, sent all at once, stored as they are answered.
 
 The prompt/continuation boundary is `harness.engines.hf.boundary`; lengths are lm-eval's (``HFLM``, 0.4.13): a
 continuation is scored after the last ``max_length + 1 - n`` tokens of its context, a generation follows the last
@@ -8,6 +8,8 @@ half the context. What was cut is recorded.
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,7 +47,7 @@ class ScoringAsk:
 
 @dataclass(frozen=True, slots=True)
 class GenerationAsk:
-    """A prompt to go on from.
+    """A prompt to continue.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ Ask = ScoringAsk | GenerationAsk
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request.
+    """The answer to a request.
 
     Parameters
     ----------
@@ -92,13 +94,13 @@ class Answer:
     n_tokens : int or None
         Tokens generated, or of the continuation.
     n_cut : int
-        Tokens of the prompt that were left out at its beginning.
+        Tokens cut from the beginning of the prompt.
     max_tokens : int or None
-        The limit on new tokens where it is not the one asked for.
+        The limit on new tokens, if it had to be lowered.
     error : str
         Why there is no answer.
     retryable : bool
-        False where asking again must give the same error.
+        False if asking again would give the same error.
     """
 
     logprob: float | None = None
@@ -116,14 +118,13 @@ _DEFAULTS = asdict(Answer())
 
 
 class Asker:
-    """Asks an engine, and keeps each answer in a file as it comes.
+    """Asks an engine, and stores each answer as it arrives.
 
     Parameters
     ----------
     engine : Engine
-        Who answers.
     path : Path or None
-        Where answers are kept, one JSON object a line; None keeps them in memory only. What is there already is not
+        File of stored answers, one JSON object per line; None stores them in memory only. Stored requests are not
         asked again.
     seed : int
         Seed of sampled generations; each has a random stream of its own.
@@ -148,27 +149,25 @@ class Asker:
             self._appender.close()
 
     def answers(self, asks: Sequence[Ask]) -> Iterator[tuple[int, Answer]]:
-        """Yield the answer to each request, with its place, as they come; what is known comes first.
+        """Yield the answer to each request with its position, as they arrive; stored answers come first.
 
-        Equal requests are asked once. Errors are yielded and not kept.
+        Equal requests are asked once. Errors are yielded and not stored.
         """
         places: dict[str, list[int]] = {}
         for place, ask in enumerate(asks):
             places.setdefault(_key(ask, self._seed), []).append(place)
-        unknown: dict[str, Ask] = {}
-        for key, found in places.items():
-            if key in self._known:
-                yield from ((place, self._known[key]) for place in found)
-            else:
-                unknown[key] = asks[found[0]]
+        for key, answer in self._distinct({key: asks[found[0]] for key, found in places.items()}):
+            yield from ((place, answer) for place in places[key])
+
+    def _distinct(self, asks: Mapping[str, Ask]) -> Iterator[tuple[str, Answer]]:
+        """Answer requests by key: from the store, else from the engine."""
+        unknown = {key: ask for key, ask in asks.items() if key not in self._known}
+        yield from ((key, self._known[key]) for key in asks if key not in unknown)
         scoring = {key: ask for key, ask in unknown.items() if isinstance(ask, ScoringAsk)}
         generating = {key: ask for key, ask in unknown.items() if isinstance(ask, GenerationAsk)}
-        for key, answer in self._scored(scoring):
+        for key, answer in itertools.chain(self._scored(scoring), self._generated(generating)):
             self._keep(key, answer)
-            yield from ((place, answer) for place in places[key])
-        for key, answer in self._generated(generating):
-            self._keep(key, answer)
-            yield from ((place, answer) for place in places[key])
+            yield key, answer
 
     def _keep(self, key: str, answer: Answer) -> None:
         if answer.error:
@@ -176,7 +175,7 @@ class Asker:
         self._known[key] = answer
         if self._appender is not None:
             fields = {name: value for name, value in asdict(answer).items() if value != _DEFAULTS[name]}
-            self._appender.append(_line({"key": key, **fields}))
+            self._appender.append(json.dumps({"key": key, **fields}, ensure_ascii=False))
 
     def _scored(self, asks: Mapping[str, ScoringAsk]) -> Iterator[tuple[str, Answer]]:
         if not asks:
@@ -210,7 +209,7 @@ class Asker:
     def _fit(
         self, requests: Sequence[LogLikelihoodRequest], n_cut: dict[str, int]
     ) -> Iterator[tuple[str, LogLikelihoodRequest | Answer]]:
-        """Tokenise, and cut contexts at their beginning to what the model can look back on."""
+        """Tokenise, and cut the beginning of contexts that are longer than the model's."""
         length = self.context_length or _NO_LIMIT
         for request, pair in zip(requests, encode_requests(self.tokenizer, requests), strict=True):
             key = request.request_id
@@ -261,7 +260,7 @@ class Asker:
             )
 
     def _fit_prompt(self, request: GenerationRequest) -> tuple[GenerationRequest, int]:
-        """Cut a prompt at its beginning so that the new tokens fit behind it."""
+        """Cut the beginning of a prompt so that the new tokens fit."""
         if self.tokenizer is None or self.context_length is None or not request.text:
             return request, 0
         ids = encode_text(self.tokenizer, request.text)
@@ -273,7 +272,7 @@ class Asker:
 
 
 def _until(text: str, stop: Sequence[str]) -> str:
-    """Cut a text at the first of its stop strings, whichever engine made it."""
+    """Cut a text at the first of its stop strings, as some engines leave them in."""
     for term in stop:
         if term:
             text = text.split(term)[0]
@@ -287,14 +286,8 @@ def _key(ask: Ask, seed: int) -> str:
     return content_hash(type(ask).__name__, fields)
 
 
-def _line(fields: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(fields, ensure_ascii=False)
-
-
 def refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse generation settings that change the text and that engines do not have.
+    """Refuse generation settings that would change the text and that engines do not support.
 
     Raises
     ------
@@ -304,7 +297,7 @@ def refuse_unknown_settings(settings: Mapping[str, Any]) -> None:
     unknown = sorted(name for name, value in settings.items() if value not in (None, 1, 1.0, False))
     if unknown:
         raise UsageError(
-            f"the task asks for generation settings that assay's engines do not have: {', '.join(unknown)}",
+            f"the task asks for generation settings that assay's engines do not support: {', '.join(unknown)}",
             "until, max_gen_toks, do_sample, temperature, top_p",
             "leave them out with gen_kwargs, or run the task with lm-eval and `assay import lm_eval`",
         )

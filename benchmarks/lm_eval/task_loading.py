@@ -1,4 +1,4 @@
-"""From the name of a task to its documents: lm-eval's definitions, with the data `GivenData` answers with."""
+"""From a task's name to its documents: lm-eval's definitions, on the datasets that `GivenData` provides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ _FOLDERS = {
     "arc_challenge": "arc",
     "arc_easy": "arc",
 }
-"""Folders of lm-eval's tasks, so that its index of thousands of files need not be made (seconds)."""
+"""Folders of lm-eval's tasks; without them it indexes thousands of files, which takes seconds."""
 _N_NAMES_SHOWN = 8
 
 
@@ -85,18 +85,18 @@ class LoadedTask:
 
     @property
     def runs_code(self) -> bool:
-        """Whether what the model writes is run."""
+        """Whether the task runs code that the model wrote."""
         return any(getattr(task, "UNSAFE_CODE", False) for task in self.tasks.values())
 
     def limit_tokens(self, max_tokens: int) -> None:
-        """Set the limit on new tokens in place of the task's own."""
+        """Override the task's limit on new tokens."""
         for task in self.tasks.values():
             if task.OUTPUT_TYPE == "generate_until":
                 task.set_config(key="generation_kwargs", value={"max_gen_toks": max_tokens}, update=True)
 
     @property
     def is_sandboxed(self) -> bool:
-        """Whether all of that goes through `CODE_EVAL`."""
+        """Whether all of that code runs through `CODE_EVAL`."""
         return all(_uses_code_eval(t) for t in self.tasks.values() if getattr(t, "UNSAFE_CODE", False))
 
 
@@ -108,7 +108,7 @@ def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
     name : str
         lm-eval's name of a task or a group.
     options : TaskOptions
-        What is to be different.
+        Changes to the task's own settings.
     data : DataSource
         Where datasets come from.
 
@@ -117,7 +117,7 @@ def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
     UnknownNameError
         lm-eval has no such task; the nearest names are given.
     MissingDataError, FileFormatError
-        Its data cannot be had, or lack a field.
+        Its data are unavailable, or lack a field.
     UsageError
         It needs a package that is not installed, is a tag of several tasks, or shows more than text.
     """
@@ -126,7 +126,7 @@ def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
         if name in manager.all_tags:
             entry = manager.task_index[name]
             raise UsageError(
-                f"{name} stands for several tasks without a common figure", ", ".join(sorted(entry.tags)), "name one"
+                f"{name} is a tag of several tasks without a common figure", ", ".join(sorted(entry.tags)), "name one"
             )
         given = GivenData(data, options.data, options.num_fewshot)
         with _explained(name, given), given.in_place(), replaced_code_eval(), _seeded():
@@ -134,15 +134,10 @@ def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
             for task in loaded["tasks"].values():
                 _configure(task, options)
             _try_first_documents(loaded["tasks"])
-    for task in loaded["tasks"].values():
-        if getattr(task, "MULTIMODAL", False):
-            raise UsageError(f"{name} shows images or plays sounds", "tasks of text alone", "run it with lm-eval")
-    groups = loaded.get("groups") or {}
     tasks = dict(loaded["tasks"])
-    figures: dict[str, list[GroupFigure]] = {task: [] for task in tasks}
-    for group in _top_down(name, groups):
-        for member in group.get_all_tasks():
-            figures[member.task_name] += _figures_of(group)
+    if any(getattr(task, "MULTIMODAL", False) for task in tasks.values()):
+        raise UsageError(f"{name} shows images or plays sounds", "tasks of text alone", "run it with lm-eval")
+    groups = loaded.get("groups") or {}
     root = groups.get(name)
     version = root.version if root is not None else next(iter(tasks.values())).VERSION
     shots = max(int(task.get_config("num_fewshot") or 0) for task in tasks.values())
@@ -153,11 +148,11 @@ def load_task(name: str, options: TaskOptions, data: DataSource) -> LoadedTask:
         fewshot_as_multiturn=options.fewshot_as_multiturn,
         system_instruction=options.system_instruction,
     )
-    return LoadedTask(name, tasks, figures, root is not None, described, given.served)
+    return LoadedTask(name, tasks, _groups_of(name, tasks, groups), root is not None, described, given.served)
 
 
 def _manager(name: str, options: TaskOptions) -> Any:
-    """Make lm-eval's index, of one folder where that is enough, and look the name up."""
+    """Build lm-eval's index, of one folder if that is enough, and look the name up."""
     import lm_eval.tasks
 
     if name in _FOLDERS and options.include_path is None:
@@ -179,13 +174,13 @@ def _unknown(name: str, known: list[str]) -> UsageError:
     error = UnknownNameError("lm-eval task", name, close or known[:_N_NAMES_SHOWN])
     error.allowed = f"one of lm-eval's {len(known)} names, as listed by `lm-eval ls tasks`"
     if close:
-        error.allowed += "; near it: " + ", ".join(close)
+        error.allowed += "; nearest: " + ", ".join(close)
     error.remedy = f"did you mean {nearest(name, close) or close[0]}?" if close else ""
     return error
 
 
 def _configure(task: Any, options: TaskOptions) -> None:
-    """Set what ``simple_evaluate`` sets."""
+    """Apply the settings that ``simple_evaluate`` applies."""
     shots = task.get_config("num_fewshot")
     if options.num_fewshot is not None and shots != 0:
         task.set_config(key="num_fewshot", value=options.num_fewshot)
@@ -203,7 +198,7 @@ def _configure(task: Any, options: TaskOptions) -> None:
 
 
 def _try_first_documents(tasks: dict[str, Any]) -> None:
-    """Render a document of each task, so that a field the data lack is found before a model is asked."""
+    """Render a document of each task, so that a field missing from the data is found before a model is asked."""
     for task in tasks.values():
         document = next(iter(task.eval_docs))
         task.doc_to_text(document)
@@ -212,11 +207,14 @@ def _try_first_documents(tasks: dict[str, Any]) -> None:
             task.doc_to_choice(document)
 
 
-def _top_down(name: str, groups: dict[str, Any]) -> list[Any]:
-    """List a group, then the groups directly below it."""
-    if name not in groups:
-        return []
-    return [groups[name], *groups[name].get_all_groups(recursive=False)]
+def _groups_of(name: str, tasks: Iterable[str], groups: dict[str, Any]) -> dict[str, list[GroupFigure]]:
+    """List the group figures each task goes into: those of the whole group, then of the groups directly below it."""
+    figures: dict[str, list[GroupFigure]] = {task: [] for task in tasks}
+    if name in groups:
+        for group in (groups[name], *groups[name].get_all_groups(recursive=False)):
+            for member in group.get_all_tasks():
+                figures[member.task_name] += _figures_of(group)
+    return figures
 
 
 def _figures_of(group: Any) -> list[GroupFigure]:
@@ -243,7 +241,7 @@ def _globals_of(function: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def _explained(name: str, given: GivenData) -> Iterator[None]:
-    """Turn what a task raises on data or packages that are not as it needs them into one clear error."""
+    """Turn what a task raises on unsuitable data or missing packages into one clear error."""
     import jinja2
 
     try:
@@ -270,7 +268,7 @@ def _explained(name: str, given: GivenData) -> Iterator[None]:
 
 
 def missing_package(error: BaseException | None) -> str | None:
-    """Find the package whose absence made something fail; None where that was not the cause."""
+    """Return the package whose absence caused an error; None if that was not the cause."""
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name:
             return error.name.partition(".")[0]
@@ -282,7 +280,7 @@ def missing_package(error: BaseException | None) -> str | None:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """Give tasks that shuffle their documents the seed ``simple_evaluate`` gives them, and nobody else."""
+    """Seed `random` as ``simple_evaluate`` does, for tasks that shuffle their documents; restore it afterwards."""
     state = random.getstate()
     random.seed(0)
     try:
@@ -293,7 +291,7 @@ def _seeded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep lm-eval's and datasets' chatter and bars off the terminal."""
+    """Keep the logs and progress bars of lm-eval and datasets off the terminal."""
     import lm_eval  # noqa: F401 - its import sets its loggers' levels
     from datasets.utils import logging as datasets_logging
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
@@ -35,7 +36,7 @@ from harness.engines.rewards.scorers import (
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.messages import Message, Sampling
-from harness.protocols import ChatSettings, JudgeForm, JudgeTask, MeasureContext
+from harness.protocols import JudgeForm, JudgeTask, MeasureContext
 from harness.records import Preference, Prompt, Rating, Response, Unscored
 from harness.run.figures import unscored_reason
 
@@ -159,10 +160,10 @@ class _Parts:
         self._prompts = {prompt.id: prompt for prompt in prompts}
         self._wanted: Counter[str] = Counter()
 
-    def expect(self, prompt: Prompt) -> str:
+    def expect(self, prompt_id: str) -> str:
         """Name one more request of an item."""
-        name = f"{prompt.id}:{self._wanted[prompt.id]}"
-        self._wanted[prompt.id] += 1
+        name = f"{prompt_id}:{self._wanted[prompt_id]}"
+        self._wanted[prompt_id] += 1
         return name
 
     def complete(self, results: Iterable[_Result]) -> Iterator[tuple[Prompt, list[_Result]]]:
@@ -204,11 +205,14 @@ def _by_likelihood(prompts: Sequence[Prompt], context: MeasureContext, options: 
 
 
 def _by_reward(
-    prompts: Sequence[Prompt], context: MeasureContext, engine: RewardEngine, of: dict[str, Any] | None = None
+    prompts: Sequence[Prompt],
+    context: MeasureContext,
+    engine: RewardEngine,
+    of: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Response]:
     parts = _Parts(prompts)
     requests = [
-        RewardRequest(parts.expect(prompt), (*conversation(prompt), Message("assistant", answer)))
+        RewardRequest(parts.expect(prompt.id), (*conversation(prompt), Message("assistant", answer)))
         for prompt in prompts
         for answer in answers_of(prompt)
     ]
@@ -217,14 +221,14 @@ def _by_reward(
         if failed is not None:
             yield _failed(prompt, context, failed.error or "no reward")
             continue
-        meta = {"rewards": [r.value for r in rewards], "n_tokens": [r.n_tokens for r in rewards]}
-        yield _response(prompt, context, meta | (of or {}) | _truncated(rewards))
+        meta = {"rewards": [r.value for r in rewards], "n_tokens": [r.n_tokens for r in rewards], **of}
+        yield _response(prompt, context, meta | _truncated(rewards))
 
 
 def _by_preference(prompts: Sequence[Prompt], context: MeasureContext, engine: PreferenceEngine) -> Iterator[Response]:
     parts = _Parts(prompts)
     requests = [
-        PreferenceRequest(parts.expect(prompt), conversation(prompt), first, second)
+        PreferenceRequest(parts.expect(prompt.id), conversation(prompt), first, second)
         for prompt in prompts
         for first, second in itertools.combinations(answers_of(prompt), 2)
     ]
@@ -280,34 +284,40 @@ class _Asked:
 
 def _by_judge(prompts: Sequence[Prompt], context: MeasureContext, judging: _Judging) -> Iterator[Response]:
     form: JudgeForm = registry.make("judge form", judging.form, context.data)
-    settings = form.settings
-    sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or settings.max_tokens)
-    parts = _Parts(prompts)
-    asked: dict[str, list[_Asked]] = {}
-    requests = []
     for prompt in prompts:
         if len(prompt.turns) > _MOST_TURNS:
             reason = f"{len(prompt.turns)} turns; the judge's official prompts take at most {_MOST_TURNS}"
             yield _failed(prompt, context, reason)
-            continue
-        asked[prompt.id] = list(_questions(prompt, context.seed, judging, form))
-        for question in asked[prompt.id]:
-            request = form.first_request(question.task, settings)
-            if request is None:
-                raise RuntimeError(f"the judge form {judging.form} asks nothing")
-            requests.append(GenerationRequest(parts.expect(prompt), request.messages, sampling))
-    about = {"form": judging.form, "form_id": form.identity()}
+    short = (prompt for prompt in prompts if len(prompt.turns) <= _MOST_TURNS)
+    asked = {prompt.id: list(_questions(prompt, context.seed, judging, form)) for prompt in short}
+    parts = _Parts(prompts)
+    sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or form.settings.max_tokens)
+    requests = [
+        GenerationRequest(parts.expect(prompt_id), _messages_to(form, question.task), sampling)
+        for prompt_id, questions in asked.items()
+        for question in questions
+    ]
     for prompt, replies in parts.complete(context.engine.generate(requests)):
-        failed = next((g for g in replies if g.finish == "error"), None)
-        if failed is not None:
-            yield _failed(prompt, context, failed.error, failed.retryable)
-            continue
-        verdicts = [
-            _verdict(form, settings, question.task, reply)
-            for question, reply in zip(asked[prompt.id], replies, strict=True)
-        ]
-        meta = _read(verdicts, asked[prompt.id]) | about
-        yield _response(prompt, context, meta, [reply.text for reply in replies])
+        yield _judged(prompt, context, form, asked[prompt.id], replies)
+
+
+def _judged(
+    prompt: Prompt, context: MeasureContext, form: JudgeForm, asked: Sequence[_Asked], replies: Sequence[Generation]
+) -> Response:
+    """Record the judge's replies about one item."""
+    failed = next((reply for reply in replies if reply.finish == "error"), None)
+    if failed is not None:
+        return _failed(prompt, context, failed.error, failed.retryable)
+    verdicts = [_verdict(form, question.task, reply) for question, reply in zip(asked, replies, strict=True)]
+    meta = _read(verdicts, asked) | {"form": asked[0].task.form, "form_id": form.identity()}
+    return _response(prompt, context, meta, [reply.text for reply in replies])
+
+
+def _messages_to(form: JudgeForm, task: JudgeTask) -> tuple[Message, ...]:
+    request = form.first_request(task, form.settings)
+    if request is None:
+        raise RuntimeError(f"the judge form {task.form} asks nothing")
+    return request.messages
 
 
 def _questions(prompt: Prompt, seed: int, judging: _Judging, form: JudgeForm) -> Iterator[_Asked]:
@@ -331,14 +341,14 @@ def _questions(prompt: Prompt, seed: int, judging: _Judging, form: JudgeForm) ->
         yield _Asked(task, (first, second))
 
 
-def _verdict(form: JudgeForm, settings: ChatSettings, task: JudgeTask, generation: Generation) -> Any:
+def _verdict(form: JudgeForm, task: JudgeTask, generation: Generation) -> Any:
     """Let the form read a reply that has already been generated."""
 
     async def ask(request: ChatRequest) -> ChatReply:
         del request
         return ChatReply(text=generation.text, finish=generation.finish)
 
-    return _result(form.judge(task, settings, ask)).verdict
+    return _result(form.judge(task, form.settings, ask)).verdict
 
 
 def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:

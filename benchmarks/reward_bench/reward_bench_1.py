@@ -1,19 +1,20 @@
-"""RewardBench 1: does a reward model (or judge) score the chosen answer above the rejected one, over 23 subsets.
+"""RewardBench 1: how often a reward model (or judge) prefers the chosen answer to the rejected one, over 23 subsets.
 
 Paper            Lambert et al., "RewardBench: Evaluating Reward Models for Language Modeling", arXiv 2403.13787
 Upstream         allenai/reward-bench, Apache-2.0 (code), ODC-BY (data)
 Published number ArmoRM-Llama3-8B-v0.1: 89.0 on the leaderboard
-Deviations       - a section with a subset missing has no figure; upstream averages what there is
+Deviations       - a section that lacks a subset has no figure; upstream averages the subsets there are
                  - a tie is half right; upstream's pipeline counts it wrong
                  - a prompted judge gets MT-Bench's own pairwise prompt (with a tie), in both orders unless told
                    otherwise; upstream's wording without a tie is in its code, and it shows one random order
 
-What is measured is the model itself: `assay run --engine reward_model` (or preference_model, implicit_reward, or any
-engine that generates). Scores that reward-bench wrote come in by `assay import reward_bench`.
+The run's model is what is measured: `assay run --engine reward_model` (or preference_model, implicit_reward, or any
+engine that generates). `assay import reward_bench` reads scores that reward-bench wrote.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -153,18 +154,17 @@ class RewardBench(Unjudged):
         if weights is None:
             return None
         chosen = [s for s in select(scores, "outcome") if s.category in weights]
-        counts = {subset: sum(s.category == subset and s.value is not None for s in chosen) for subset in weights}
-        if not all(counts.values()):
+        counts = Counter(s.category for s in chosen if s.value is not None)
+        if not all(counts[subset] for subset in weights):
             return None
-        if len(weights) > 1:
-            chosen = [replace(s, weight=weights[s.category or ""] / counts[s.category or ""]) for s in chosen]
-        return Items(chosen, scale=100.0, bounds=(0.0, 1.0))
+        weighted = [replace(s, weight=weights[s.category or ""] / counts[s.category]) for s in chosen]
+        return Items(weighted if len(weights) > 1 else chosen, scale=100.0, bounds=(0.0, 1.0))
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
         """Overall, sections, subsets, and whether the model told answers apart."""
         outcomes = select(scores, "outcome")
         there = list(dict.fromkeys(s.category for s in outcomes if s.category))
-        # A part's figures are those that were asked for; of the whole benchmark, those that cannot be had say why.
+        # A part has only its own figures; the whole benchmark has all, those that are missing with a reason.
         metrics = [self.part] if self.part in SECTIONS_V1 else [] if self.part else ["score", *SECTIONS_V1]
         if set(there) & set(PRIOR_SETS) and self.part not in PRIOR_SETS:
             metrics.append(_PRIOR)
@@ -173,7 +173,7 @@ class RewardBench(Unjudged):
         return rows + check_rows(self.name, scores)
 
     def problems(self, scores: Sequence[Score]) -> list[str]:
-        """Say why no figure is to be believed."""
+        """Say why no figure of the run can be trusted."""
         return judge_problems(self.name, scores)
 
 
@@ -182,7 +182,7 @@ def _subsets() -> list[str]:
 
 
 def _weights_of(metric: str, scores: Sequence[Score]) -> Mapping[str, float] | None:
-    """Weight of each subset in a figure; None for what is no figure of subsets."""
+    """Return the weight of each subset in a figure; None for a figure that is not made of subsets."""
     if metric.startswith("subset_"):
         return {metric.removeprefix("subset_"): 1.0}
     if metric == _PRIOR:

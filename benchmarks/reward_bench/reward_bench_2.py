@@ -100,7 +100,7 @@ class RewardBench2(Unjudged):
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
-        """The item's credit; of Ties the rewards too, since its figure compares two items."""
+        """The item's credit; for Ties the rewards too, because its figure compares two items."""
         scores = measured_scores(prompt, candidate)
         rewards = candidate.meta.get("rewards") if candidate.ok else None
         if prompt.category != _TIES or rewards is None:
@@ -114,15 +114,17 @@ class RewardBench2(Unjudged):
         ]
 
     def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
-        """Say what a domain's figure averages; of Ties one value a pair of items."""
+        """Say what a domain's figure averages; for Ties, one value per pair of items."""
         if metric == _TIES:
             pairs = _ties_values(scores)
             return Items(pairs, scale=100.0, bounds=_TIES_BOUNDS) if pairs else None
         if metric in SECTIONS_V2:
             chosen = select(scores, "outcome", category=metric)
             return Items(chosen, scale=100.0, bounds=(0.0, 1.0)) if chosen else None
-        if metric != "score":
-            return None
+        return self._overall_items(scores) if metric == "score" else None
+
+    def _overall_items(self, scores: Sequence[Score]) -> Items | None:
+        """Weigh items so that the domains count the same; None unless all of them are measured."""
         weighted = []
         for section in SECTIONS_V2:
             items = self.items(section, scores)
@@ -152,7 +154,7 @@ class RewardBench2(Unjudged):
         return row
 
     def problems(self, scores: Sequence[Score]) -> list[str]:
-        """Say why no figure is to be believed."""
+        """Say why no figure of the run can be trusted."""
         return judge_problems(self.name, scores)
 
 

@@ -34,6 +34,7 @@ MAX_FRAME_BYTES = 64 << 20
 """Longest message; a longer one is refused before it is read."""
 
 _CONSTANTS = {b"N": None, b"T": True, b"F": False, b"E": Ellipsis}
+_TAG_OF_CONSTANT = {id(constant): tag for tag, constant in _CONSTANTS.items()}
 _MAX_DEPTH = 200
 
 
@@ -68,13 +69,12 @@ def encode(value: object, refer: Callable[[object], int]) -> bytes:
 def _write(out: bytearray, value: Any, refer: Callable[[object], int], depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise CannotCross(f"nested more than {_MAX_DEPTH} deep")
-    if value is None or value is Ellipsis or isinstance(value, bool):
-        out += b"N" if value is None else b"E" if value is Ellipsis else b"T" if value else b"F"
+    if id(value) in _TAG_OF_CONSTANT:
+        out += _TAG_OF_CONSTANT[id(value)]
         return
     for kind, tag, to_bytes in _SCALARS:
         if isinstance(value, kind):
-            body = to_bytes(value)
-            out += tag + len(body).to_bytes(4, "big") + body
+            _write_body(out, tag, to_bytes(value))
             return
     for kind, tag, _ in _CONTAINERS:
         if isinstance(value, kind):
@@ -84,10 +84,13 @@ def _write(out: bytearray, value: Any, refer: Callable[[object], int], depth: in
                 _write(out, item, refer, depth + 1)
             return
     if isinstance(value, type) and _PLAIN_TYPES.get(value.__name__) is value:
-        body = value.__name__.encode()
-        out += b"p" + len(body).to_bytes(4, "big") + body
-        return
-    out += b"h" + refer(value).to_bytes(4, "big")
+        _write_body(out, b"p", value.__name__.encode())
+    else:
+        out += b"h" + refer(value).to_bytes(4, "big")
+
+
+def _write_body(out: bytearray, tag: bytes, body: bytes) -> None:
+    out += tag + len(body).to_bytes(4, "big") + body
 
 
 def _parts(value: Any, tag: bytes) -> list[Any]:

@@ -260,7 +260,7 @@ def test_without_a_sandbox_the_code_suites_are_not_measured(tmp_path, monkeypatc
     by_id = {r.prompt_id: r for r in responses}
     (row,) = benchmark.summarize([s for p in prompts for s in benchmark.score(p, by_id[p.id], None, [])], data)
     assert row.value is None
-    assert "no sandbox for code the model wrote (bwrap: not here)" in row.reason
+    assert "no sandbox for model-written code (bwrap: not here)" in row.reason
     assert "--allow-unsandboxed-code" in row.reason
 
 
