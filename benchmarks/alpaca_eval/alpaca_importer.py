@@ -11,10 +11,9 @@ from typing import Any
 from benchmarks.alpaca_eval.benchmark import AlpacaEval, instruction_key
 from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
 from harness.data.votes import Side, StatedPreference, Statement, text_name
-from harness.hashing import content_hash
 from harness.protocols import Imported
-from harness.records import Judgment, Preference, Prompt, Response, Unscored, Verdict
-from harness.run.import_results import absent_response_id, choose_one
+from harness.records import Preference, Prompt, Response, Role, Unscored, Verdict
+from harness.run.import_results import choose_one, choose_rows, stored_judgment, stored_response
 
 __all__ = ["AlpacaEvalImporter"]
 
@@ -45,34 +44,32 @@ class AlpacaEvalImporter:
     def read(self, arguments: argparse.Namespace) -> Imported:
         """Read the files."""
         rows = read_rows(arguments.annotations)
-        model = choose_one("model", "--model", (row.text("generator_2") for row in rows), arguments.model)
-        rows = [row for row in rows if row.values["generator_2"] == model]
-        judge = choose_one("annotator", "--judge", (row.text("annotator") for row in rows), arguments.judge)
-        rows = [row for row in rows if row.values["annotator"] == judge]
+        model, rows = choose_rows(rows, "model", "--model", lambda row: row.text("generator_2"), arguments.model)
+        judge, rows = choose_rows(rows, "annotator", "--judge", lambda row: row.text("annotator"), arguments.judge)
         baseline = choose_one("baseline", "--model", (row.text("generator_1") for row in rows), None)
-        keys = [instruction_key(row.text("instruction")) for row in rows]
-        annotated = unique_by(rows, "annotation of", keys)
+        annotated = unique_by(rows, "annotation of", [instruction_key(row.text("instruction")) for row in rows])
         benchmark = AlpacaEval()
         imported = Imported("alpaca_eval", benchmark.name, benchmark.version, model, judge)
         imported.sources = [arguments.annotations]
         outputs = _outputs(arguments.outputs, imported)
         baseline_outputs = _outputs(arguments.baseline_outputs, imported)
-        if outputs:
-            refuse_unknown(arguments.annotations, "annotations", annotated, outputs)
+        for known in filter(None, (outputs, baseline_outputs)):
+            refuse_unknown(arguments.annotations, "annotations", annotated, known)
         # A row's place in the annotations is what upstream looks the difficulty up by.
         places = {key: place for place, key in enumerate(annotated)}
-        if baseline_outputs:
-            refuse_unknown(arguments.annotations, "annotations", annotated, baseline_outputs)
         others = {key: row for key, row in {**baseline_outputs, **outputs}.items() if key not in annotated}
         for key, row in {**annotated, **others}.items():
-            prompt = _prompt(key, row, places.get(key))
+            prompt, annotation = _prompt(key, row, places.get(key)), annotated.get(key)
+            shown: list[tuple[Role, str, Response | None]] = [
+                ("baseline", baseline, _response(prompt, "baseline", baseline, annotation, baseline_outputs.get(key))),
+                ("candidate", model, _response(prompt, "candidate", model, annotation, outputs.get(key))),
+            ]
             imported.prompts.append(prompt)
-            sides = _responses(
-                prompt, annotated.get(key), outputs.get(key), baseline_outputs.get(key), (baseline, model)
-            )
-            imported.responses += [side for side in sides if side is not None]
-            if key in annotated:
-                imported.judgments.append(_judgment(annotated[key], judge, prompt, sides, (baseline, model)))
+            imported.responses += [answer for _, _, answer in shown if answer is not None]
+            if annotation is not None:
+                logprobs = _top_logprobs(annotation.values.get("raw_completion"))
+                meta = {"top_logprobs": logprobs} if logprobs else {}
+                imported.judgments.append(stored_judgment(prompt, judge, shown, _verdict(annotation), meta=meta))
         return imported
 
 
@@ -96,51 +93,13 @@ def _prompt(key: str, row: Row, place: int | None) -> Prompt:
     )
 
 
-def _responses(
-    prompt: Prompt, annotation: Row | None, output: Row | None, baseline_output: Row | None, names: tuple[str, str]
-) -> tuple[Response | None, Response | None]:
-    """Take both sides' texts from the annotation, which holds what was judged, else from the outputs."""
-    found: list[Response | None] = []
-    for role, name, field, other in (
-        ("baseline", names[0], "output_1", baseline_output),
-        ("candidate", names[1], "output_2", output),
-    ):
-        text = annotation.values.get(field) if annotation is not None else None
-        if text is None and other is not None:
-            text = other.text("output")
-        if not isinstance(text, str):
-            found.append(None)
-            continue
-        found.append(
-            Response(
-                prompt_id=prompt.id,
-                benchmark=prompt.benchmark,
-                model=name,
-                model_id=f"import:{name}",
-                role=role,
-                turns=(text,),
-            )
-        )
-    return found[0], found[1]
-
-
-def _judgment(
-    row: Row, judge: str, prompt: Prompt, sides: tuple[Response | None, Response | None], names: tuple[str, str]
-) -> Judgment:
-    ids = tuple(
-        side.id if side else absent_response_id(name, prompt.id) for side, name in zip(sides, names, strict=True)
-    )
-    logprobs = _top_logprobs(row.values.get("raw_completion"))
-    return Judgment(
-        judge=judge,
-        judge_id=content_hash("import", "alpaca_eval", judge),
-        benchmark=prompt.benchmark,
-        prompt_id=prompt.id,
-        response_ids=ids,
-        order=("baseline", "candidate"),
-        verdict=_verdict(row),
-        meta={"top_logprobs": logprobs} if logprobs else {},
-    )
+def _response(prompt: Prompt, role: Role, model: str, annotation: Row | None, output: Row | None) -> Response | None:
+    """Take an answer from the annotation, which holds what was judged, else from the outputs."""
+    field = "output_1" if role == "baseline" else "output_2"
+    text = None if annotation is None else annotation.values.get(field)
+    if text is None and output is not None:
+        text = output.text("output")
+    return stored_response(prompt, model, [text], role) if isinstance(text, str) else None
 
 
 def _verdict(row: Row) -> Verdict:

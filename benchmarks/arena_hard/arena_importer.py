@@ -9,16 +9,16 @@ from typing import Any
 
 from benchmarks.arena_hard.benchmark import ArenaHard, answer_text, question_text
 from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
-from harness.hashing import content_hash
 from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
-from harness.run.import_results import absent_response_id, choose_one
+from harness.run.import_results import choose_rows, stored_judgment, stored_response
 
 __all__ = ["ArenaHardImporter"]
 
 _P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
 _NOT_NAMED = "baseline"
+_Shown = tuple[Role, str, Response | None]
 
 
 class ArenaHardImporter:
@@ -39,10 +39,8 @@ class ArenaHardImporter:
         """Read the files."""
         benchmark, prompts = _prompts(read_rows(arguments.questions))
         rows = read_rows(arguments.judgments)
-        model = choose_one("model", "--model", (row.text("model") for row in rows), arguments.model)
-        rows = [row for row in rows if row.values["model"] == model]
-        judge = choose_one("judge", "--judge", (str(row.get("judge", str, "judge")) for row in rows), arguments.judge)
-        rows = [row for row in rows if row.values["judge"] == judge]
+        model, rows = choose_rows(rows, "model", "--model", lambda row: row.text("model"), arguments.model)
+        judge, rows = choose_rows(rows, "judge", "--judge", lambda row: row.text("judge"), arguments.judge)
         keys = [row.identifier("uid", "question_id") for row in rows]
         refuse_unknown(arguments.judgments, "judgments", keys, prompts)
         judged = unique_by(rows, "judgment of question", keys)
@@ -54,13 +52,13 @@ class ArenaHardImporter:
         imported.responses = [*baselines.values(), *candidates.values()]
         for key, row in judged.items():
             prompt = prompts[key]
-            sides = (baselines.get(prompt.id), candidates.get(prompt.id))
-            baseline_name = sides[0].model if sides[0] else str(row.values.get("baseline", _NOT_NAMED))
-            ids = [
-                side.id if side else absent_response_id(name, prompt.id)
-                for side, name in zip(sides, (baseline_name, model), strict=True)
+            answer = baselines.get(prompt.id)
+            baseline = answer.model if answer else str(row.values.get("baseline", _NOT_NAMED))
+            shown: list[_Shown] = [
+                ("baseline", baseline, answer),
+                ("candidate", model, candidates.get(prompt.id)),
             ]
-            imported.judgments += _judgments(row, judge, prompt, (ids[0], ids[1]), last=benchmark.version != "v0.1")
+            imported.judgments += _judgments(row, judge, prompt, shown, last=benchmark.version != "v0.1")
         return imported
 
 
@@ -101,15 +99,8 @@ def _answers(
         except (KeyError, IndexError, TypeError):
             raise row.error("no answer text", "messages, or choices[0].turns[0].content") from None
         name = model or str(row.values.get("model") or row.values.get("model_id") or _NOT_NAMED)
-        found[prompts[key].id] = Response(
-            prompt_id=prompts[key].id,
-            benchmark=prompts[key].benchmark,
-            model=name,
-            model_id=f"import:{name}",
-            role=role,
-            turns=(text,),
-            n_tokens=(_token_count(row.values),),
-        )
+        prompt = prompts[key]
+        found[prompt.id] = stored_response(prompt, name, [text], role, (_token_count(row.values),))
     return found
 
 
@@ -124,27 +115,14 @@ def _token_count(row: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _judgments(row: Row, judge: str, prompt: Prompt, ids: tuple[str, str], *, last: bool) -> list[Judgment]:
+def _judgments(row: Row, judge: str, prompt: Prompt, shown: list[_Shown], *, last: bool) -> list[Judgment]:
     games = row.get("games", list, "two games, each with a score")
     if len(games) != 2:
         raise row.error(f"{len(games)} games", "two: the baseline first, then the model first")
-    found = []
-    for number, game in enumerate(games, start=1):
-        order: tuple[Role, Role] = ("baseline", "candidate") if number == 1 else ("candidate", "baseline")
-        found.append(
-            Judgment(
-                judge=judge,
-                judge_id=content_hash("import", prompt.benchmark, judge),
-                benchmark=prompt.benchmark,
-                prompt_id=prompt.id,
-                response_ids=ids if number == 1 else (ids[1], ids[0]),
-                order=order,
-                game=number,
-                verdict=_verdict(row, game, last=last),
-                raw=_judgment_text(game),
-            )
-        )
-    return found
+    return [
+        stored_judgment(prompt, judge, order, _verdict(row, game, last=last), game=number, raw=_judgment_text(game))
+        for number, (game, order) in enumerate(zip(games, (shown, shown[::-1]), strict=True), start=1)
+    ]
 
 
 def _verdict(row: Row, game: Any, *, last: bool) -> Verdict:

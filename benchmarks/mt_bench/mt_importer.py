@@ -10,10 +10,9 @@ from benchmarks.mt_bench.fastchat_votes import FIELDS, answer_turns, judge_name,
 from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
 from harness.data.votes import Statement
 from harness.errors import UsageError
-from harness.hashing import content_hash
 from harness.protocols import Imported
-from harness.records import Judgment, Prompt, Rating, Response, Unscored, Verdict
-from harness.run.import_results import absent_response_id, choose_one
+from harness.records import Judgment, Prompt, Rating, Response, Role, Unscored, Verdict
+from harness.run.import_results import choose_rows, stored_judgment, stored_response
 
 __all__ = ["MTBenchImporter"]
 
@@ -41,10 +40,8 @@ class MTBenchImporter:
         """Read the files; a stored score of -1 is a verdict that could not be read."""
         prompts = _prompts(read_rows(arguments.questions))
         rows = read_rows(arguments.judgments)
-        model = choose_one("model", "--model", (row.text("model") for row in rows), arguments.model)
-        rows = [row for row in rows if row.values["model"] == model]
-        judge = choose_one("judge", "--judge", (_judge_name(row) for row in rows), arguments.judge)
-        rows = [row for row in rows if _judge_name(row) == judge]
+        model, rows = choose_rows(rows, "model", "--model", lambda row: row.text("model"), arguments.model)
+        judge, rows = choose_rows(rows, "judge", "--judge", _judge_name, arguments.judge)
         refuse_unknown(arguments.judgments, "verdicts", (row.identifier("question_id") for row in rows), prompts)
         keys = [f"question {row.identifier('question_id')} turn {_turn(row)}" for row in rows]
         unique_by(rows, "verdict on", keys)
@@ -58,9 +55,7 @@ class MTBenchImporter:
             imported.responses = list(answers.values())
         for row in rows:
             prompt = prompts[row.identifier("question_id")]
-            answer = answers.get(prompt.id)
-            response_id = answer.id if answer else absent_response_id(model, prompt.id)
-            imported.judgments.append(_judgment(row, judge, prompt, response_id))
+            imported.judgments.append(_judgment(row, judge, prompt, ("candidate", model, answers.get(prompt.id))))
         return imported
 
 
@@ -100,34 +95,24 @@ def _answers(path: Path, model: str, prompts: dict[str, Prompt]) -> dict[str, Re
         prompt = prompts[key]
         if len(turns) != len(prompt.turns):
             raise row.error(f"{len(turns)} turns answered", f"{len(prompt.turns)}, as the question has")
-        found[prompt.id] = Response(
-            prompt_id=prompt.id, benchmark=prompt.benchmark, model=model, model_id=f"import:{model}", turns=turns
-        )
+        found[prompt.id] = stored_response(prompt, model, turns)
     return found
 
 
-def _judgment(row: Row, judge: str, prompt: Prompt, response_id: str) -> Judgment:
-    row.get("score", (int, float), "score as a number, -1 where the verdict could not be read")
-    score = score_of(row)
-    verdict: Verdict
-    if score is None:
-        verdict = Unscored(reason="unparsed", detail=f"stored as {row.values['score']}")
-    elif not _LOW <= score <= _HIGH:
-        verdict = Unscored(reason="out_of_scale", detail=f"rating {row.values['score']} on a scale of 1 to 10")
-    else:
-        verdict = Rating(value=score, low=_LOW, high=_HIGH)
-    template = row.values["judge"][1] if isinstance(row.values["judge"], list) and len(row.values["judge"]) > 1 else ""
+def _judgment(row: Row, judge: str, prompt: Prompt, shown: tuple[Role, str, Response | None]) -> Judgment:
+    named = row.values["judge"]
+    template = named[1] if isinstance(named, list) and len(named) > 1 else ""
     if str(template).startswith("pair"):
         raise UsageError(f"{row.path}: pairwise judgments", "single-answer judgments", "give JUDGE_single.jsonl")
-    return Judgment(
-        judge=judge,
-        judge_id=content_hash("import", "mt_bench", judge),
-        benchmark=prompt.benchmark,
-        prompt_id=prompt.id,
-        response_ids=(response_id,),
-        order=("candidate",),
-        turn=_turn(row),
-        verdict=verdict,
-        raw=str(row.values.get("judgment", "")),
-        meta={"template": template},
-    )
+    raw = str(row.values.get("judgment", ""))
+    return stored_judgment(prompt, judge, [shown], _verdict(row), turn=_turn(row), raw=raw, meta={"template": template})
+
+
+def _verdict(row: Row) -> Verdict:
+    row.get("score", (int, float), "score as a number, -1 where the verdict could not be read")
+    score = score_of(row)
+    if score is None:
+        return Unscored(reason="unparsed", detail=f"stored as {row.values['score']}")
+    if not _LOW <= score <= _HIGH:
+        return Unscored(reason="out_of_scale", detail=f"rating {row.values['score']} on a scale of 1 to 10")
+    return Rating(value=score, low=_LOW, high=_HIGH)

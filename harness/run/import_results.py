@@ -3,23 +3,86 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.data.file_rows import Row
 from harness.errors import FileFormatError, RunConflictError, UsageError
 from harness.hashing import content_hash, file_sha256
 from harness.protocols import DataSource, Imported
+from harness.records import Judgment, Prompt, Response, Role, Verdict
 from harness.run.score import RunScores, score_run
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunWriter
 
-__all__ = ["absent_response_id", "choose_one", "write_import"]
+__all__ = [
+    "absent_response_id",
+    "choose_one",
+    "choose_rows",
+    "stored_judgment",
+    "stored_response",
+    "write_import",
+]
 
 
 def absent_response_id(model: str, prompt_id: str) -> str:
     """Stand for an answer whose text is in none of the files."""
     return content_hash("absent", model, prompt_id)
+
+
+def stored_response(
+    prompt: Prompt, model: str, turns: Sequence[str], role: Role = "candidate", n_tokens: tuple[int | None, ...] = ()
+) -> Response:
+    """Make the record of an answer that another tool stored."""
+    return Response(
+        prompt_id=prompt.id,
+        benchmark=prompt.benchmark,
+        model=model,
+        model_id=f"import:{model}",
+        role=role,
+        turns=tuple(turns),
+        n_tokens=n_tokens,
+    )
+
+
+def stored_judgment(
+    prompt: Prompt, judge: str, shown: Sequence[tuple[Role, str, Response | None]], verdict: Verdict, **more: Any
+) -> Judgment:
+    """Make the record of a verdict that another tool stored.
+
+    Parameters
+    ----------
+    prompt : Prompt
+        The question.
+    judge : str
+        Name of the judge.
+    shown : sequence of (role, model, Response or None)
+        The answers in the order shown; None for one whose text is in none of the files.
+    verdict : Verdict
+        The verdict.
+    **more
+        Other fields of `harness.records.Judgment`.
+    """
+    return Judgment(
+        judge=judge,
+        judge_id=content_hash("import", prompt.benchmark, judge),
+        benchmark=prompt.benchmark,
+        prompt_id=prompt.id,
+        response_ids=tuple(answer.id if answer else absent_response_id(name, prompt.id) for _, name, answer in shown),
+        order=tuple(role for role, _, _ in shown),
+        verdict=verdict,
+        **more,
+    )
+
+
+def choose_rows(
+    rows: Sequence[Row], kind: str, option: str, name_of: Callable[[Row], str], chosen: str | None
+) -> tuple[str, list[Row]]:
+    """Choose the one name in a file, or the one asked for, and the rows that are about it; errors of `choose_one`."""
+    names = [name_of(row) for row in rows]
+    name = choose_one(kind, option, names, chosen)
+    return name, [row for row, other in zip(rows, names, strict=True) if other == name]
 
 
 def choose_one(kind: str, option: str, found: Iterable[str], chosen: str | None) -> str:

@@ -96,7 +96,7 @@ def test_a_section_without_a_subset_has_no_figure(imported, tmp_path):
         ({"scores_chosen": None}, "no list 'scores_chosen'"),
         ({"subset": ["chatty"] * 92}, "unknown subset 'chatty'"),
         ({"id": ["same"] * 92}, "is there twice"),
-        ({"scores_rejected": ["high"] * 92}, "two numbers, or null"),
+        ({"scores_rejected": ["high"] * 92}, "score 'high'"),
     ],
 )
 def test_wrong_scores(imported, tmp_path, change, words):

@@ -245,7 +245,7 @@ def test_published_accuracies_of_version_2(assay, tmp_path):
     ("change", "words"),
     [
         ({"scores": None}, "no list 'scores'"),
-        ({"num_correct": [1]}, "columns of different length"),
+        ({"num_correct": [1]}, "1 values in 'num_correct', 24 in 'subset'"),
         ({"subset": ["Maths"] * 24}, "unknown subset 'Maths'"),
         ({"num_correct": [4] * 24}, "num_correct is 4 of 4 scores"),
         ({"id": ["0"] * 24}, "is there twice"),
@@ -262,7 +262,7 @@ def test_wrong_llmbar_results(assay, tmp_path):
     path = tmp_path / "result.json"
     item = {"input": "q", "output_1": "a", "output_2": "b", "label": 1, "results": [{"swap = False": {"winner": "1"}}]}
     for changed, words in (
-        (item, "item 1 has no verdicts in 'results'"),
+        (item, "line 1: no verdicts in 'results'"),
         ({**item, "label": 3}, "label is 3"),
         ({**item, "results": [{"swap = False": {"winner": "a"}, "swap = True": {"winner": "1"}}]}, "winner is 'a'"),
     ):
