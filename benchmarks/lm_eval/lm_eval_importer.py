@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +51,25 @@ class LMEvalImporter:
         version = _version(value, task)
         imported = Imported(f"lm_eval:{task}", task, version, model, "", sources=[path])
         names = _metric_names(results[task])
-        means: dict[str, float] = {}
         for leaf in _leaves(value, task):
             samples = path.parent / path.name.replace("results_", f"samples_{leaf}_").replace(".json", ".jsonl")
             if samples.is_file():
                 imported.sources.append(samples)
                 _add_documents(imported, samples, leaf, names)
-        for name in names.values():
-            column = [r.meta[VALUES][name] for r in imported.responses if name in r.meta[VALUES]]
-            if column and all(math.isfinite(v) for v in column):
-                means[name] = math.fsum(column) / len(column)
         for key, name in names.items():
-            figure = results[task][key]
-            if name in means and abs(means[name] - figure) <= _SAME:
-                continue
-            imported.figures.append(_figure(task, name, key, results[task], value))
-            for response in imported.responses:  # a metric that is no mean over documents must not look like one
-                response.meta[VALUES].pop(name, None)
+            if not _is_mean(name, results[task][key], imported.responses):
+                imported.figures.append(_figure(task, name, key, results[task], value))
+                for response in imported.responses:  # a metric that is no mean over documents must not look like one
+                    response.meta[VALUES].pop(name, None)
         return imported
+
+
+def _is_mean(name: str, figure: float, responses: Sequence[Response]) -> bool:
+    """Whether a figure is the mean of the documents' values."""
+    column = [r.meta[VALUES][name] for r in responses if name in r.meta[VALUES]]
+    if not column or not all(math.isfinite(v) for v in column):
+        return False
+    return abs(math.fsum(column) / len(column) - figure) <= _SAME
 
 
 def _version(value: dict[str, Any], task: str) -> str:
@@ -120,25 +121,14 @@ def _add_documents(imported: Imported, path: Path, task: str, names: dict[str, s
     by_document: dict[str, list[Row]] = {}
     for row in read_rows(path):
         by_document.setdefault(row.identifier("doc_id"), []).append(row)
-    filters = list(
-        dict.fromkeys(str(rows.values.get("filter", "none")) for each in by_document.values() for rows in each)
-    )
+    filters = list(dict.fromkeys(_filter_of(row) for rows in by_document.values() for row in rows))
     model_id = content_hash("imported from lm-eval", imported.model)
     for identifier, rows in by_document.items():
         values: dict[str, float] = {}
         for row in rows:
             _read_values(row, identifier, names, filters, values)
-        first = rows[0].values
-        document = first.get("doc")
-        prompt = Prompt(
-            benchmark=imported.benchmark,
-            version=imported.version,
-            key=document_key(task, imported.benchmark, identifier, first.get("doc_hash")),
-            turns=(document_text(document) if isinstance(document, dict) else str(document or identifier),),
-            category=task if task != imported.benchmark else None,
-            cluster=identifier if task == imported.benchmark else f"{task}:{identifier}",
-            meta={"task": task, "doc_id": int(identifier) if identifier.isdigit() else identifier},
-        )
+        prompt = _prompt(imported, task, identifier, rows[0].values)
+        filtered = {str(row.values.get("filter")): row.values.get("filtered_resps") for row in rows}
         imported.prompts.append(prompt)
         imported.responses.append(
             Response(
@@ -146,20 +136,34 @@ def _add_documents(imported: Imported, path: Path, task: str, names: dict[str, s
                 benchmark=imported.benchmark,
                 model=imported.model,
                 model_id=model_id,
-                turns=(_answer_of(first),),
-                meta={
-                    VALUES: values,
-                    "filtered": {str(r.values.get("filter")): r.values.get("filtered_resps") for r in rows},
-                },
+                turns=(_answer_of(rows[0].values),),
+                meta={VALUES: values, "filtered": filtered},
             )
         )
+
+
+def _filter_of(row: Row) -> str:
+    return str(row.values.get("filter", "none"))
+
+
+def _prompt(imported: Imported, task: str, identifier: str, sample: Mapping[str, Any]) -> Prompt:
+    document, is_part = sample.get("doc"), task != imported.benchmark
+    return Prompt(
+        benchmark=imported.benchmark,
+        version=imported.version,
+        key=document_key(task, imported.benchmark, identifier, sample.get("doc_hash")),
+        turns=(document_text(document) if isinstance(document, dict) else str(document or identifier),),
+        category=task if is_part else None,
+        cluster=f"{task}:{identifier}" if is_part else identifier,
+        meta={"task": task, "doc_id": int(identifier) if identifier.isdigit() else identifier},
+    )
 
 
 def _read_values(
     row: Row, identifier: str, names: dict[str, str], filters: list[str], values: dict[str, float]
 ) -> None:
     """Take the metrics of one line, which is about one document under one filter."""
-    filter_name = str(row.values.get("filter", "none"))
+    filter_name = _filter_of(row)
     metrics = {key.partition(",")[0] for key in names} or set(row.values.get("metrics", ()))
     for metric in metrics:
         value = row.values.get(metric)

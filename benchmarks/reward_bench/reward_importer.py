@@ -52,29 +52,16 @@ class RewardBenchImporter:
             raise FileFormatError(path, None, f"a JSON {type(value).__name__}", "the object reward-bench wrote")
         model = str(arguments.model or value.get("model") or path.stem)
         has_items = "subset" in value
-        is_version_2 = "num_correct" in value if has_items else any(name in value for name in SUBSETS_V2)
-        asked_as = "reward_bench_2" if is_version_2 else "reward_bench"
-        benchmark = RewardBench2() if is_version_2 else RewardBench()
-        imported = Imported(asked_as, benchmark.name, benchmark.version, model, model, sources=[path])
         if has_items:
-            _add_items_2(path, value, imported) if is_version_2 else _add_comparisons(path, value, imported)
-        elif is_version_2:
-            domains = {metric: _accuracy(path, value, name, name.lower()) for name, metric in SUBSETS_V2.items()}
-            complete = None not in domains.values()
-            _add_figures(imported, {"score": overall_score(domains, version=2) if complete else None, **domains})
-        elif any(name in value for name in _SUBSETS_V1):
-            subsets = {name: _accuracy(path, value, name) for name in _SUBSETS_V1}
-            sections = section_scores(subsets)
-            complete = None not in sections.values()
-            named = {f"subset_{name}": accuracy for name, accuracy in subsets.items()}
-            _add_figures(imported, {"score": overall_score(sections) if complete else None, **sections, **named})
+            is_version_2 = "num_correct" in value
+            add = _add_items_2 if is_version_2 else _add_comparisons
         else:
-            raise FileFormatError(
-                path,
-                None,
-                f"neither a list of subsets nor accuracies by subset (fields: {', '.join(sorted(value)[:10])})",
-                "subset, id, scores_chosen, scores_rejected or results; or one accuracy a subset",
-            )
+            is_version_2 = any(name in value for name in SUBSETS_V2)
+            add = _add_accuracies_2 if is_version_2 else _add_accuracies
+        benchmark = RewardBench2() if is_version_2 else RewardBench()
+        asked_as = "reward_bench_2" if is_version_2 else "reward_bench"
+        imported = Imported(asked_as, benchmark.name, benchmark.version, model, model, sources=[path])
+        add(path, value, imported)
         return imported
 
 
@@ -185,6 +172,29 @@ def _add_items_2(path: Path, value: Mapping[str, Any], imported: Imported) -> No
                 meta={"reason": "unparsed: stored as null"} if None in rewards else {"rewards": rewards},
             )
         )
+
+
+def _add_accuracies(path: Path, value: Mapping[str, Any], imported: Imported) -> None:
+    """Add version 1's accuracies by subset, and the sections made of them."""
+    if not any(name in value for name in _SUBSETS_V1):
+        raise FileFormatError(
+            path,
+            None,
+            f"neither a list of subsets nor accuracies by subset (fields: {', '.join(sorted(value)[:10])})",
+            "subset, id, scores_chosen, scores_rejected or results; or one accuracy a subset",
+        )
+    subsets = {name: _accuracy(path, value, name) for name in _SUBSETS_V1}
+    sections = section_scores(subsets)
+    overall = None if None in sections.values() else overall_score(sections)
+    named = {f"subset_{name}": accuracy for name, accuracy in subsets.items()}
+    _add_figures(imported, {"score": overall, **sections, **named})
+
+
+def _add_accuracies_2(path: Path, value: Mapping[str, Any], imported: Imported) -> None:
+    """Add version 2's accuracies by domain."""
+    domains = {metric: _accuracy(path, value, name, name.lower()) for name, metric in SUBSETS_V2.items()}
+    overall = None if None in domains.values() else overall_score(domains, version=2)
+    _add_figures(imported, {"score": overall, **domains})
 
 
 def _accuracy(path: Path, value: Mapping[str, Any], *names: str) -> float | None:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import combinations
 from pathlib import Path
 
+from harness.data.file_rows import Row
 from harness.data.votes import Grade, Side, StatedPreference
 from harness.errors import FileFormatError, MissingDataError, UsageError
 from judges.study.run_rows import Verdict, statements_of_run
@@ -46,20 +47,25 @@ def read_votes(path: Path, voters: str | None = None) -> VoteFile:
             raise unexpected(row, stated, "votes between two answers")
         if stated.p_a is None:
             raise row.error(f"no vote ({stated.reason})", "a winner: model_a, model_b or tie", "leave the line out")
-        found.by_text = found.by_text or stated.by_text
-        if voters is not None and not fnmatchcase(stated.who, voters):
-            others.add(stated.who)
-        elif stated.is_of_one_text:
-            found.n_same_text += 1
+        if voters is None or fnmatchcase(stated.who, voters):
+            _add_vote(found, stated, row)
         else:
-            key, shown = _keyed(stated, row.path, row.line)
-            found.votes.append(Vote(key, stated.who, shown.p_a or 0.0))
-            _add_facts(found.facts, key, shown)
+            others.add(stated.who)
     if not found.votes and others:
         raise UsageError(f"no voter matches {voters!r}", "one of " + ", ".join(sorted(others)[:12]), "check --voters")
     if not found.votes:
         raise FileFormatError(path, None, "no votes", "at least one")
     return found
+
+
+def _add_vote(file: VoteFile, stated: StatedPreference, row: Row) -> None:
+    file.by_text = file.by_text or stated.by_text
+    if stated.is_of_one_text:
+        file.n_same_text += 1
+        return
+    key, shown = _keyed(stated, row.path, row.line)
+    file.votes.append(Vote(key, stated.who, shown.p_a or 0.0))
+    _add_facts(file.facts, key, shown)
 
 
 @dataclass
