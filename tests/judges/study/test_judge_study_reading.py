@@ -270,6 +270,43 @@ def test_a_verdict_out_of_the_cache_costs_what_it_would_cost_to_ask(tmp_path):
     assert [p.cost for p in read_judges([("j", run)])[0].presentations] == [None, 0.5]
 
 
+IMPORTER = """
+from harness.data.votes import Side, StatedPreference
+
+
+class Mine:
+    fields = ("winner_is_left (mine)",)
+
+    def add_arguments(self, parser): ...
+    def read(self, arguments): ...
+
+    def statements(self, row):
+        if "winner_is_left" not in row.values:
+            return None
+        if not isinstance(row.values["winner_is_left"], bool):
+            raise row.error("winner_is_left is no boolean", "true or false")
+        p_a = float(row.values["winner_is_left"])
+        return [StatedPreference(row.text("q"), Side.of_model("x"), Side.of_model("y"), row.values["who"], p_a)]
+"""
+
+
+def test_a_format_of_another_package_is_read_through_its_importer(tmp_path, install_plugin):
+    rows = [{"winner_is_left": left, "q": "1", "who": "ann"} for left in (True, False)]
+    path = write(tmp_path / "votes.jsonl", rows)
+    with pytest.raises(FileFormatError, match="no format has the fields q, who, winner_is_left"):
+        read_votes(path)
+    install_plugin("my-importer", {"mine": IMPORTER}, {"assay.importers": {"mine": "mine:Mine"}})
+    assert [v.p_first for v in read_votes(path).votes] == [1.0, 0.0]
+    (judge,) = read_judges([(None, path)])
+    assert judge.name == "ann" and [p.repeat for p in judge.presentations] == [1, 2]
+    for row, words in ((rows[0] | {"winner_is_left": 1}, "no boolean"), ({"winner_is_left": True, "q": "1"}, "'who'")):
+        with pytest.raises(FileFormatError, match=words):
+            read_votes(write(tmp_path / "wrong.jsonl", [row]))
+    with pytest.raises(FileFormatError) as raised:
+        read_votes(write(tmp_path / "other.jsonl", [{"a": 1}]))
+    assert "winner_is_left (mine)" in str(raised.value)
+
+
 VALUES = [None, "", "x", 0, -1, 1.5, True, [], {}, float("nan"), float("inf"), [1], {"a": 1}, "\ud800", 10**400]
 RECORDS = [
     vote(1, "tie", game=1, repeat=1, cost=0.1, length_a=3, answer_a="t", prompt_text="p", category="c"),
