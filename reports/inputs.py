@@ -13,7 +13,6 @@ from harness.gate.runs import StoredRun
 from harness.protocols import Benchmark, ControlledBenchmark, DataSource, ScoreKind, ScoreRole
 from harness.records import Score, SummaryRow
 from harness.run.compare import judge_ids, with_panels
-from harness.run.plan import load_benchmark
 from harness.run.score import RunScores, stored_or_scored
 from harness.store.align_directory import AlignState, read_align
 from harness.store.jsonl import read_json
@@ -69,8 +68,7 @@ class RunInput:
         """The benchmark as the run asked for it; None where this installation does not know it."""
         if name not in self._loaded:
             try:
-                options = (self.stored.entry(name) or {}).get("options")
-                self._loaded[name] = load_benchmark(self.scores.asked_as.get(name, name), options)
+                self._loaded[name] = self.scores.benchmark(name)
             except AssayError:
                 self._loaded[name] = None
         return self._loaded[name]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from harness.errors import AssayError, UnknownNameError, UsageError
 from harness.packages import package_file
 from harness.records import SummaryRow
-from harness.run.plan import load_benchmark
 from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
 
@@ -195,17 +194,17 @@ def _headlines(runs: Sequence[RunScores]) -> list[Column]:
     measured = dict.fromkeys(
         Column(row.benchmark, row.metric) for run in runs for row in run.rows if row.value is not None
     )
-    asked_as = {name: asked for run in runs for name, asked in run.asked_as.items()}
+    holders = {name: run for run in runs for name in run.benchmarks}
     for name in dict.fromkeys(column.benchmark for column in measured):
         own = [column for column in measured if column.benchmark == name]
-        named = [Column(name, metric) for metric in _headlines_of(asked_as.get(name, name))]
+        named = [Column(name, metric) for metric in _headlines_of(holders[name], name)]
         columns += [column for column in named if column in own] or own[:1]
     return columns
 
 
-def _headlines_of(asked_as: str) -> tuple[str, ...]:
+def _headlines_of(run: RunScores, name: str) -> tuple[str, ...]:
     try:
-        return load_benchmark(asked_as).headlines
+        return run.benchmark(name).headlines
     except AssayError:  # this installation does not know the benchmark
         return ()
 

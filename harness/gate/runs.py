@@ -111,7 +111,7 @@ class StoredRun:
     def benchmark(self, name: str) -> Benchmark:
         """Make the benchmark as the run asked for it."""
         entry = self.entry(name) or {}
-        return load_benchmark(entry.get("asked_as") or entry.get("name") or name)
+        return load_benchmark(entry.get("asked_as") or entry.get("name") or name, entry.get("options"))
 
     def metrics(self, benchmark: str) -> list[str]:
         """Metrics the run reports for a benchmark."""

@@ -13,7 +13,6 @@ import numpy as np
 from harness.errors import AssayError, StatisticsError, UsageError
 from harness.protocols import Benchmark, DataSource, FittedBenchmark, Items, PanelBenchmark
 from harness.records import Score, SummaryRow
-from harness.run.plan import load_benchmark
 from harness.run.score import RunScores, stored_or_scored
 from harness.stats.estimate import Estimate
 from harness.stats.multiplicity import holm_by_name
@@ -205,7 +204,7 @@ def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:
 def _compared_metrics(
     name: str, runs: tuple[RunScores, RunScores], data: DataSource, level: float
 ) -> list[ComparedMetric]:
-    benchmark = load_benchmark(runs[0].asked_as[name])
+    benchmark = runs[0].benchmark(name)
     scores = runs[0].scores_of(name), runs[1].scores_of(name)
     found = (_compare(benchmark, metric, scores, data, level) for metric in _shared_metrics(name, runs))
     return [compared for compared in found if compared is not None]
@@ -223,7 +222,7 @@ def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
     """
     for name in dict.fromkeys(name for run in runs for name in run.benchmarks):
         holders = [run for run in runs if name in run.benchmarks]
-        benchmark = load_benchmark(holders[0].asked_as[name])
+        benchmark = holders[0].benchmark(name)
         if len(holders) < 2 or not isinstance(benchmark, PanelBenchmark):
             continue
         rows = benchmark.panel({run.model: run.scores_of(name) for run in holders})
@@ -240,7 +239,7 @@ def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict
     """Per-prompt values behind a metric of a run; None where it is no mean or nothing was scored."""
     if benchmark_name not in run.asked_as:
         return None
-    benchmark = load_benchmark(run.asked_as[benchmark_name])
+    benchmark = run.benchmark(benchmark_name)
     items = benchmark.items(metric, run.scores_of(benchmark_name))
     if items is None or all(s.value is None for s in items.scores):
         return None

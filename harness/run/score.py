@@ -45,6 +45,8 @@ class RunScores:
         Version and code revision that computed them.
     asked_as : dict of str to str
         A benchmark's name in the table to the name that loads it ("gsm8k" to "lm_eval:gsm8k").
+    options : dict of str to dict
+        Each benchmark's options, by its name in the table.
     canaries : list of dict
         What the tests of the judge found (`harness.run.canaries`), each with its benchmark.
     """
@@ -57,6 +59,7 @@ class RunScores:
     remarks: list[str] = field(default_factory=list)
     made_by: dict[str, Any] = field(default_factory=dict)
     asked_as: dict[str, str] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
     canaries: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -75,6 +78,16 @@ class RunScores:
     def benchmarks(self) -> list[str]:
         """The benchmarks it has figures of, in order."""
         return list(dict.fromkeys(row.benchmark for row in self.rows))
+
+    def benchmark(self, name: str) -> Benchmark:
+        """Make a benchmark of the table as the run made it.
+
+        Raises
+        ------
+        UnknownNameError, PluginError
+            This installation does not have it.
+        """
+        return load_benchmark(self.asked_as.get(name, name), self.options.get(name))
 
     def scores_of(self, benchmark: str) -> list[Score]:
         """The scores of a benchmark."""
@@ -122,6 +135,7 @@ def score_run(
     header = directory.header()
     scored = RunScores(str(directory.path), header["model"]["name"], [], [], made_by=_made_by())
     scored.asked_as.update(_asked_as(header))
+    scored.options.update(_options(header))
     if not (directory.complete if complete is None else complete):
         scored.problems.append("the run is not complete")
     answer_ids: dict[str, str] = {}
@@ -174,6 +188,7 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
                 remarks=summary["remarks"],
                 made_by=now,
                 asked_as=_asked_as(directory.header()),
+                options=_options(directory.header()),
                 canaries=summary.get("canaries", []),
             )
     return score_run(directory, data)
@@ -193,6 +208,10 @@ def _canaries(
         if only in (None, name)
         for finding in canary_findings(name, kept, judgments, answer_ids)
     ]
+
+
+def _options(header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry.get("options") or {} for entry in header["benchmarks"]}
 
 
 def _asked_as(header: dict[str, Any]) -> dict[str, str]:
