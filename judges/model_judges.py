@@ -1,4 +1,4 @@
-"""Models that score answers as judges: whatever compares two answers is answered with a probability, no text written.
+"""Models that score answers as judges: a comparison of two answers is a probability, and no text is written.
 
 A reward model's verdict is P(first is better) = sigmoid(r(first) - r(second)), a preference model's its own
 probability, averaged over both orders. A comparison so has no position bias, and the forms that ask twice get the same

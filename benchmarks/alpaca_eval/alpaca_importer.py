@@ -120,25 +120,27 @@ def _stated(row: Row) -> StatedPreference:
         raise row.error(f"preference is {row.values['preference']}", "1 to 2, or 0 for a draw")
     values = row.values
     prompt = str(values["instruction"]) + (f"\n\n{values['input']}" if values.get("input") else "")
-    texts = [str(values[f"output_{i}"]) for i in (1, 2)]
-    models = [values.get(f"generator_{i}") for i in (1, 2)]
-    first, second = (
-        Side(text_name(text), None if model is None else str(model), text)
-        for text, model in zip(texts, models, strict=True)
-    )
     annotator = values.get("annotator_index")
     who = str(values.get("annotator") or "annotator") if annotator is None else f"annotator {annotator}"
-    category = values.get("dataset")
     return StatedPreference(
         text_name(prompt),
-        first,
-        second,
+        _side(row, 1),
+        _side(row, 2),
         who,
         None,
         cost=row.number("price_per_example"),
         prompt_text=prompt,
-        category=None if category is None else str(category),
+        category=_text_or_none(values.get("dataset")),
     ).by_verdict(verdict)
+
+
+def _side(row: Row, number: int) -> Side:
+    text = str(row.values[f"output_{number}"])
+    return Side(text_name(text), _text_or_none(row.values.get(f"generator_{number}")), text)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _top_logprobs(raw: Any) -> list[list[Any]]:

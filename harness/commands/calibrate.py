@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from judges.study.study_figures import StudySpec
 
 __all__ = ["add_parser", "run"]
 
@@ -29,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         "calibrate",
         help="a judge against human votes",
         description="Compare judges with human votes: agreement beyond chance and the human ceiling, what biases the "
-        "judge, whether its confidence can be believed, which judge or ensemble is best at which price, win rates "
+        "judge, how well its confidence is calibrated, which judge or ensemble is best at which price, win rates "
         "corrected by the votes, and the pairs most worth a further vote.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         default=1.0,
         metavar="PERCENT",
-        help="pairs without a verdict that are let pass (1)",
+        help="share of pairs that may lack a verdict (1)",
     )
     add("--out", type=Path, metavar="FILE", help="store the study as JSON, for `assay report`")
     add("--json", action="store_true", help="print the study as JSON on stdout")
@@ -87,24 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.commands.output import print_json
     from judges.study.reading import read_judges, read_votes
     from judges.study.study import judge_study
-    from judges.study.study_figures import StudySpec
     from judges.study.texts import read_texts
     from reports.sections.study import study_section
     from reports.terminal import print_blocks
 
     _check(arguments)
-    spec = StudySpec(
-        arguments.level,
-        arguments.resamples,
-        arguments.seed,
-        arguments.bins,
-        arguments.scheme,
-        arguments.half_width,
-        arguments.top,
-        arguments.orders,
-        dict(_pair("--family", text) for text in arguments.family),
-        {name: _price(name, price) for name, price in (_pair("--price", text) for text in arguments.price)},
-    )
+    spec = _spec(arguments)
     human = read_votes(arguments.human, arguments.voters)
     judges = read_judges([_source(text) for text in arguments.judgments])
     unknown = sorted(spec.prices.keys() - {judge.name for judge in judges})
@@ -120,6 +111,23 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_blocks(study_section(study).blocks)
     return 0
+
+
+def _spec(arguments: argparse.Namespace) -> StudySpec:
+    from judges.study.study_figures import StudySpec
+
+    return StudySpec(
+        arguments.level,
+        arguments.resamples,
+        arguments.seed,
+        arguments.bins,
+        arguments.scheme,
+        arguments.half_width,
+        arguments.top,
+        arguments.orders,
+        dict(_pair("--family", text) for text in arguments.family),
+        {name: _price(name, price) for name, price in (_pair("--price", text) for text in arguments.price)},
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Whether a judge's confidence can be believed, and what makes it believable."""
+"""How well a judge's confidence is calibrated, before and after recalibration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ Method = Literal["as it is", "temperature", "isotonic"]
 
 @dataclass(frozen=True)
 class Confidence:
-    """How honest a judge's probabilities are. One observation is a pair: the judge against the mean of its votes.
+    """How well a judge's probabilities are calibrated.
+
+    One observation is a pair: the judge's confidence against the mean of the votes.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ class Confidence:
     best : {"as it is", "temperature", "isotonic"}
         The one with the lowest Brier score.
     slope : float
-        One over the temperature, fitted on all pairs; below 1 the judge is too sure of itself.
+        One over the temperature, fitted on all pairs; below 1 the judge is over-confident.
     n_levels : int
         Different confidences the judge gives: 2 for one that only names a winner or a tie.
     probabilities : dict of PairKey to float

@@ -1,4 +1,4 @@
-"""The pairs whose labels are most worth a human's time, and why."""
+"""The pairs on which one more human vote tells most, and why."""
 
 from __future__ import annotations
 
@@ -131,21 +131,20 @@ def _of_votes(votes: list[float]) -> str:
 
 
 def _of_judges(pairs: list[tuple[str, JudgePair]]) -> list[str]:
-    words = []
-    failed = [name for name, pair in pairs if pair.choice is None]
-    if failed:
-        words.append("no verdict by " + ", ".join(failed))
-    turned = [name for name, pair in pairs if pair.inconsistent]
-    if turned:
-        words.append("the order changed the verdict" + (f" of {', '.join(turned)}" if len(pairs) > 1 else ""))
-    words += _of_verdicts({name: pair.choice for name, pair in pairs if pair.choice is not None}, turned)
-    if any(len({choice_of(p) for p in pair.repeats}) > 1 for _, pair in pairs):
-        words.append("repetitions differ")
-    return words
+    failed = ", ".join(name for name, pair in pairs if pair.choice is None)
+    turned = ", ".join(name for name, pair in pairs if pair.inconsistent)
+    verdicts = {name: pair.choice for name, pair in pairs if pair.choice is not None}
+    words = [
+        f"no verdict by {failed}" if failed else "",
+        "the order changed the verdict" + (f" of {turned}" if len(pairs) > 1 else "") if turned else "",
+        _of_verdicts(verdicts, is_turned=bool(turned)),
+        "repetitions differ" if any(len({choice_of(p) for p in pair.repeats}) > 1 for _, pair in pairs) else "",
+    ]
+    return [text for text in words if text]
 
 
-def _of_verdicts(verdicts: Mapping[str, Choice], turned: Sequence[str]) -> list[str]:
+def _of_verdicts(verdicts: Mapping[str, Choice], *, is_turned: bool) -> str:
     choices = set(verdicts.values())
     if len(choices) > 1:
-        return [f"judges disagree ({', '.join(f'{name}: {choice}' for name, choice in verdicts.items())})"]
-    return ["the judge says tie"] if choices == {"tie"} and not turned else []
+        return f"judges disagree ({', '.join(f'{name}: {choice}' for name, choice in verdicts.items())})"
+    return "the judge says tie" if choices == {"tie"} and not is_turned else ""

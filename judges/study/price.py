@@ -1,4 +1,4 @@
-"""Which judge, or which ensemble of judges, is best at which price."""
+"""Which judge, or which ensemble of judges, is the best at its price."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from judges.study.vote_records import Choice, PairKey, Vote, choice_of, majority
 __all__ = ["Contender", "Contest", "contest"]
 
 _MOST_JUDGES_IN_ENSEMBLES = 6
+_TOO_MANY = f"ensembles of {_MOST_JUDGES_IN_ENSEMBLES} judges at most: only the most accurate were combined"
 _FOLDS = 5
 
 
@@ -43,7 +44,8 @@ class Contender:
     price : float or None
         Of a verdict on one pair, all orders; None where not known.
     pareto : bool or None
-        Whether no other is at least as accurate and at most as dear, and better in one of them; None without a price.
+        Whether no other is at least as accurate, costs at most as much and is better in one of them; None where the
+        price is unknown.
     """
 
     name: str
@@ -100,7 +102,7 @@ class _Entry:
         return float(self.hits.mean())
 
     def is_beaten_by(self, other: _Entry) -> bool:
-        """Whether another is at least as accurate and at most as dear, and better in one of them."""
+        """Whether another is at least as accurate, costs at most as much and is better in one of them."""
         if other is self or other.price is None or self.price is None:
             return False
         if other.accuracy < self.accuracy or other.price > self.price:
@@ -117,20 +119,31 @@ def contest(judges: list[Verdicts], votes: dict[PairKey, list[Vote]], spec: Stud
     if not shared:
         return NotMeasured("the judges have no voted pair in common: each was given other pairs")
     pairs = {name: [mine[key] for key in shared] for name, mine in scored.items()}
-    prices = {judge.name: _price(judge, spec) for judge in judges}
-    entries = [_of_judge(name, prices[name], mine, shared) for name, mine in pairs.items()]
-    note = ""
-    if len(entries) > _MOST_JUDGES_IN_ENSEMBLES:
-        note = f"ensembles of {_MOST_JUDGES_IN_ENSEMBLES} judges at most: only the most accurate were combined"
-    most_accurate = sorted(entries, key=lambda entry: -entry.accuracy)[:_MOST_JUDGES_IN_ENSEMBLES]
-    entries += _ensembles({entry.name: pairs[entry.name] for entry in most_accurate}, prices, shared)
+    entries = _entries(pairs, {judge.name: _price(judge, spec) for judge in judges}, shared)
     best = max(entries, key=lambda entry: (entry.accuracy, -len(entry.members)))
-    prompts = _prompts(shared)
     contenders = [_contender(entry, best, entries, shared, spec) for entry in entries]
     contenders.sort(key=lambda c: (-c.accuracy.value, len(c.members), c.name))
-    chosen = _cross_fitted_choice(np.stack([entry.hits for entry in entries]), prompts, spec)
-    left_out = {name: sum(key in mine for key in votes) - len(shared) for name, mine in scored.items()}
-    return Contest(tuple(contenders), chosen, len(shared), len(prompts), left_out, note)
+    prompts = _prompts(shared)
+    return Contest(
+        tuple(contenders),
+        _cross_fitted_choice(np.stack([entry.hits for entry in entries]), prompts, spec),
+        len(shared),
+        len(prompts),
+        {name: sum(key in mine for key in votes) - len(shared) for name, mine in scored.items()},
+        _TOO_MANY if len(judges) > _MOST_JUDGES_IN_ENSEMBLES else "",
+    )
+
+
+def _entries(
+    pairs: dict[str, list[JudgePair]], prices: dict[str, float | None], votes: dict[PairKey, list[Vote]]
+) -> list[_Entry]:
+    """The judges, and the ensembles of the most accurate of them."""
+    judges = [
+        _entry(name, "judge", (name,), prices[name], [pair.choice or "tie" for pair in mine], votes)
+        for name, mine in pairs.items()
+    ]
+    most_accurate = sorted(judges, key=lambda entry: -entry.accuracy)[:_MOST_JUDGES_IN_ENSEMBLES]
+    return judges + _ensembles({entry.name: pairs[entry.name] for entry in most_accurate}, prices, votes)
 
 
 def _prompts(votes: dict[PairKey, list[Vote]]) -> list[str]:
@@ -149,10 +162,6 @@ def _entry(
     said = zip(choices, votes.values(), strict=True)
     hits = np.array([float(choice == vote.choice) for choice, given in said for vote in given])
     return _Entry(name, kind, members, price, choices, hits)
-
-
-def _of_judge(name: str, price: float | None, pairs: list[JudgePair], votes: dict[PairKey, list[Vote]]) -> _Entry:
-    return _entry(name, "judge", (name,), price, [pair.choice or "tie" for pair in pairs], votes)
 
 
 def _contender(

@@ -1,4 +1,4 @@
-"""Whether a judge says the same when it is asked again."""
+"""How consistent a judge is when it is asked again."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class JudgeFile:
 
 
 def merged(known: Mapping[PairKey, PairFacts], more: Mapping[PairKey, PairFacts]) -> dict[PairKey, PairFacts]:
-    """Put together what two files say of pairs; the first to say something is believed."""
+    """Put together what two files say of pairs; where they differ, the first counts."""
     together = dict(known)
     for key, facts in more.items():
         mine = together.get(key)

@@ -1,4 +1,4 @@
-"""A judge study: agreement with people and its ceiling, what biases the judges, and whether their confidence is honest.
+"""A judge study: agreement with people and its ceiling, what biases the judges, and how well they are calibrated.
 
 The figures are the study's own (`judges.study`). A figure that is not measured is a "-" with the reason.
 """
@@ -140,15 +140,18 @@ def _head(study: Data) -> Statement:
     names = ", ".join(str(judge["name"]) for judge in study["judges"])
     counts = [_many(human[f"n_{thing}s"], thing) for thing in ("vote", "voter", "pair")]
     head = f"{names} against {' of '.join(counts[:2])} on {counts[2]}: {'NOT VALID' if problems else 'valid'}"
-    items = []
+    items = [*_agreements(study), *(str(remark) for remark in study.get("remarks", ()))]
+    return Statement("invalid" if problems else "info", head, "; ".join(problems), items)
+
+
+def _agreements(study: Data) -> Iterable[str]:
+    """How far judges and people agree, in words."""
     for judge in study["judges"]:
         said = [f"{_words(found, '.1f', ' %')} {ties}" for found, ties in _overall(judge)]
-        items.append(f"{judge['name']} agrees with people on {' and '.join(said) or 'nothing that can be compared'}")
-    ceiling = [f"{found['value']:.1f} % {ties}" for found, ties in _overall(human)]
+        yield f"{judge['name']} agrees with people on {' and '.join(said) or 'nothing that can be compared'}"
+    ceiling = [f"{found['value']:.1f} % {ties}" for found, ties in _overall(study["human"])]
     if ceiling:
-        items.append(f"people agree with one another on {' and '.join(ceiling)}")
-    items += [str(remark) for remark in study.get("remarks", ())]
-    return Statement("invalid" if problems else "info", head, "; ".join(problems), items)
+        yield f"people agree with one another on {' and '.join(ceiling)}"
 
 
 def _overall(side: Data) -> list[tuple[Data, str]]:
@@ -260,7 +263,7 @@ def _ranking_chart(judge: Data, name: str) -> Figure:
 
 def _reliability(judge: Data, name: str) -> Figure:
     found = judge["confidence"]
-    series = [Series("honest", [0.5, 1.0], [0.5, 1.0], slot=6)]
+    series = [Series("calibrated", [0.5, 1.0], [0.5, 1.0], slot=6)]
     for place, (key, words) in enumerate(_RECALIBRATED):
         if words in ("as it is", found["best"]) and "bins" in found[key]:
             series.append(_bins([b for b in found[key]["bins"] if b["n"]], words, place))
@@ -272,7 +275,7 @@ def _reliability(judge: Data, name: str) -> Figure:
         y_range=(0.0, 1.0),
     )
     caption = (
-        f"On the line the confidence is honest; below it the judge is too sure of itself. Best of the three: "
+        f"On the line the judge is calibrated; below it, over-confident. Best of the three: "
         f"{found['best']}. It gives {found['n_levels']} different confidences."
     )
     return Figure(slug("reliability", name), caption, chart, SampleFilter(disagreement="people"))
@@ -350,7 +353,7 @@ def _confidence(judges: Sequence[Data]) -> list[Block]:
         "ECE: expected calibration error. It is never 0 on real data: compare it with the next column. Recalibration "
         "is by fits that never saw the prompt."
     )
-    return [Table("Can its confidence be believed?", columns, rows), Note(note)]
+    return [Table("Is its confidence calibrated?", columns, rows), Note(note)]
 
 
 def _calibration(found: Data) -> list[Cell]:

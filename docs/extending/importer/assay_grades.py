@@ -5,8 +5,8 @@ from pathlib import Path
 
 from harness.errors import FileFormatError
 from harness.hashing import content_hash
+from harness.protocols import Imported
 from harness.records import Judgment, Prompt, Rating, Response
-from harness.run.import_results import Imported
 
 COLUMNS = {"question_id", "question", "turn", "answer", "grade"}
 

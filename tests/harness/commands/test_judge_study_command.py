@@ -56,7 +56,7 @@ def test_tables(capsys, files):
         "Cohen's kappa",
         "same in both orders",
         "order 2 alone",
-        "Can its confidence be believed?",
+        "Is its confidence calibrated?",
         "mean(good, poor)",
         "choosing the best on other prompts",
         "PPI++",
