@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from harness.engines.base import Fingerprint
 from harness.engines.chat_template import ChatTemplate
-from harness.engines.hf.decoding import free_memory
+from harness.engines.hf.batches import free_memory
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.lifecycle import BaseEngine, checkpoint_fingerprint

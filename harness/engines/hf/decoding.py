@@ -1,74 +1,34 @@
 """Decoding many requests at once: rows leave the batch as they finish and waiting prompts take their places.
 
-The usual way, a batch of n prompts decoded until its longest reply is done, computes mostly padding when replies differ
-in length. Here a row that is done leaves; when enough places are free the next prompts are run through the model in one
-go and join (continuous batching; Yu et al. 2022, "Orca: A distributed serving system for transformer-based
-generative models"). Prompts come longest first, so that rows of like length share a batch and a lack of memory shows at
-once.
+A batch that is decoded until its longest reply is done computes mostly padding when replies differ in length. Here a
+finished row leaves, and once enough places are free the next prompts are run through the model together and join
+(continuous batching; Yu et al. 2022, "Orca: A distributed serving system for transformer-based generative models").
+Prompts are started longest first, so that rows of similar length share a batch and a lack of memory shows at once.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from harness.engines.hf.batches import BatchLimits, acknowledge, attempt, describe_fault
 from harness.engines.hf.decode_job import DecodeJob
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.hf.slot_cache import SlotCache
 from harness.engines.hf.token_sampling import choose_tokens
-from harness.errors import ModelError
 
-__all__ = [
-    "MODEL_FAULTS",
-    "NOT_NUMBERS",
-    "BatchLimits",
-    "ContinuousDecoder",
-    "describe_fault",
-    "free_memory",
-    "model_fault",
-    "prefill_parts",
-]
+__all__ = ["NOT_NUMBERS", "ContinuousDecoder", "prefill_parts"]
 
-_LOG = logging.getLogger(__name__)
-# A place that falls free is refilled with others once this share of the batch is: a prompt run on its own costs
-# nearly a whole step, an idle row next to nothing.
+# Free places are refilled together, once one eighth of the batch is free: a prompt run on its own costs nearly a whole
+# step, an idle row almost nothing.
 _REFILL_SHARE = 8
-# Prompts of unlike length run through the model in several passes once their padding would cost more than a pass does:
-# on a CPU a pass is worth about so many tokens, on a GPU thousands.
+# Prompts of different lengths are run in several passes once their padding would cost more than a pass does: on a CPU a
+# pass costs about as much as this many tokens, on a GPU as thousands.
 _PADDING_WORTH_A_PASS = {"cpu": 128}
 NOT_NUMBERS = "the model's logits are not numbers (overflow in {dtype}?)"
-MODEL_FAULTS = (RuntimeError, ValueError, IndexError, TypeError, KeyError, NotImplementedError)
-"""What a forward pass may raise because of one of its rows."""
-
-
-@dataclass(slots=True)
-class BatchLimits:
-    """How much may be in a batch; halved when memory runs out.
-
-    Parameters
-    ----------
-    max_tokens : int
-        Rows times the longest prompt plus reply among them.
-    max_rows : int
-        Rows.
-    """
-
-    max_tokens: int
-    max_rows: int
-
-    def rows(self, tokens_per_row: int) -> int:
-        """Compute how many rows of a length fit; one always does."""
-        return max(1, min(self.max_rows, self.max_tokens // tokens_per_row))
-
-    def halve(self, n_rows: int, tokens_per_row: int) -> None:
-        """Allow half of what has just proved too much."""
-        self.max_tokens = max(1, min(self.max_tokens, n_rows * tokens_per_row) // 2)
-        self.max_rows = max(1, min(self.max_rows, n_rows) // 2) if n_rows > 1 else self.max_rows
 
 
 class ContinuousDecoder:
@@ -121,11 +81,7 @@ class ContinuousDecoder:
         self, waiting: deque[DecodeJob], limits: BatchLimits, suspects: deque[DecodeJob] | None
     ) -> Iterator[DecodeJob]:
         while waiting or self._rows:
-            fault: Exception | None = None
-            try:
-                self._advance(waiting, limits)
-            except MODEL_FAULTS as error:
-                fault = error.with_traceback(None)  # a traceback would keep the batch's tensors alive
+            fault = attempt(lambda: self._advance(waiting, limits))
             prefilling = self._entering[0] if self._entering else []
             for job in [job for job in (*self._rows, *prefilling) if job.done and not job.taken]:
                 job.taken = True
@@ -137,29 +93,31 @@ class ContinuousDecoder:
         self, fault: Exception, waiting: deque[DecodeJob], limits: BatchLimits, suspects: deque[DecodeJob] | None
     ) -> Iterator[DecodeJob]:
         """Put the jobs of a failed forward pass back, or end the one that fails even alone."""
-        decoding = [job for job in self._rows if not job.done]
-        entering = [[job for job in part if not job.done] for part in self._entering]
-        at_fault = entering[0] if entering else decoding
-        others = [job for part in entering[1:] for job in part] + (decoding if entering else [])
-        _LOG.warning("a batch of %d failed, trying again in parts: %s", len(at_fault), describe_fault(fault))
+        at_fault, others = self._interrupted()
         self._leave_all()  # the fault may have struck in the middle of a change to the cache
-        if isinstance(fault, torch.AcceleratorError):
-            raise model_fault(fault)
-        if isinstance(fault, torch.OutOfMemoryError):
-            free_memory(self._loaded.device)
+        acknowledge(fault, len(at_fault), self._loaded.device)
+        out_of_memory = isinstance(fault, torch.OutOfMemoryError)
+        if out_of_memory and len(at_fault) + len(others) > 1:
             everyone = at_fault + others
-            if len(everyone) > 1:
-                limits.halve(len(everyone), max(job.reserved for job in everyone))
-                waiting.extendleft(sorted(everyone, key=_longest_first, reverse=True))
-                return
-        waiting.extendleft(sorted(others, key=_longest_first, reverse=True))
-        if suspects is not None and len(at_fault) > 1 and not isinstance(fault, torch.OutOfMemoryError):
+            limits.halve(len(everyone), max(job.reserved for job in everyone))
+            _put_back(waiting, everyone)
+            return
+        _put_back(waiting, others)
+        if suspects is not None and len(at_fault) > 1 and not out_of_memory:
             suspects.extend(at_fault)
             return
         for job in at_fault:
             job.fail(describe_fault(fault))
             job.taken = True
             yield job
+
+    def _interrupted(self) -> tuple[list[DecodeJob], list[DecodeJob]]:
+        """List the unfinished jobs of the pass that failed, and the unfinished others."""
+        decoding = [job for job in self._rows if not job.done]
+        entering = [[job for job in part if not job.done] for part in self._entering]
+        if not entering:
+            return decoding, []
+        return entering[0], [job for part in entering[1:] for job in part] + decoding
 
     def _advance(self, waiting: deque[DecodeJob], limits: BatchLimits) -> None:
         """Let finished rows go and new ones in, then decode one token for every row."""
@@ -296,24 +254,9 @@ def prefill_parts(jobs: Sequence[DecodeJob], allowed_padding: int, max_tokens: i
     return parts
 
 
-def describe_fault(error: Exception) -> str:
-    """Name an exception and its message."""
-    return f"{type(error).__name__}: {error}"
-
-
-def model_fault(error: Exception) -> ModelError:
-    """Build the error for a device that can do nothing more."""
-    return ModelError(
-        f"the device has failed: {describe_fault(error)}",
-        remedy="run again; what is finished is kept. CUDA_LAUNCH_BLOCKING=1 shows which operation fails",
-    )
-
-
-def free_memory(device: torch.device) -> None:
-    """Give cached blocks back after an out-of-memory error."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
 def _longest_first(job: DecodeJob) -> int:
     return -len(job.prompt_ids)
+
+
+def _put_back(waiting: deque[DecodeJob], jobs: Sequence[DecodeJob]) -> None:
+    waiting.extendleft(sorted(jobs, key=_longest_first, reverse=True))

@@ -7,9 +7,10 @@ from typing import Any
 
 from harness.engines.base import Fingerprint, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.chat_template import load_chat_template, no_chat_template
+from harness.engines.hf.batches import BatchLimits
 from harness.engines.hf.checkpoint_engine import CheckpointEngine
 from harness.engines.hf.decode_job import DecodeJob
-from harness.engines.hf.decoding import BatchLimits, ContinuousDecoder
+from harness.engines.hf.decoding import ContinuousDecoder
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.likelihood import LikelihoodJob, LikelihoodScorer
 from harness.engines.hf.model_loading import LoadedModel, load_model

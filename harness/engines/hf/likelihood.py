@@ -12,7 +12,6 @@ Rows are padded on the right, where a causal model cannot look.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from typing import Any
 
 import torch
 
+from harness.engines.hf.batches import BatchLimits, halves, run_in_parts
 from harness.engines.hf.boundary import TokenPair
-from harness.engines.hf.decoding import MODEL_FAULTS, BatchLimits, describe_fault, free_memory, model_fault
 from harness.engines.hf.model_loading import LoadedModel
 
 __all__ = ["LikelihoodJob", "LikelihoodScorer"]
 
-_LOG = logging.getLogger(__name__)
 # A second forward pass for the branches costs a launch; a shorter context is cheaper to repeat.
 _MIN_SHARED_CONTEXT = 16
 # Elements of the float32 logits held at once: 512 MiB on a GPU, on a CPU what its cache can about hold.
@@ -170,31 +168,17 @@ class LikelihoodScorer:
         return batch
 
     def _run_batch(self, batch: Sequence[_Row]) -> Iterator[LikelihoodJob]:
-        fault: Exception | None = None
-        try:
-            (self._score_branches if batch[0].branches else self._score_flat)(batch)
-        except MODEL_FAULTS as error:
-            fault = error.with_traceback(None)  # a traceback would keep the batch's tensors alive
-        if fault is None:
-            for row in batch:
-                yield from row.jobs
-            return
-        _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
-        if isinstance(fault, torch.AcceleratorError):
-            raise model_fault(fault)
-        if isinstance(fault, torch.OutOfMemoryError):
-            free_memory(self._loaded.device)
-            self._limits.halve(sum(row.n_rows for row in batch), max(row.width for row in batch))
-        if len(batch) == 1 and len(batch[0].jobs) > 1:
-            batch = [_Row(job.pair.context_ids, (job,)) for job in batch[0].jobs]
-        elif len(batch) == 1:
-            job = batch[0].jobs[0]
-            job.error = describe_fault(fault)
-            yield job
-            return
-        half = len(batch) // 2
-        yield from self._run_batch(batch[:half])
-        yield from self._run_batch(batch[half:])
+        parts = run_in_parts(batch, self._score, self._limits, self._loaded.device, _shape, _parts)
+        for rows, error in parts:
+            for job in (job for row in rows for job in row.jobs):
+                job.error = job.error or error
+                yield job
+
+    def _score(self, batch: Sequence[_Row]) -> None:
+        if batch[0].branches:
+            self._score_branches(batch)
+        else:
+            self._score_flat(batch)
 
     @torch.inference_mode()
     def _score_flat(self, batch: Sequence[_Row]) -> None:
@@ -274,6 +258,17 @@ class LikelihoodScorer:
             return logits[0].float()  # type: ignore[no-any-return]
         flat = logits.reshape(-1, logits.shape[-1])
         return flat[index.to(flat.device)].float()  # type: ignore[no-any-return]
+
+
+def _shape(batch: Sequence[_Row]) -> tuple[int, int]:
+    return sum(row.n_rows for row in batch), max(row.width for row in batch)
+
+
+def _parts(batch: Sequence[_Row]) -> list[Sequence[_Row]]:
+    """Split a batch in two, and a row of several continuations into rows of one."""
+    if len(batch) == 1 and len(batch[0].jobs) > 1:
+        batch = [_Row(job.pair.context_ids, (job,)) for job in batch[0].jobs]
+    return halves(batch)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from a neighbour's shape into a row's result.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -15,14 +14,13 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from harness.engines.hf.batches import BatchLimits, acknowledge, attempt, describe_fault, halves
 from harness.engines.hf.decode_job import DecodeJob
-from harness.engines.hf.decoding import MODEL_FAULTS, NOT_NUMBERS, BatchLimits, describe_fault, free_memory, model_fault
+from harness.engines.hf.decoding import NOT_NUMBERS
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.hf.token_sampling import choose_tokens
 
 __all__ = ["StaticDecoder"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class StaticDecoder:
@@ -61,19 +59,12 @@ class StaticDecoder:
                 batch, waiting = waiting[:n_rows], waiting[n_rows:]
                 yield from self._run_batch(batch)
 
-    def _run_batch(self, batch: list[DecodeJob]) -> Iterator[DecodeJob]:
-        fault: Exception | None = None
-        try:
-            self._generate(batch)
-        except MODEL_FAULTS as error:
-            fault = error.with_traceback(None)
-            _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
+    def _run_batch(self, batch: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
+        fault = attempt(lambda: self._generate(batch))
         yield from (job for job in batch if job.done)
         unfinished = [job for job in batch if not job.done]
-        if isinstance(fault, torch.OutOfMemoryError):
-            free_memory(self._loaded.device)
-        elif isinstance(fault, torch.AcceleratorError):
-            raise model_fault(fault)
+        if fault is not None:
+            acknowledge(fault, len(batch), self._loaded.device)
         for job in unfinished:
             # From the start again: the tokens so far, put into the prompt, would make the lengths differ.
             job.restart()
@@ -81,16 +72,15 @@ class StaticDecoder:
             for job in unfinished:
                 job.fail(describe_fault(fault))
                 yield job
-        elif unfinished:
-            if isinstance(fault, torch.OutOfMemoryError):
-                self._limits.halve(len(batch), max(job.reserved for job in batch))
-            half = (len(unfinished) + 1) // 2 if len(unfinished) > 1 else 1
-            for part in (unfinished[:half], unfinished[half:]):
-                if part:
-                    yield from self._run_batch(part)
+            return
+        if isinstance(fault, torch.OutOfMemoryError) and unfinished:
+            self._limits.halve(len(batch), max(job.reserved for job in batch))
+        for part in halves(unfinished) or [unfinished]:
+            if part:
+                yield from self._run_batch(part)
 
     @torch.inference_mode()
-    def _generate(self, batch: list[DecodeJob]) -> None:
+    def _generate(self, batch: Sequence[DecodeJob]) -> None:
         ids = torch.tensor([job.prompt_ids for job in batch], device=self._loaded.device)
         longest = max(job.limit for job in batch)
         model = self._loaded.model

@@ -18,8 +18,8 @@ from harness.engines.adapter_dirs import resolve_adapter
 from harness.engines.answered import cut_start, not_an_answer, required_template
 from harness.engines.base import Fingerprint
 from harness.engines.chat_template import ChatTemplateError
+from harness.engines.hf.batches import BatchLimits
 from harness.engines.hf.checkpoint_engine import CheckpointEngine
-from harness.engines.hf.decoding import BatchLimits
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import CheckpointKind, LoadedModel, load_model
 from harness.engines.prompt_tokens import ENCODING_ERRORS, unknown_token

@@ -7,7 +7,6 @@ the head, in float32, sees that place alone; a model whose head is of another ma
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from harness.engines.hf.decoding import MODEL_FAULTS, BatchLimits, describe_fault, free_memory, model_fault
+from harness.engines.hf.batches import MODEL_FAULTS, BatchLimits, describe_fault, run_in_parts
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.rewards.scorer_checks import pad_token_id
 from harness.engines.rewards.scorer_options import PaddingSide
@@ -23,7 +22,6 @@ from harness.errors import ModelError
 
 __all__ = ["RewardJob", "RewardScorer"]
 
-_LOG = logging.getLogger(__name__)
 _PROBE_TOKENS = 3
 _PROBE_TOLERANCE = {"float32": 1e-4}
 _ROUGH_TOLERANCE = 0.03  # bfloat16 has eight bits, and the sums may be taken in another order
@@ -98,42 +96,33 @@ class RewardScorer:
             width = len(waiting[0].token_ids)
             n_rows = min(self._limits.rows(width), max(1, self._loaded.pass_tokens // width))
             batch, waiting = waiting[:n_rows], waiting[n_rows:]
-            yield from self._run_batch(batch)
+            for rows, error in run_in_parts(batch, self._score, self._limits, self._loaded.device, _shape):
+                for job in rows:
+                    job.error = job.error or error
+                    yield job
 
-    def _run_batch(self, batch: Sequence[RewardJob]) -> Iterator[RewardJob]:
-        fault: Exception | None = None
-        try:
-            values = self._values(batch)
-        except MODEL_FAULTS as error:
-            fault = error.with_traceback(None)  # a traceback would keep the batch's tensors alive
-        if fault is None:
-            for job, value in zip(batch, values, strict=True):
-                if math.isfinite(value):
-                    job.value = value
-                else:
-                    job.error = f"the reward is {value} (overflow in {self._loaded.dtype}?)"
-                yield job
-            return
-        _LOG.warning("a batch of %d failed, trying again in parts: %s", len(batch), describe_fault(fault))
-        if isinstance(fault, torch.AcceleratorError):
-            raise model_fault(fault)
-        if isinstance(fault, torch.OutOfMemoryError):
-            free_memory(self._loaded.device)
-            self._limits.halve(len(batch), len(batch[0].token_ids))
-        if len(batch) == 1:
-            batch[0].error = describe_fault(fault)
-            yield batch[0]
-            return
-        half = len(batch) // 2
-        yield from self._run_batch(batch[:half])
-        yield from self._run_batch(batch[half:])
+    def _score(self, batch: Sequence[RewardJob]) -> None:
+        for job, value in zip(batch, self._values(batch), strict=True):
+            if math.isfinite(value):
+                job.value = value
+            else:
+                job.error = f"the reward is {value} (overflow in {self._loaded.dtype}?)"
 
     @torch.inference_mode()
     def _values(self, batch: Sequence[RewardJob]) -> list[float]:
-        width = max(len(job.token_ids) for job in batch)
-        gaps = [width - len(job.token_ids) for job in batch]
+        inputs = self._inputs(batch)
+        if self._head is None:
+            return [float(value) for value in self._loaded.model(**inputs).logits.float().reshape(-1).tolist()]
+        hidden = self._backbone(**inputs).last_hidden_state
+        places = [job.place + (gap if self._left else 0) for job, gap in zip(batch, _gaps(batch), strict=True)]
+        picked = hidden[torch.arange(len(batch), device=hidden.device), torch.tensor(places, device=hidden.device)]
+        weight = next(self._head.parameters())
+        return [float(value) for value in self._head(picked.to(weight.device).float()).reshape(-1).tolist()]
+
+    def _inputs(self, batch: Sequence[RewardJob]) -> dict[str, Any]:
+        """Pad a batch; `input_ids` and `attention_mask` are [rows, columns]."""
         rows, mask = [], []
-        for job, gap in zip(batch, gaps, strict=True):
+        for job, gap in zip(batch, _gaps(batch), strict=True):
             filler, ones, zeros = [self._pad] * gap, [1] * len(job.token_ids), [0] * gap
             rows.append(filler + job.token_ids if self._left else job.token_ids + filler)
             mask.append(zeros + ones if self._left else ones + zeros)
@@ -146,13 +135,17 @@ class RewardScorer:
             inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         if "use_cache" in self._loaded.forward_parameters:
             inputs["use_cache"] = False
-        if self._head is None:
-            return [float(value) for value in self._loaded.model(**inputs).logits.float().reshape(-1).tolist()]
-        hidden = self._backbone(**inputs).last_hidden_state
-        places = [job.place + (gap if self._left else 0) for job, gap in zip(batch, gaps, strict=True)]
-        picked = hidden[torch.arange(len(batch), device=hidden.device), torch.tensor(places, device=hidden.device)]
-        weight = next(self._head.parameters())
-        return [float(value) for value in self._head(picked.to(weight.device).float()).reshape(-1).tolist()]
+        return inputs
+
+
+def _gaps(batch: Sequence[RewardJob]) -> list[int]:
+    """Padding of each row."""
+    width = _shape(batch)[1]
+    return [width - len(job.token_ids) for job in batch]
+
+
+def _shape(batch: Sequence[RewardJob]) -> tuple[int, int]:
+    return len(batch), max(len(job.token_ids) for job in batch)
 
 
 @torch.inference_mode()

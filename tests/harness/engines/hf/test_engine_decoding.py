@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from harness.engines.hf.batches import BatchLimits
 from harness.engines.hf.decode_job import DecodeJob
-from harness.engines.hf.decoding import BatchLimits, ContinuousDecoder, prefill_parts
+from harness.engines.hf.decoding import ContinuousDecoder, prefill_parts
 from harness.engines.hf.model_loading import LoadedModel, describe_model
 from harness.engines.hf.static_decoding import StaticDecoder
 from harness.engines.hf.stopping import TokenText
