@@ -5,8 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import re
-import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +30,11 @@ _PARAMETERS = frozenset(
 )
 _BEARER = re.compile(r"\b(sk-|Bearer )[\w*.-]{4,}")
 _DETAIL_LENGTH = 300
+# Names of exceptions, of aiohttp, httpx and Python, in the chain of causes.
+_CUT_OFF = frozenset({"ServerDisconnectedError", "ClientPayloadError", "RemoteProtocolError", "ReadError"})
+_NOT_CONNECTED = frozenset(
+    {"ConnectionRefusedError", "gaierror", "SSLError", "ClientConnectorError", "ConnectError", "ConnectTimeout"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +118,42 @@ def status_fault(
     body = _ErrorBody.read(content)
     detail = redact(f"HTTP {status}: {body.message}" if body.message else f"HTTP {status}", key)
     label = str(status)
-    if status == 401 or (status == 403 and not _MODERATION_WORDS.search(body.message)):
-        return Fault("stop", "bad_request", label, detail, error=_key_error(options, key, detail))
-    if status == 402 or body.code in _QUOTA_CODES:
-        return Fault("stop", "rate_limited", label, detail, error=_quota_error(options, detail))
-    if status in (404, 405) or 300 <= status < 400:
-        return Fault("stop", "bad_request", label, detail, error=_path_error(options, detail))
+    stop = _stopping_error(options, key, status, body, detail)
+    if stop is not None:
+        return Fault("stop", "rate_limited" if _is_quota(status, body) else "bad_request", label, detail, error=stop)
     if status == 429:
         return Fault("retry", "rate_limited", label, detail, endpoint_wide=True, retry_after_s=retry_after_s(headers))
     if status in (408, 409, 425) or status >= 500:
         return Fault("retry", "server_error", label, detail, retry_after_s=retry_after_s(headers))
+    return _refusal(options, status, body, detail)
+
+
+def _is_quota(status: int, body: _ErrorBody) -> bool:
+    return status == 402 or body.code in _QUOTA_CODES
+
+
+def _stopping_error(
+    options: EndpointOptions, key: str | None, status: int, body: _ErrorBody, detail: str
+) -> EndpointError | None:
+    """Build the error for a status after which no other request can succeed; None for any other status."""
+    if status == 401 or (status == 403 and not _MODERATION_WORDS.search(body.message)):
+        return _key_error(options, key, detail)
+    if _is_quota(status, body):
+        return _quota_error(options, detail)
+    if status in (404, 405) or 300 <= status < 400:
+        return _path_error(options, detail)
+    return None
+
+
+def _refusal(options: EndpointOptions, status: int, body: _ErrorBody, detail: str) -> Fault:
+    """Judge the refusal of a request: its length, a parameter every request has, or this request alone."""
+    label = str(status)
     if body.code in _CONTEXT_CODES or status == 413 or _CONTEXT_WORDS.search(body.message):
         return Fault("fail", "context_length", label, detail)
-    if body.param == "max_tokens" and "max_completion_tokens" in body.message:
-        return Fault("rename_limit", "bad_request", label, detail, error=_parameter_error(options, body, detail))
     if body.param in _PARAMETERS:
-        return Fault("stop", "bad_request", label, detail, error=_parameter_error(options, body, detail))
+        renamed = body.param == "max_tokens" and "max_completion_tokens" in body.message
+        error = _parameter_error(options, body, detail)
+        return Fault("rename_limit" if renamed else "stop", "bad_request", label, detail, error=error)
     return Fault("fail", "bad_request", label, detail)
 
 
@@ -148,18 +171,22 @@ def connection_fault(error: BaseException, *, timed_out: bool, key: str | None =
     """
     chain = list(_causes(error))
     names = {kind.__name__ for link in chain for kind in type(link).__mro__}
-    os_error = next((link for link in chain if isinstance(link, OSError) and link.strerror), None)
-    words = redact((os_error.strerror or "" if os_error else "") or str(chain[-1]) or type(chain[-1]).__name__, key)
-    # aiohttp's "server disconnected" reaches us as a connect timeout: look at the cause itself first.
-    if names & {"ServerDisconnectedError", "ClientPayloadError", "RemoteProtocolError", "ReadError"}:
+    words = redact(_in_words(chain), key)
+    # aiohttp's "server disconnected" is reported as a connect timeout: look at the cause itself first.
+    if names & _CUT_OFF:
         return Fault("retry", "connection", "cut off", f"the connection was cut off ({words})")
-    refused = any(isinstance(link, ConnectionRefusedError | socket.gaierror | ssl.SSLError) for link in chain)
-    if refused or names & {"ClientConnectorError", "ConnectError", "ConnectTimeout"}:
-        label = "connection refused" if any(isinstance(c, ConnectionRefusedError) for c in chain) else "no connection"
+    if names & _NOT_CONNECTED:
+        label = "connection refused" if "ConnectionRefusedError" in names else "no connection"
         return Fault("retry", "connection", label, f"cannot connect ({words})", endpoint_wide=True)
     if timed_out:
-        return Fault("retry", "timeout", "timeout", "no whole reply within the time limit of one request")
+        return Fault("retry", "timeout", "timeout", "no complete reply within the time limit of one request")
     return Fault("retry", "connection", "cut off", f"the connection failed ({words})")
+
+
+def _in_words(chain: list[BaseException]) -> str:
+    """Say what failed in the operating system's words, else in those of the first cause."""
+    os_words = next((link.strerror for link in chain if isinstance(link, OSError) and link.strerror), None)
+    return os_words or str(chain[-1]) or type(chain[-1]).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -187,17 +214,16 @@ class _ErrorBody:
             return cls("" if text.startswith("<") else text, "", "")
         while isinstance(value, list) and value:
             value = value[0]
-        if not isinstance(value, dict):
-            return cls(text, "", "")
-        error = value.get("error", value)
+        error = value.get("error", value) if isinstance(value, dict) else text
         if not isinstance(error, dict):
             return cls(str(error), "", "")
         message = error.get("message") or error.get("detail") or value.get("detail") or ""
-        if not isinstance(message, str):
-            message = json.dumps(message)
-        code, kind = error.get("code"), error.get("type")
-        known = code if isinstance(code, str) else kind if isinstance(kind, str) else ""
-        return cls(message, known, str(error.get("param") or ""))
+        codes = [code for code in (error.get("code"), error.get("type")) if isinstance(code, str)]
+        return cls(
+            message=message if isinstance(message, str) else json.dumps(message),
+            code=codes[0] if codes else "",
+            param=str(error.get("param") or ""),
+        )
 
 
 def _key_error(options: EndpointOptions, key: str | None, detail: str) -> AuthenticationError:

@@ -1,4 +1,4 @@
-"""Requests and replies as they travel: the chat completions format, read strictly but without surprise."""
+"""The wire format of chat completions: how requests are written and replies are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.endpoint.client_options import EndpointOptions, TokenLimitField
 from harness.endpoint.exchange import ChatReply, ChatRequest, TokenLogprob
 from harness.messages import Message
 
-__all__ = ["BadReply", "chat_body", "encode_body", "parse_chat", "parse_object"]
+__all__ = ["BadReply", "chat_body", "encode_body", "first_choice", "parse_chat", "parse_completion", "parse_object"]
 
 
 class BadReply(Exception):  # noqa: N818 - becomes a ChatFailure
@@ -87,10 +87,9 @@ def parse_chat(value: Mapping[str, Any]) -> ChatReply:
     BadReply
         It has no choices, or a choice without content that is neither cut, filtered nor refused.
     """
-    choices = value.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    choice = first_choice(value)
+    if choice is None:
         raise BadReply("the reply has no choices")
-    choice = choices[0]
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BadReply("the reply's choice has no message")
@@ -99,12 +98,43 @@ def parse_chat(value: Mapping[str, Any]) -> ChatReply:
     refusal = message.get("refusal") or ""
     if text is None and not refusal and finish not in ("length", "content_filter"):
         raise BadReply(f"the reply has no content (finish_reason {finish!r})", final=True)
+    return _reply(value, text or "", finish, str(refusal), _logprobs(choice.get("logprobs")))
+
+
+def parse_completion(value: Mapping[str, Any]) -> ChatReply:
+    """Read a legacy completion.
+
+    Raises
+    ------
+    BadReply
+        It has no text.
+    """
+    choice = first_choice(value)
+    if choice is None or not isinstance(choice.get("text"), str):
+        raise BadReply("the reply has no text")
+    return _reply(value, choice["text"], choice.get("finish_reason") or "stop")
+
+
+def first_choice(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the first choice of a reply; None where it has none."""
+    choices = value.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else None
+
+
+def _reply(
+    value: Mapping[str, Any],
+    text: str,
+    finish: object,
+    refusal: str = "",
+    logprobs: tuple[TokenLogprob, ...] | None = None,
+) -> ChatReply:
     n_prompt, n_completion = _usage(value.get("usage"))
     return ChatReply(
-        text=text or "",
+        text=text,
         finish=str(finish),
-        refusal=str(refusal),
-        logprobs=_logprobs(choice.get("logprobs")),
+        refusal=refusal,
+        logprobs=logprobs,
         n_prompt_tokens=n_prompt,
         n_completion_tokens=n_completion,
         model=str(value.get("model") or ""),

@@ -10,7 +10,7 @@ from pydantic import Field
 from harness.endpoint.background_loop import BackgroundLoop
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest
 from harness.endpoint.client_options import OPENAI_BASE_URL, EndpointOptions
-from harness.endpoint.wire import BadReply
+from harness.endpoint.wire import parse_completion
 from harness.engines.base import (
     Fingerprint,
     Finish,
@@ -20,6 +20,7 @@ from harness.engines.base import (
     LogLikelihoodRequest,
 )
 from harness.engines.engine_options import EngineOptions
+from harness.engines.hf.stopping import cut_at_stop
 from harness.engines.lifecycle import BaseEngine
 from harness.engines.prompt_logprobs import PromptLogprobs
 from harness.errors import ModelError
@@ -111,7 +112,7 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
     async def _check_completions(self) -> None:
         """See that raw text can be continued, so that not every request fails for the same reason."""
         try:
-            await self._client.complete_raw("/completions", {"prompt": "Hello", "max_tokens": 1}, _parse_completion)
+            await self._client.complete_raw("/completions", {"prompt": "Hello", "max_tokens": 1}, parse_completion)
         except ChatFailure as failure:
             if failure.kind not in ("bad_request", "bad_reply"):
                 return  # each request will tell for itself
@@ -133,9 +134,17 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
             return Generation(
                 request.request_id, "", "error", seed=seed, error="the endpoint's content filter stopped the reply"
             )
-        text, was_stopped = _cut_at_stop(reply.text or reply.refusal, sampling.stop)
-        finish: Finish = "length" if reply.finish == "length" and not was_stopped else "stop"
-        return Generation(request.request_id, text, finish, reply.n_prompt_tokens, reply.n_completion_tokens, seed=seed)
+        text = reply.text or reply.refusal
+        cut = cut_at_stop(text, sampling.stop)
+        finish: Finish = "length" if reply.finish == "length" and cut is None else "stop"
+        return Generation(
+            request.request_id,
+            text if cut is None else cut,
+            finish,
+            reply.n_prompt_tokens,
+            reply.n_completion_tokens,
+            seed=seed,
+        )
 
     async def _chat(self, request: GenerationRequest, seed: int | None) -> ChatReply:
         sampling = request.sampling
@@ -164,7 +173,7 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
             body["seed"] = seed
         if sampling.stop:
             body["stop"] = list(self._sent_stops(sampling.stop))
-        return await self._client.complete_raw("/completions", body, _parse_completion)
+        return await self._client.complete_raw("/completions", body, parse_completion)
 
     def _sent_stops(self, stops: tuple[str, ...]) -> tuple[str, ...]:
         """The stop strings the endpoint takes; the text is cut at all of them once it is here."""
@@ -187,26 +196,3 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
     def _release(self) -> None:
         self._loop.run(self._client.aclose())
         self._loop.close()
-
-
-def _cut_at_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    """Cut a text before its first stop string."""
-    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
-    return (text[: min(places)], True) if places else (text, False)
-
-
-def _parse_completion(value: dict[str, Any]) -> ChatReply:
-    """Read a legacy completion."""
-    choices = value.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict) or not isinstance(choice.get("text"), str):
-        raise BadReply("the reply has no text")
-    usage = value.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    return ChatReply(
-        text=choice["text"],
-        finish=str(choice.get("finish_reason") or "stop"),
-        n_prompt_tokens=counts.get("prompt_tokens"),
-        n_completion_tokens=counts.get("completion_tokens"),
-        model=str(value.get("model") or ""),
-    )

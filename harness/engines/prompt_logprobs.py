@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.endpoint.client import ChatClient, ChatFailure
-from harness.endpoint.wire import BadReply
+from harness.endpoint.wire import BadReply, first_choice
 from harness.engines.base import LogLikelihood, LogLikelihoodRequest
 from harness.errors import EndpointError, ModelError
 
@@ -137,8 +137,7 @@ def _failed(request: LogLikelihoodRequest, error: str) -> LogLikelihood:
 
 
 def _prompt_token_ids(value: Mapping[str, Any]) -> list[int]:
-    choices = value.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    choice = first_choice(value) or {}
     ids = choice.get("prompt_token_ids")
     if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):
         raise BadReply(
@@ -158,20 +157,23 @@ def _n_prompt_tokens(value: Mapping[str, Any]) -> int:
 
 def _echoed_tokens(value: Mapping[str, Any]) -> list[_Token]:
     """Read the prompt's tokens from a completion with echo; the generated ones are left out."""
-    choices = value.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
+    logprobs: Any = (first_choice(value) or {}).get("logprobs")
     if not isinstance(logprobs, dict):
         raise BadReply("the reply has no log-probabilities", final=True)
     texts, values, tops = (logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
-    if not isinstance(texts, list) or not isinstance(values, list) or len(texts) != len(values):
+    if not _are_lists(texts, values):
         raise BadReply("the reply's log-probabilities are not one for each token", final=True)
-    if not isinstance(tops, list) or len(tops) != len(texts):
+    if not _are_lists(texts, tops):
         raise BadReply("the reply does not say which tokens are most likely", final=True)
     n_prompt = _n_prompt_tokens(value)
     if n_prompt > len(texts):
         raise BadReply("the reply does not repeat the prompt (echo)", final=True)
     return [_token(*triple) for triple in zip(texts[:n_prompt], values, tops, strict=False)]
+
+
+def _are_lists(texts: Any, others: Any) -> bool:
+    """Whether both are lists, of the same length."""
+    return isinstance(texts, list) and isinstance(others, list) and len(texts) == len(others)
 
 
 def _token(text: Any, logprob: Any, top: Any) -> _Token:

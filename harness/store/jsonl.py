@@ -9,9 +9,10 @@ import lzma
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self
 
 from harness.errors import FileFormatError, MissingDataError, StorageFullError, StoreError
 
@@ -175,31 +176,22 @@ def read_jsonl(path: Path, *, allow_torn_tail: bool = False) -> Iterator[tuple[i
 def read_jsonl_places(path: Path, *, allow_torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Read JSON objects with the byte offset each line begins at; otherwise as :func:`read_jsonl`."""
     offset = 0
-    try:
-        with _open(path) as stream:
-            for number, raw in enumerate(stream, start=1):
-                begin, offset = offset, offset + len(raw)
-                if not raw.strip():
-                    continue
-                try:
-                    value = json.loads(raw)
-                except ValueError as error:
-                    if allow_torn_tail and not raw.endswith(b"\n"):
-                        return
-                    raise FileFormatError(
-                        path, number, f"not valid JSON ({error})", "one JSON object per line", _line_remedy(raw)
-                    ) from error
-                if not isinstance(value, dict):
-                    raise FileFormatError(path, number, f"a JSON {type(value).__name__}", "a JSON object")
-                yield number, value, begin
-    except FileNotFoundError:
-        raise MissingDataError(f"no such file: {path}", remedy="check the path") from None
-    except IsADirectoryError:
-        raise MissingDataError(f"{path} is a directory", "a JSON-lines file") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise FileFormatError(path, None, f"cannot be decompressed ({error})", "a whole .gz or .xz file") from error
-    except OSError as error:
-        raise MissingDataError(f"cannot read {path}: {error.strerror or error}") from error
+    with _opened(path) as stream:
+        for number, raw in enumerate(stream, start=1):
+            begin, offset = offset, offset + len(raw)
+            if not raw.strip():
+                continue
+            try:
+                value = json.loads(raw)
+            except ValueError as error:
+                if allow_torn_tail and not raw.endswith(b"\n"):
+                    return
+                raise FileFormatError(
+                    path, number, f"not valid JSON ({error})", "one JSON object per line", _line_remedy(raw)
+                ) from error
+            if not isinstance(value, dict):
+                raise FileFormatError(path, number, f"a JSON {type(value).__name__}", "a JSON object")
+            yield number, value, begin
 
 
 def _line_remedy(raw: bytes) -> str:
@@ -209,19 +201,12 @@ def _line_remedy(raw: bytes) -> str:
 
 def read_text(path: Path) -> str:
     """Read a whole plain, .gz or .xz text file as UTF-8; errors as in :func:`read_jsonl`."""
+    with _opened(path) as stream:
+        content = stream.read()
     try:
-        with _open(path) as stream:
-            return stream.read().decode("utf-8")
-    except FileNotFoundError:
-        raise MissingDataError(f"no such file: {path}", remedy="check the path") from None
-    except IsADirectoryError:
-        raise MissingDataError(f"{path} is a directory", "a file") from None
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileFormatError(path, None, f"not UTF-8 ({error.reason} at byte {error.start})", "UTF-8 text") from error
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise FileFormatError(path, None, f"cannot be decompressed ({error})", "a whole .gz or .xz file") from error
-    except OSError as error:
-        raise MissingDataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -233,11 +218,18 @@ def read_json(path: Path) -> Any:
         raise FileFormatError(path, error.lineno, f"not valid JSON ({error.msg})", "one JSON document") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    match path.suffix:
-        case ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        case ".xz":
-            return lzma.open(path, "rb")
-        case _:
-            return path.open("rb")
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain, .gz or .xz file; whatever fails while it is read becomes an error that names it."""
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, Path.open)
+    try:
+        with opener(path, "rb") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise MissingDataError(f"no such file: {path}", remedy="check the path") from None
+    except IsADirectoryError:
+        raise MissingDataError(f"{path} is a directory", "a file") from None
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise FileFormatError(path, None, f"cannot be decompressed ({error})", "a whole .gz or .xz file") from error
+    except OSError as error:
+        raise MissingDataError(f"cannot read {path}: {error.strerror or error}") from error
