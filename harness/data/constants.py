@@ -7,7 +7,7 @@ anything but constants is refused as a whole, since then the value read might no
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,38 +91,27 @@ def _assignment(path: Path, statement: ast.stmt) -> tuple[str, ast.expr]:
     raise _refused(path, statement)
 
 
+class _Names(ast.NodeTransformer):
+    """Puts the values of earlier constants in place of their names."""
+
+    def __init__(self, path: Path, constants: Mapping[str, Any]) -> None:
+        self._path = path
+        self._constants = constants
+
+    def visit_Name(self, node: ast.Name) -> ast.Constant:
+        if node.id not in self._constants:
+            raise FileFormatError(
+                self._path, node.lineno, f"{node.id!r} is no constant of the lines above", "a constant"
+            )
+        return ast.copy_location(ast.Constant(self._constants[node.id]), node)
+
+
 def _evaluate(path: Path, node: ast.expr, constants: Mapping[str, Any]) -> Any:
-    """Work out a value; recursion is bounded by the parser's own limit on nesting."""
-    match node:
-        case ast.Constant():
-            return node.value
-        case ast.Name(id=name):
-            if name not in constants:
-                raise FileFormatError(path, node.lineno, f"{name!r} is no constant of the lines above", "a constant")
-            return constants[name]
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
-        case ast.Tuple(elts=elements):
-            return tuple(_evaluate(path, element, constants) for element in elements)
-        case ast.List(elts=elements):
-            return [_evaluate(path, element, constants) for element in elements]
-        case ast.Set(elts=elements):
-            return _hashed(path, node, set, [_evaluate(path, element, constants) for element in elements])
-        case ast.Dict(keys=keys, values=values):
-            pairs = []
-            for key, value in zip(keys, values, strict=True):
-                if key is None:  # {**other}
-                    raise _refused(path, node)
-                pairs.append((_evaluate(path, key, constants), _evaluate(path, value, constants)))
-            return _hashed(path, node, dict, pairs)
-    raise _refused(path, node)
-
-
-def _hashed(path: Path, node: ast.expr, kind: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    literal = _Names(path, constants).visit(node)
     try:
-        return kind(items)
-    except TypeError as error:
-        raise FileFormatError(path, node.lineno, f"not a value Python would accept ({error})", "a literal") from error
+        return ast.literal_eval(literal)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _refused(path, node) from error
 
 
 def _refused(path: Path, node: ast.stmt | ast.expr) -> FileFormatError:

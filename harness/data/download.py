@@ -126,7 +126,5 @@ def write_error(path: Path, error: OSError) -> AssayError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError(f"no room to write {path}", remedy="free some space, or set ASSAY_CACHE elsewhere")
     return DataError(
-        f"cannot write {path}: {error.strerror or error}",
-        "a directory that can be written",
-        "set ASSAY_CACHE to one",
+        f"cannot write {path}: {error.strerror or error}", "a directory that can be written", "set ASSAY_CACHE to one"
     )

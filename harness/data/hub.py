@@ -76,11 +76,7 @@ def download(file: DataFile, *, offline: bool) -> Path:
     try:
         return Path(
             hf_hub_download(
-                file.repository,
-                file.path,
-                repo_type="dataset",
-                revision=file.commit,
-                local_files_only=offline,
+                file.repository, file.path, repo_type="dataset", revision=file.commit, local_files_only=offline
             )
         )
     except LocalEntryNotFoundError as error:

@@ -79,11 +79,7 @@ class DataStore:
     """
 
     def __init__(
-        self,
-        data_dir: Path | None,
-        cache_dir: Path,
-        hub_offline: bool,
-        catalog: Mapping[str, DataFile] = CATALOG,
+        self, data_dir: Path | None, cache_dir: Path, hub_offline: bool, catalog: Mapping[str, DataFile] = CATALOG
     ) -> None:
         self.data_dir = data_dir
         self.cache_dir = cache_dir

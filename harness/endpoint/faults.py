@@ -207,16 +207,12 @@ class _ErrorBody:
     @classmethod
     def read(cls, content: bytes) -> _ErrorBody:
         """Read the error object of OpenAI, vLLM, FastAPI or a proxy; plain text is its own message."""
-        text = content[:4000].decode("utf-8", "replace").strip()
-        try:
-            value: Any = json.loads(content)
-        except ValueError:
-            return cls("" if text.startswith("<") else text, "", "")
-        while isinstance(value, list) and value:
-            value = value[0]
-        error = value.get("error", value) if isinstance(value, dict) else text
+        value, text = _json_or_text(content)
+        error = value.get("error", value)
         if not isinstance(error, dict):
             return cls(str(error), "", "")
+        if not error:
+            return cls(text, "", "")
         message = error.get("message") or error.get("detail") or value.get("detail") or ""
         codes = [code for code in (error.get("code"), error.get("type")) if isinstance(code, str)]
         return cls(
@@ -224,6 +220,18 @@ class _ErrorBody:
             code=codes[0] if codes else "",
             param=str(error.get("param") or ""),
         )
+
+
+def _json_or_text(content: bytes) -> tuple[dict[str, Any], str]:
+    """Read a JSON object, the first of a list of them; where there is none, {} and the text that is there instead."""
+    text = content[:4000].decode("utf-8", "replace").strip()
+    try:
+        value: Any = json.loads(content)
+    except ValueError:
+        return {}, "" if text.startswith("<") else text
+    while isinstance(value, list) and value:
+        value = value[0]
+    return (value, "") if isinstance(value, dict) else ({}, text)
 
 
 def _key_error(options: EndpointOptions, key: str | None, detail: str) -> AuthenticationError:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from harness.closing import Closing
 from harness.endpoint.client_options import OPENAI_BASE_URL
 from harness.endpoint.exchange import ChatReply, ChatRequest
 from harness.hashing import content_hash
@@ -60,7 +60,7 @@ def cache_key(
     )
 
 
-class JudgmentCache:
+class JudgmentCache(Closing):
     """A store of replies by the hash of their requests, in one SQLite file that several processes may use.
 
     Writing happens in a thread of its own, many replies to a commit, so that neither the disk nor another process's
@@ -189,11 +189,3 @@ class JudgmentCache:
             with suppress(sqlite3.Error):
                 self._reader.close()
             self._reader = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

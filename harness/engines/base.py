@@ -21,6 +21,7 @@ __all__ = [
     "Finish",
     "Generation",
     "GenerationRequest",
+    "LoadedEngine",
     "LogLikelihood",
     "LogLikelihoodRequest",
 ]
@@ -164,9 +165,8 @@ class Fingerprint:
         return content_hash("model", fields)
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """What generates. Engines are context managers: leaving frees the model."""
+class LoadedEngine(Protocol):
+    """What every engine offers. Engines are context managers: leaving frees the model."""
 
     @property
     def name(self) -> str:
@@ -178,6 +178,15 @@ class Engine(Protocol):
         """What identifies the model."""
         ...
 
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+@runtime_checkable
+class Engine(LoadedEngine, Protocol):
+    """What generates."""
+
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yield one generation per request, in the order they complete.
 
@@ -188,8 +197,4 @@ class Engine(Protocol):
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
         """Yield one log-likelihood per request, in the order they complete."""
-        ...
-
-    def close(self) -> None:
-        """Free the model."""
         ...

@@ -133,10 +133,7 @@ class ChatTemplate:
     def _apply(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
-                conversation,
-                chat_template=self.source,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
+                conversation, chat_template=self.source, tokenize=False, add_generation_prompt=add_generation_prompt
             )
         except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ChatTemplateError(f"the chat template refuses the conversation: {error}") from error

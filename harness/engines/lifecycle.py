@@ -20,13 +20,13 @@ checkpoint, and names it as `options_type`. One that holds a model or connection
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from harness.closing import Closing
 from harness.engines.base import Fingerprint
 from harness.engines.chat_template import ChatTemplate
 from harness.engines.engine_options import CheckpointOptions, EngineOptions
@@ -39,7 +39,7 @@ __all__ = ["BaseEngine", "checkpoint_fingerprint"]
 OptionsType = TypeVar("OptionsType", bound=EngineOptions)
 
 
-class BaseEngine(ABC, Generic[OptionsType]):
+class BaseEngine(Closing, Generic[OptionsType]):
     """An engine that is made from options, has a fingerprint, and is closed once.
 
     Parameters
@@ -86,14 +86,6 @@ class BaseEngine(ABC, Generic[OptionsType]):
         if not self._closed:
             self._closed = True
             self._release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @abstractmethod
     def _identify(self) -> Fingerprint:

@@ -11,14 +11,7 @@ from harness.endpoint.background_loop import BackgroundLoop
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest
 from harness.endpoint.client_options import OPENAI_BASE_URL, EndpointOptions
 from harness.endpoint.wire import parse_completion
-from harness.engines.base import (
-    Fingerprint,
-    Finish,
-    Generation,
-    GenerationRequest,
-    LogLikelihood,
-    LogLikelihoodRequest,
-)
+from harness.engines.base import Fingerprint, Finish, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.engine_options import EngineOptions
 from harness.engines.hf.stopping import cut_at_stop
 from harness.engines.lifecycle import BaseEngine

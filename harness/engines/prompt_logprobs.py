@@ -160,7 +160,9 @@ def _echoed_tokens(value: Mapping[str, Any]) -> list[_Token]:
     logprobs: Any = (first_choice(value) or {}).get("logprobs")
     if not isinstance(logprobs, dict):
         raise BadReply("the reply has no log-probabilities", final=True)
-    texts, values, tops = (logprobs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    texts: Any = logprobs.get("tokens")
+    values: Any = logprobs.get("token_logprobs")
+    tops: Any = logprobs.get("top_logprobs")
     if not _are_lists(texts, values):
         raise BadReply("the reply's log-probabilities are not one for each token", final=True)
     if not _are_lists(texts, tops):

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from harness.closing import Closing
 from harness.errors import FileFormatError, MissingDataError, StorageFullError, StoreError
 
 __all__ = ["JsonlAppender", "read_json", "read_jsonl", "read_jsonl_places", "read_text", "write_atomically"]
@@ -21,7 +21,7 @@ __all__ = ["JsonlAppender", "read_json", "read_jsonl", "read_jsonl_places", "rea
 FSYNC_INTERVAL_S = 1.0  # a process kill loses nothing; a power cut at most this much
 
 
-class JsonlAppender:
+class JsonlAppender(Closing):
     """Append lines to a file of which this process is the only writer.
 
     A line is written by one system call. On opening, a last line without its newline is completed if it is a whole
@@ -94,14 +94,6 @@ class JsonlAppender:
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _end_of_last_line(descriptor: int, size: int) -> int:

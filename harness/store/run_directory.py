@@ -23,11 +23,11 @@ import json
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from harness.closing import Closing
 from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash, file_sha256
 from harness.records import Judgment, Prompt, Record, Response, Score
@@ -119,9 +119,7 @@ class RunDirectory:
     def judgments_by_prompt(self) -> RecordsByPrompt[Judgment]:
         """Find the latest judgments on a prompt without holding all of them in memory."""
         return RecordsByPrompt(
-            self.path / "judgments.jsonl",
-            Judgment,
-            lambda j: (j["judge_id"], *j["response_ids"], j.get("turn", 1)),
+            self.path / "judgments.jsonl", Judgment, lambda j: (j["judge_id"], *j["response_ids"], j.get("turn", 1))
         )
 
     def prompts(self) -> dict[str, Prompt]:
@@ -249,7 +247,7 @@ def _validated(kind: type[Any], path: Path, number: int, value: dict[str, Any]) 
         ) from error
 
 
-class RunWriter(RunDirectory):
+class RunWriter(RunDirectory, Closing):
     """Write access to a run; one process at a time.
 
     Raises
@@ -330,11 +328,3 @@ class RunWriter(RunDirectory):
             if self._lock >= 0:
                 os.close(self._lock)
                 self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -13,7 +13,7 @@ EleutherAI/lm-evaluation-harness):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,22 +126,23 @@ def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) ->
     list of TokenPair or BoundaryError
         In the order of the requests; the error where one of the two parts has no token.
     """
-    texts = [r for r in requests if r.context_ids is None or r.continuation_ids is None]
-    joint: dict[str, None] = {}
-    bare: dict[str, None] = {}
-    for request in texts:
-        kept, rest = _split(request)
-        if kept:
-            joint |= {kept: None, kept + rest: None}
-        else:
-            bare[rest] = None
-    prefix = _prefix_text(tokenizer)
-    with_bos = [text for text in joint if text.startswith(prefix)]
-    without = [text for text in joint if not text.startswith(prefix)]
-    ids = dict(zip(with_bos, _tokenise(tokenizer, with_bos, False), strict=True))
-    ids |= zip(without, _tokenise(tokenizer, without, True), strict=True)
-    alone = dict(zip(bare, _tokenise(tokenizer, list(bare), False), strict=True))
+    splits = [_split(r) for r in requests if r.context_ids is None or r.continuation_ids is None]
+    joint = {text for kept, rest in splits if kept for text in (kept, kept + rest)}
+    ids = _tokenise_each(tokenizer, joint, _prefix_text(tokenizer))
+    bare = list({rest for kept, rest in splits if not kept})
+    alone = dict(zip(bare, _tokenise(tokenizer, bare, False), strict=True))
     return [_encode(tokenizer, request, ids, alone) for request in requests]
+
+
+def _tokenise_each(tokenizer: Any, texts: Iterable[str], prefix: str) -> dict[str, list[int]]:
+    """Tokenise texts with special tokens, except those that begin with the bos token's text already."""
+    ids: dict[str, list[int]] = {}
+    groups: dict[bool, list[str]] = {True: [], False: []}
+    for text in texts:
+        groups[text.startswith(prefix)].append(text)
+    for has_prefix, group in groups.items():
+        ids |= zip(group, _tokenise(tokenizer, group, not has_prefix), strict=True)
+    return ids
 
 
 def _encode(

@@ -109,10 +109,5 @@ class DecodeJob:
         if cut is not None:  # at the latest here, if a decoder that merges tokens hid it until the end
             text, finish = cut, "stop"
         return Generation(
-            self.request_id,
-            text,
-            finish,
-            n_prompt_tokens=len(self.prompt_ids),
-            n_tokens=len(self.token_ids),
-            seed=seed,
+            self.request_id, text, finish, n_prompt_tokens=len(self.prompt_ids), n_tokens=len(self.token_ids), seed=seed
         )

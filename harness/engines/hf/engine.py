@@ -15,13 +15,7 @@ from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.likelihood import LikelihoodJob, LikelihoodScorer
 from harness.engines.hf.model_loading import LoadedModel, load_model
 from harness.engines.hf.stopping import TokenText, declared_stop_ids
-from harness.engines.prompt_tokens import (
-    encode_pairs,
-    encode_prompt,
-    misfit,
-    refused_generation,
-    refused_loglikelihood,
-)
+from harness.engines.prompt_tokens import encode_pairs, encode_prompt, misfit, refused_generation, refused_loglikelihood
 
 __all__ = ["HFEngine", "HFOptions"]
 

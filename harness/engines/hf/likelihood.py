@@ -131,17 +131,16 @@ class LikelihoodScorer:
         by_context: dict[tuple[int, ...], list[LikelihoodJob]] = {}
         for job in jobs:
             by_context.setdefault(job.pair.context_ids, []).append(job)
-        rows = []
-        for context_ids, sharing in by_context.items():
-            single = tuple(job for job in sharing if len(job.pair.continuation_ids) == 1)
-            longer = tuple(job for job in sharing if len(job.pair.continuation_ids) > 1)
-            if len(longer) > 1 and len(context_ids) >= _MIN_SHARED_CONTEXT and self._loaded.merges_rows:
-                rows.append(_Row(context_ids, single + longer))
-                continue
-            if single:
-                rows.append(_Row(context_ids, single))
-            rows += [_Row(context_ids, (job,)) for job in longer]
-        return rows
+        return [row for context_ids, sharing in by_context.items() for row in self._rows_of(context_ids, sharing)]
+
+    def _rows_of(self, context_ids: tuple[int, ...], jobs: Sequence[LikelihoodJob]) -> list[_Row]:
+        """Arrange the continuations of one context in as few rows as can be run."""
+        single = tuple(job for job in jobs if len(job.pair.continuation_ids) == 1)
+        longer = tuple(job for job in jobs if len(job.pair.continuation_ids) > 1)
+        if len(longer) > 1 and len(context_ids) >= _MIN_SHARED_CONTEXT and self._loaded.merges_rows:
+            return [_Row(context_ids, single + longer)]
+        first = [_Row(context_ids, single)] if single else []
+        return first + [_Row(context_ids, (job,)) for job in longer]
 
     def _next_batch(self, rows: Sequence[_Row]) -> list[_Row]:
         """Take the rows that fit into one forward pass; at least one."""
@@ -202,32 +201,46 @@ class LikelihoodScorer:
     @torch.inference_mode()
     def _score_branches(self, batch: Sequence[_Row]) -> None:
         """Run each context once, then all continuations on copies of its cache."""
+        cache, starts, first_logits = self._run_contexts([row.context_ids for row in batch])
+        branches = [(at, job) for at, row in enumerate(batch) for job in row.jobs if len(job.pair.continuation_ids) > 1]
+        parents = torch.tensor([at for at, _ in branches], device=self._loaded.device)
+        cache.batch_select_indices(parents)
+        inputs = [job.pair.continuation_ids[:-1] for _, job in branches]
+        logits = self._run_continuations(inputs, cache, starts[parents])
+        # Every job's first token is scored by its context's last logits, the others by its own branch's.
+        places = {id(job): [at] for at, row in enumerate(batch) for job in row.jobs}
+        place = len(batch)
+        for (_, job), ids in zip(branches, inputs, strict=True):
+            places[id(job)] += range(place, place + len(ids))
+            place += len(ids)
+        scored = [(job, places[id(job)]) for row in batch for job in row.jobs]
+        _record(scored, torch.cat([first_logits, logits]), self._loaded.dtype)
+
+    def _run_contexts(self, contexts: Sequence[Sequence[int]]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        """Run contexts, padded on the left; their cache, their first columns [rows, 1], and their last logits."""
         from transformers.cache_utils import DynamicCache
 
         device = self._loaded.device
-        width = max(len(row.context_ids) for row in batch)
-        starts = torch.tensor([width - len(row.context_ids) for row in batch], device=device).unsqueeze(1)
+        width = max(len(ids) for ids in contexts)
+        starts = torch.tensor([width - len(ids) for ids in contexts], device=device).unsqueeze(1)
         columns = torch.arange(width, device=device)
         cache = DynamicCache()
-        first_logits = self._logits(
-            [at * width + width - 1 for at in range(len(batch))],
-            input_ids=torch.tensor(
-                [[0] * (width - len(row.context_ids)) + list(row.context_ids) for row in batch], device=device
-            ),
+        logits = self._logits(
+            [at * width + width - 1 for at in range(len(contexts))],
+            input_ids=torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in contexts], device=device),
             attention_mask=(columns >= starts).long(),
             position_ids=(columns - starts).clamp(min=0),
             past_key_values=cache,
             use_cache=True,
         )
-        scored = [(job, [at]) for at, row in enumerate(batch) for job in row.jobs]
-        branches = [(at, job) for at, row in enumerate(batch) for job in row.jobs if len(job.pair.continuation_ids) > 1]
-        inputs = [list(job.pair.continuation_ids[:-1]) for _, job in branches]
+        return cache, starts, logits
+
+    def _run_continuations(self, inputs: Sequence[Sequence[int]], cache: Any, starts: torch.Tensor) -> torch.Tensor:
+        """Run continuations on their contexts' cache; the logits of all their tokens, one after the other."""
+        width = int(cache.get_seq_length())
         n_steps = max(len(ids) for ids in inputs)
-        parents = torch.tensor([at for at, _ in branches], device=device)
-        cache.batch_select_indices(parents)
-        starts = starts[parents]
-        columns = torch.arange(width + n_steps, device=device)
-        logits = self._logits(
+        columns = torch.arange(width + n_steps, device=self._loaded.device)
+        return self._logits(
             [at * n_steps + step for at, ids in enumerate(inputs) for step in range(len(ids))],
             input_ids=self._pad_right(inputs, n_steps),
             attention_mask=(columns >= starts).long(),
@@ -235,12 +248,6 @@ class LikelihoodScorer:
             past_key_values=cache,
             use_cache=True,
         )
-        place = len(batch)
-        own = {id(job): places for job, places in scored}
-        for (_, job), ids in zip(branches, inputs, strict=True):
-            own[id(job)] += range(place, place + len(ids))
-            place += len(ids)
-        _record(scored, torch.cat([first_logits, logits]), self._loaded.dtype)
 
     def _pad_right(self, inputs: Sequence[Sequence[int]], width: int) -> torch.Tensor:
         return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in inputs], device=self._loaded.device)

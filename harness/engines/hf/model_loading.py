@@ -239,12 +239,10 @@ def _load_weights(options: HFOptions, kind: CheckpointKind) -> Any:
 
     auto_class: Any = getattr(transformers, kind.auto_class)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    on_cpu = options.device_map is None and torch.device(device).type == "cpu"
-    dtype = "float32" if options.dtype == "auto" and on_cpu else options.dtype
     try:
         model, report = auto_class.from_pretrained(
             options.model,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            dtype=_dtype(options, device),
             device_map=options.device_map,
             revision=options.revision,
             trust_remote_code=options.trust_remote_code,
@@ -264,17 +262,29 @@ def _load_weights(options: HFOptions, kind: CheckpointKind) -> Any:
             f"{kind.what} in transformers format with readable weights",
             "check the directory, or the hub id and the network",
         ) from error
-    missing = sorted(report.get("missing_keys", ()))
+    _check_complete(options, kind, sorted(report.get("missing_keys", ())))
+    return model
+
+
+def _dtype(options: HFOptions, device: str) -> Any:
+    """Choose the floating type: "auto" is float32 on a CPU, elsewhere the checkpoint's own."""
+    if options.dtype != "auto":
+        return getattr(torch, options.dtype)
+    on_cpu = options.device_map is None and torch.device(device).type == "cpu"
+    return torch.float32 if on_cpu else "auto"
+
+
+def _check_complete(options: HFOptions, kind: CheckpointKind, missing: list[str]) -> None:
+    """Refuse a checkpoint that lacks tensors, which transformers would fill with random numbers."""
     if missing and options.adapter is not None:
         brought = kind.brought_by_adapter(Path(options.adapter).expanduser(), missing)
         missing = [name for name in missing if name not in brought]
-    if missing:  # transformers would fill them with random numbers and go on
+    if missing:
         raise ModelError(
             f"the weights of {options.model} lack {len(missing)} of the model's tensors, for example {missing[0]}",
             "a weight for every tensor",
             "check that the checkpoint was saved whole and matches its config.json",
         )
-    return model
 
 
 def _apply_adapter(model: Any, tokenizer: Any, adapter: str) -> Any:
@@ -350,7 +360,7 @@ def _probe_cache(model: Any, device: torch.device, parameters: frozenset[str]) -
         Whether every layer is ordinary attention, full or sliding-window, so that rows can be moved about; and the
         bytes one token takes.
     """
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+    from transformers.cache_utils import DynamicCache
 
     keeping = {"use_cache": True} if "use_cache" in parameters else {}  # an encoder keeps nothing
     try:
@@ -364,16 +374,25 @@ def _probe_cache(model: Any, device: torch.device, parameters: frozenset[str]) -
     if type(cache) is not DynamicCache:
         return False, 0
     layers: list[Any] = cache.layers
-    kinds = {type(layer) for layer in layers}
     held = [t for layer in layers for t in (layer.keys, layer.values) if isinstance(t, torch.Tensor)]
     n_bytes = sum(t.numel() * t.element_size() for t in held)
-    # A chunked layer is of the sliding class too, but its mask restarts at fixed columns: not ours to move.
+    takes_positions = {"attention_mask", "position_ids", "past_key_values"} <= parameters
+    return takes_positions and _is_plain_attention(model, cache), n_bytes
+
+
+def _is_plain_attention(model: Any, cache: Any) -> bool:
+    """Whether every layer is full or sliding-window attention.
+
+    A chunked layer's cache is of the sliding class too, but its mask restarts at fixed columns.
+    """
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
     config = model.config.get_text_config(decoder=True)
     types = set(getattr(config, "layer_types", None) or ())
     if getattr(config, "attention_chunk_size", None) is not None:
         types.add("chunked_attention")
-    plain = kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and types <= {"full_attention", "sliding_attention"}
-    return plain and {"attention_mask", "position_ids", "past_key_values"} <= parameters, n_bytes
+    kinds = {type(layer) for layer in cache.layers}
+    return kinds <= {DynamicLayer, DynamicSlidingWindowLayer} and types <= {"full_attention", "sliding_attention"}
 
 
 @contextlib.contextmanager

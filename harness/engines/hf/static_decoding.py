@@ -62,22 +62,24 @@ class StaticDecoder:
     def _run_batch(self, batch: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
         fault = attempt(lambda: self._generate(batch))
         yield from (job for job in batch if job.done)
-        unfinished = [job for job in batch if not job.done]
         if fault is not None:
             acknowledge(fault, len(batch), self._loaded.device)
-        for job in unfinished:
-            # From the start again: the tokens so far, put into the prompt, would make the lengths differ.
-            job.restart()
+        unfinished = [job for job in batch if not job.done]
         if fault is not None and len(batch) == 1:
             for job in unfinished:
                 job.fail(describe_fault(fault))
                 yield job
-            return
-        if isinstance(fault, torch.OutOfMemoryError) and unfinished:
-            self._limits.halve(len(batch), max(job.reserved for job in batch))
-        for part in halves(unfinished) or [unfinished]:
-            if part:
-                yield from self._run_batch(part)
+        elif unfinished:
+            if isinstance(fault, torch.OutOfMemoryError):
+                self._limits.halve(len(batch), max(job.reserved for job in batch))
+            yield from self._run_again(unfinished)
+
+    def _run_again(self, jobs: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
+        """Decode in two parts, from the start: the tokens so far, put into the prompt, would make the lengths differ."""
+        for job in jobs:
+            job.restart()
+        for part in halves(jobs) or [jobs]:
+            yield from self._run_batch(part)
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[DecodeJob]) -> None:

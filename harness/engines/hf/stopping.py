@@ -29,12 +29,11 @@ def declared_stop_ids(model: Any, tokenizer: Any, end_of_turn_ids: Iterable[int]
         Empty where nothing is declared: generations then run to their limit.
     """
     text_config = model.config.get_text_config(decoder=True)
-    found: set[int] = set(end_of_turn_ids)
-    for source in (getattr(model, "generation_config", None), model.config, text_config):
-        declared = getattr(source, "eos_token_id", None)
-        found.update(declared if isinstance(declared, list | tuple) else [] if declared is None else [declared])
-    if tokenizer.eos_token_id is not None:
-        found.add(tokenizer.eos_token_id)
+    sources = (getattr(model, "generation_config", None), model.config, text_config)
+    declared = [getattr(source, "eos_token_id", None) for source in sources]
+    found = {*end_of_turn_ids, tokenizer.eos_token_id}
+    for ids in declared:
+        found.update(ids if isinstance(ids, list | tuple) else [ids])
     for name, token in tokenizer.special_tokens_map.items():
         if name in _END_NAMES and isinstance(token, str):
             found.add(tokenizer.convert_tokens_to_ids(token))

@@ -25,6 +25,7 @@ from harness.engines.prompt_tokens import ENCODING_ERRORS
 from harness.engines.rewards.scorer_options import ImplicitRewardOptions
 from harness.engines.rewards.scorers import Reward, RewardRequest
 from harness.errors import ModelError
+from harness.messages import Message
 
 __all__ = ["ImplicitRewardEngine", "ImplicitRewardOptions"]
 
@@ -148,21 +149,8 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         reason = not_an_answer(request.messages)
         if reason:
             raise ChatTemplateError(reason)
-        prompt_text = self._template.render(request.messages[:-1])
-        whole_text = self._template.render_answered(request.messages)
-        prompt, whole = self._template.tokenise(prompt_text), self._template.tokenise(whole_text)
-        if whole[: len(prompt)] == prompt:
-            answer = whole[len(prompt) :]
-        elif whole_text.startswith(prompt_text):  # a tokenizer that merges over the boundary
-            answer = self._template.tokenise(whole_text[len(prompt_text) :])
-        else:
-            raise ChatTemplateError("the chat template writes the prompt differently once it is answered")
-        if not answer or not prompt:
-            raise ChatTemplateError(f"the {'prompt' if answer else 'answer'} has no tokens")
-        limits = [self.options.max_length, self._policy.context_length]
-        if self._reference is not None:
-            limits.append(self._reference.context_length)
-        limit = min((n for n in limits if n is not None), default=None)
+        prompt, answer = self._split(request.messages)
+        limit = self._limit()
         if limit is None:
             return _Tokens(tuple(prompt), tuple(answer), False)
         # The last token of the answer is predicted, not read.
@@ -173,6 +161,26 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
             )
         prompt, truncated = cut_start(prompt, room, self._policy.tokenizer.bos_token_id)
         return _Tokens(tuple(prompt), tuple(answer), truncated)
+
+    def _split(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Tokenise a conversation in two parts, neither empty: the prompt, and the answer with the end of its turn."""
+        prompt_text = self._template.render(messages[:-1])
+        whole_text = self._template.render_answered(messages)
+        prompt, whole = self._template.tokenise(prompt_text), self._template.tokenise(whole_text)
+        if whole[: len(prompt)] == prompt:
+            answer = whole[len(prompt) :]
+        elif whole_text.startswith(prompt_text):  # a tokenizer that merges over the boundary
+            answer = self._template.tokenise(whole_text[len(prompt_text) :])
+        else:
+            raise ChatTemplateError("the chat template writes the prompt differently once it is answered")
+        if not answer or not prompt:
+            raise ChatTemplateError(f"the {'prompt' if answer else 'answer'} has no tokens")
+        return prompt, answer
+
+    def _limit(self) -> int | None:
+        engines = [self._policy] if self._reference is None else [self._policy, self._reference]
+        limits = [self.options.max_length, *(engine.context_length for engine in engines)]
+        return min((n for n in limits if n is not None), default=None)
 
     def _check_vocabularies(self, reference: HFEngine) -> None:
         """Both score the very same tokens, so they must mean the same to both."""

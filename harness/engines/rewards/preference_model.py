@@ -108,10 +108,7 @@ class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
             except (ChatTemplateError, *ENCODING_ERRORS) as error:
                 yield PreferenceProbability(request.request_id, None, error=f"{type(error).__name__}: {error}")
                 continue
-            for order, one in enumerate(asked[request.request_id]):
-                for label, token in zip(LABELS, one.labels, strict=True):
-                    name = f"{order}{label}{request.request_id}"
-                    questions.append(LogLikelihoodRequest(name, "", label, one.context_ids, (token,)))
+            questions += _questions(request.request_id, asked[request.request_id])
         logprobs: dict[str, dict[str, float]] = {}
         failed: set[str] = set()
         for found in self._engine.loglikelihood(questions):
@@ -151,6 +148,15 @@ class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
                 "a chat template that takes a user's message and writes the assistant's answer to it",
                 "give one with the engine option chat_template=FILE",
             ) from error
+
+
+def _questions(request_id: str, asked: Sequence[_Asked]) -> list[LogLikelihoodRequest]:
+    """Ask for each label after each order; the id of a question starts with the order's number and the label."""
+    return [
+        LogLikelihoodRequest(f"{order}{label}{request_id}", "", label, one.context_ids, (token,))
+        for order, one in enumerate(asked)
+        for label, token in zip(LABELS, one.labels, strict=True)
+    ]
 
 
 def _probability(request_id: str, logprobs: Mapping[str, float], asked: Sequence[_Asked]) -> PreferenceProbability:

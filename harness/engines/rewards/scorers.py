@@ -10,17 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from harness.engines.base import Fingerprint
+from harness.engines.base import LoadedEngine
 from harness.messages import Message
 
-__all__ = [
-    "PreferenceEngine",
-    "PreferenceProbability",
-    "PreferenceRequest",
-    "Reward",
-    "RewardEngine",
-    "RewardRequest",
-]
+__all__ = ["PreferenceEngine", "PreferenceProbability", "PreferenceRequest", "Reward", "RewardEngine", "RewardRequest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,46 +89,18 @@ class PreferenceProbability:
 
 
 @runtime_checkable
-class RewardEngine(Protocol):
+class RewardEngine(LoadedEngine, Protocol):
     """What gives every answer a number of its own: a Bradley-Terry model, an implicit reward."""
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        ...
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the model."""
-        ...
 
     def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
         """Yield one reward per request, in the order they complete."""
         ...
 
-    def close(self) -> None:
-        """Free the model."""
-        ...
-
 
 @runtime_checkable
-class PreferenceEngine(Protocol):
+class PreferenceEngine(LoadedEngine, Protocol):
     """What compares two answers and has no number for one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the kind of engine."""
-        ...
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """What identifies the model."""
-        ...
 
     def preferences(self, requests: Sequence[PreferenceRequest]) -> Iterator[PreferenceProbability]:
         """Yield one probability per request, in the order they complete."""
-        ...
-
-    def close(self) -> None:
-        """Free the model."""
         ...

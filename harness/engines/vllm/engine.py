@@ -10,14 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.engines.base import (
-    Fingerprint,
-    Finish,
-    Generation,
-    GenerationRequest,
-    LogLikelihood,
-    LogLikelihoodRequest,
-)
+from harness.engines.base import Fingerprint, Finish, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, no_chat_template
 from harness.engines.hf.stopping import cut_at_stop
 from harness.engines.lifecycle import BaseEngine, checkpoint_fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,15 +178,9 @@ def _import_vllm() -> None:
 
 
 def _arguments(options: VLLMOptions, directories: tuple[Path, ...]) -> dict[str, Any]:
-    from vllm.engine.arg_utils import EngineArgs
     from vllm.platforms import current_platform
 
-    known = {field.name for field in fields(EngineArgs)}
-    for key in options.engine_args:
-        if key not in known:
-            close = nearest(key, known)
-            hint = f"did you mean {close}?" if close else "see the arguments of vllm.LLM"
-            raise SpecError(f"unknown argument {key!r} in engine_args", "an argument of vllm.LLM", hint)
+    _check_engine_args(options.engine_args)
     on_cpu = bool(current_platform.is_cpu())
     arguments: dict[str, Any] = {
         "model": options.model,
@@ -204,11 +198,27 @@ def _arguments(options: VLLMOptions, directories: tuple[Path, ...]) -> dict[str,
     if options.max_num_seqs is not None:
         arguments["max_num_seqs"] = options.max_num_seqs
     if options.adapter is not None:
-        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(directories[-1])}
-        if (directories[-1] / "tokenizer_config.json").is_file():
-            # Training may have added tokens or a chat template.
-            arguments |= {"tokenizer": str(directories[-1]), "tokenizer_revision": None}
+        arguments |= _adapter_arguments(directories[-1])
     return arguments | dict(options.engine_args)
+
+
+def _check_engine_args(engine_args: Mapping[str, Any]) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    known = {field.name for field in fields(EngineArgs)}
+    for key in engine_args:
+        if key not in known:
+            close = nearest(key, known)
+            hint = f"did you mean {close}?" if close else "see the arguments of vllm.LLM"
+            raise SpecError(f"unknown argument {key!r} in engine_args", "an argument of vllm.LLM", hint)
+
+
+def _adapter_arguments(directory: Path) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(directory)}
+    if (directory / "tokenizer_config.json").is_file():
+        # Training may have added tokens or a chat template.
+        arguments |= {"tokenizer": str(directory), "tokenizer_revision": None}
+    return arguments
 
 
 def _lora_rank(directory: Path) -> int:
@@ -247,7 +257,7 @@ def _directory(name: str, what: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"the {what} {name} is neither a directory nor to be had from the hub: {_last_line(error)}",
+            f"the {what} {name} is neither a directory nor available from the hub: {_last_line(error)}",
             "an existing directory, or a hub id",
             "check the name and the network",
         ) from error

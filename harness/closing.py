@@ -1,0 +1,25 @@
+"""Things that are closed: with ``with``, or by hand."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Closing"]
+
+
+class Closing(ABC):
+    """A context manager whose exit is `close`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held; closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
