@@ -75,7 +75,7 @@ class StaticDecoder:
             yield from self._run_again(unfinished)
 
     def _run_again(self, jobs: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
-        """Decode in two parts, from the start: the tokens so far, put into the prompt, would make the lengths differ."""
+        """Decode in two parts and from the start: prompts with the tokens so far would differ in length."""
         for job in jobs:
             job.restart()
         for part in halves(jobs) or [jobs]:
