@@ -22,9 +22,15 @@ __all__ = [
     "Statement",
     "Table",
     "Tone",
+    "limits",
 ]
 
 Tone = Literal["pass", "fail", "undecided", "invalid", "info"]
+
+
+def limits(low: float | None, high: float | None, form: str = ".2f") -> str:
+    """An interval in words; "" where there is none."""
+    return "" if low is None or high is None else f"{low:{form}} to {high:{form}}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ __all__ = [
     "histogram",
     "log_edges",
     "number",
+    "side_by_side",
 ]
 
 Floats = NDArray[np.float64]
@@ -213,6 +214,11 @@ class Panels:
 
 
 Chart = XYChart | IntervalChart | Heatmap | Panels
+
+
+def side_by_side(title: str, charts: Sequence[XYChart | IntervalChart | Heatmap]) -> Chart:
+    """Panels, or the chart itself under the title where there is one."""
+    return replace(charts[0], title=title) if len(charts) == 1 else Panels(title, charts)
 
 
 def data_table(chart: Chart) -> tuple[list[str], list[list[str | float | None]]]:

@@ -6,40 +6,44 @@ import re
 
 from harness.records import Score, SummaryRow
 from harness.run.figures import mean_row
-from reports.blocks import Cell, SampleFilter
+from reports.blocks import Cell, SampleFilter, limits
 from reports.inputs import RunInput
 
 __all__ = [
     "averages_quality",
     "figure_cell",
     "headline",
-    "interval",
     "mean_metric",
+    "optional",
     "percent",
+    "recorded",
     "slug",
     "unscored_cell",
     "words_of",
 ]
-
-"""Metrics that are means over prompts, and so can be split by category; the first a benchmark has is taken."""
-
-
-def interval(row: SummaryRow) -> str:
-    """The interval in words; "" where there is none."""
-    return "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.2f} to {row.ci_high:.2f}"
 
 
 def figure_cell(row: SummaryRow, samples: SampleFilter | None = None) -> Cell:
     """A figure with its interval below, or the reason why there is none."""
     if row.value is None:
         return Cell("-", row.reason or "", tone="muted")
-    return Cell(f"{row.value:.2f}", interval(row), samples)
+    return Cell(f"{row.value:.2f}", limits(row.ci_low, row.ci_high), samples)
 
 
 def unscored_cell(row: SummaryRow) -> Cell:
     """How many were not scored, and why."""
     listed = ", ".join(f"{reason} {count}" for reason, count in row.unscored.items())
     return Cell(str(row.n_unscored), listed)
+
+
+def optional(value: float | None, form: str) -> Cell:
+    """A number, or a dash."""
+    return Cell("-", tone="muted") if value is None else Cell(format(value, form))
+
+
+def recorded(text: str, missing: str = "not recorded") -> Cell:
+    """What is recorded, or that it is not."""
+    return Cell(text) if text else Cell(missing, tone="muted")
 
 
 def percent(share: float) -> str:
@@ -51,8 +55,8 @@ def words_of(row: SummaryRow) -> str:
     """A figure in a sentence: "alpaca_eval win_rate 22.92 (20.40 to 25.50)"."""
     if row.value is None:
         return f"{row.benchmark} {row.metric}: no figure, {row.reason}"
-    limits = interval(row)
-    return f"{row.benchmark} {row.metric} {row.value:.2f}" + (f" ({limits})" if limits else "")
+    interval = limits(row.ci_low, row.ci_high)
+    return f"{row.benchmark} {row.metric} {row.value:.2f}" + (f" ({interval})" if interval else "")
 
 
 def headline(run: RunInput, benchmark: str) -> SummaryRow | None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
 from harness.records import Judgment, Preference, Rating, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table
-from reports.charts import Heatmap, IntervalChart, Mark, Panels, RefLine, Series, XYChart
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
+from reports.charts import Heatmap, IntervalChart, Mark, RefLine, XYChart, histogram, side_by_side
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
-from reports.sections.common import percent, slug
+from reports.sections.common import percent, recorded, slug
 
 __all__ = ["JUDGING", "judge_section"]
+
+_LEAST_FIRST = 20  # verdicts with either side shown first, to tell position from quality
+_MOST_PANELS = 8
+_TENTHS = np.linspace(0.0, 100.0, 11)
+_FIVE = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
+_MIRRORED = {"A<B": "B>A", "A<<B": "B>>A", "B<A": "A>B", "B<<A": "A>>B", "B=A": "A=B"}
 
 
 @dataclass
@@ -30,41 +39,25 @@ class _Judged:
 
     @property
     def unscored(self) -> Counter[str]:
-        """How many could not be had, by reason."""
+        """How many verdicts are missing, by reason."""
         return Counter(j.verdict.reason for j in self.judgments if isinstance(j.verdict, Unscored))
+
+    @property
+    def samples(self) -> SampleFilter:
+        """The samples behind it."""
+        return SampleFilter(model=self.run.name, benchmark=self.benchmark)
 
 
 def judge_section(inputs: Inputs) -> Section | None:
     """What is known of the judges without people's votes; None where nothing was judged."""
     found = [judged for run in inputs.runs for judged in _judged(run)]
-    canaries = [(run, c) for run in inputs.runs for c in run.scores.canaries]
-    if not found and not canaries:
+    blocks: list[Block] = [_who(found), *_positions(found), *_grades(found)] if found else []
+    blocks += _canaries(inputs.runs)
+    if not blocks:
         return None
-    blocks: list[Block] = []
-    if found:
-        blocks.append(_who(found))
-        blocks += _positions(found)
-        blocks += _grades(found)
-    if canaries:
-        rows = [
-            [
-                Cell(f"{run.name}: {c['name']}", str(c["benchmark"])),
-                Cell("tripped" if c["tripped"] else "passed", tone="fail" if c["tripped"] else "pass"),
-                Cell(str(c["n"])),
-                Cell(str(c["n_unscored"])),
-                Cell(str(c["message"])),
-            ]
-            for run, c in canaries
-        ]
-        caption = "Canaries: questions whose right verdict is known"
-        blocks.append(Table(caption, ["canary", "outcome", "verdicts#", "not read#", "what was found"], rows))
     if not inputs.studies:
-        blocks.append(
-            Note(
-                "Agreement with people is not in these runs: assay calibrate --out FILE.json measures it, and "
-                "FILE.json given to assay report shows it."
-            )
-        )
+        words = "assay calibrate --out FILE.json measures it, and FILE.json given to assay report shows it."
+        blocks.append(Note(f"Agreement with people is not in these runs: {words}"))
     return Section("judge", "Judge", blocks)
 
 
@@ -75,91 +68,136 @@ def _judged(run: RunInput) -> list[_Judged]:
     return list(groups.values())
 
 
+def _canaries(runs: Sequence[RunInput]) -> list[Block]:
+    rows = [
+        [
+            Cell(f"{run.name}: {c['name']}", str(c["benchmark"])),
+            Cell("tripped" if c["tripped"] else "passed", tone="fail" if c["tripped"] else "pass"),
+            Cell(str(c["n"])),
+            Cell(str(c["n_unscored"])),
+            Cell(str(c["message"])),
+        ]
+        for run in runs
+        for c in run.scores.canaries
+    ]
+    columns = ["canary", "outcome", "verdicts#", "not read#", "what was found"]
+    return [Table("Canaries: questions whose right verdict is known", columns, rows)] if rows else []
+
+
 def _who(found: Sequence[_Judged]) -> Table:
     rows = []
     for g in found:
-        n, n_bad = len(g.judgments), sum(g.unscored.values())
-        reasons = ", ".join(f"{reason} {count}" for reason, count in g.unscored.most_common())
-        bad = SampleFilter(model=g.run.name, benchmark=g.benchmark, verdict="not scored") if n_bad else None
-        tokens = [sum(t for j in g.judgments if (t := getattr(j, name))) for name in _TOKENS]
-        known = any(j.n_completion_tokens is not None for j in g.judgments)
-        cost = [j.cost for j in g.judgments if j.cost is not None]
-        currency = next((j.currency for j in g.judgments if j.cost is not None), "")
         cached = sum(j.cached for j in g.judgments)
-        rows.append(
-            [
-                Cell(g.judge, f"{g.run.name} on {g.benchmark}"),
-                Cell(f"{n:,}", f"{cached:,} out of the cache" if cached else ""),
-                Cell(
-                    f"{n_bad:,}", f"{percent(n_bad / n)} {reasons}" if n_bad else "", bad, "undecided" if n_bad else ""
-                ),
-                Cell(f"{tokens[0]:,} / {tokens[1]:,}" if known else "not recorded", tone="" if known else "muted"),
-                Cell(f"{sum(cost):.2f} {currency}" if cost else "not known", tone="" if cost else "muted"),
-            ]
-        )
+        verdicts = Cell(f"{len(g.judgments):,}", f"{cached:,} out of the cache" if cached else "")
+        name = Cell(g.judge, f"{g.run.name} on {g.benchmark}")
+        rows.append([name, verdicts, _unreadable(g), recorded(_tokens(g.judgments)), recorded(_cost(g), "not known")])
     columns = ["judge", "verdicts#", "not readable#", "tokens in / out#", "cost#"]
     return Table("Who judged, and what could not be read", columns, rows)
 
 
-_TOKENS = ("n_prompt_tokens", "n_completion_tokens")
+def _unreadable(g: _Judged) -> Cell:
+    n = sum(g.unscored.values())
+    if not n:
+        return Cell("0")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in g.unscored.most_common())
+    share = percent(n / len(g.judgments))
+    return Cell(f"{n:,}", f"{share} {reasons}", replace(g.samples, verdict="not scored"), "undecided")
+
+
+def _tokens(judgments: Sequence[Judgment]) -> str:
+    if all(j.n_completion_tokens is None for j in judgments):
+        return ""
+    sent, received = (
+        sum(getattr(j, name) or 0 for j in judgments) for name in ("n_prompt_tokens", "n_completion_tokens")
+    )
+    return f"{sent:,} / {received:,}"
+
+
+def _cost(g: _Judged) -> str:
+    priced = [j for j in g.judgments if j.cost is not None]
+    return f"{sum(j.cost or 0.0 for j in priced):.2f} {priced[0].currency}" if priced else ""
+
+
+# Position
 
 
 def _positions(found: Sequence[_Judged]) -> list[Block]:
-    marks, flips = [], []
-    rows = []
-    for g in found:
-        compared = [j for j in g.judgments if isinstance(j.verdict, Preference) and len(j.order) == 2]
-        if not compared:
-            continue
-        both = _both_orders(compared)
-        samples = SampleFilter(model=g.run.name, benchmark=g.benchmark)
-        label = g.run.name if len({x.benchmark for x in found}) == 1 else f"{g.run.name}, {g.benchmark}"
-        first = _share_first([j for pair in both for j in pair]) if both else _share_first_unpaired(compared)
-        consistent = _consistent(both) if both else None
-        how = "both orders" if both else "one order a prompt"
-        if first is None:
-            how = "one side is shown first every time or nearly so: bias cannot be told"
-        if first:
-            marks.append(Mark(label, first.value, first.ci_low, first.ci_high, note=how, samples=samples))
-        if consistent:
-            other = SampleFilter(model=g.run.name, benchmark=g.benchmark, disagreement="orders")
-            flips.append(Mark(label, consistent.value, consistent.ci_low, consistent.ci_high, samples=other))
-        rows.append(
-            [
-                Cell(label, how),
-                _estimate_cell(first, samples),
-                _estimate_cell(
-                    consistent, SampleFilter(model=g.run.name, benchmark=g.benchmark, disagreement="orders")
-                ),
-                Cell(f"{len(both):,}" if both else "-"),
-            ]
-        )
-    if not rows:
+    compared = [g for g in found if _comparisons(g.judgments)]
+    several = len({g.benchmark for g in found}) > 1
+    measured = [_position(g, f"{g.run.name}, {g.benchmark}" if several else g.run.name) for g in compared]
+    if not measured:
         return []
     columns = ["run", "for the answer shown first (%)#", "same winner in both orders (%)#", "pairs in both orders#"]
-    blocks: list[Block] = [Table("Position: does it matter which answer the judge sees first", columns, rows)]
-    panels = []
-    if marks:
-        panels.append(IntervalChart("for the answer shown first (%)", "", marks, [RefLine(50.0, "no favour")]))
-    if flips:
-        panels.append(IntervalChart("same winner in both orders (%)", "", flips))
+    table = Table("Position: does it matter which answer the judge sees first", columns, [p.row for p in measured])
+    figure = _position_figure(measured)
+    return [table, figure] if figure else [table]
+
+
+@dataclass(frozen=True)
+class _Position:
+    """How often the answer shown first wins, and how often both orders name the same winner."""
+
+    judged: _Judged
+    label: str
+    how: str
+    first: Estimate | None
+    consistent: Estimate | None
+    n_pairs: int
+
+    @property
+    def flipped(self) -> SampleFilter:
+        """The samples whose winner changes with the order."""
+        return replace(self.judged.samples, disagreement="orders")
+
+    @property
+    def row(self) -> list[Cell]:
+        """A row of the table."""
+        pairs = Cell(f"{self.n_pairs:,}" if self.n_pairs else "-")
+        first, consistent = _cell(self.first, self.judged.samples), _cell(self.consistent, self.flipped)
+        return [Cell(self.label, self.how), first, consistent, pairs]
+
+
+def _comparisons(judgments: Sequence[Judgment]) -> list[Judgment]:
+    return [j for j in judgments if isinstance(j.verdict, Preference) and len(j.order) == 2]
+
+
+def _position(g: _Judged, label: str) -> _Position:
+    compared = _comparisons(g.judgments)
+    both = _both_orders(compared)
+    first = _share_first([j for pair in both for j in pair]) if both else _share_first_unpaired(compared)
+    how = "both orders" if both else "one order a prompt"
+    if first is None:
+        how = "one side is shown first every time or nearly so: bias cannot be told"
+    return _Position(g, label, how, first, _consistent(both) if both else None, len(both))
+
+
+def _position_figure(measured: Sequence[_Position]) -> Figure | None:
+    first = [_mark(p.label, p.first, p.judged.samples, p.how) for p in measured if p.first]
+    same = [_mark(p.label, p.consistent, p.flipped) for p in measured if p.consistent]
+    panels = [
+        IntervalChart("for the answer shown first (%)", "", first, [RefLine(50.0, "no favour")]),
+        IntervalChart("same winner in both orders (%)", "", same),
+    ]
+    panels = [panel for panel in panels if panel.marks]
+    if not panels:
+        return None
     caption = (
         "Left of 50 % the judge favours what it sees second, right of it what it sees first. Where each prompt was "
         "judged in one order only, both sides' shares when shown first are averaged, which both orders need not."
     )
-    if panels:
-        chart = panels[0] if len(panels) == 1 else Panels("Position bias", panels)
-        if isinstance(chart, IntervalChart):
-            chart = IntervalChart("Position bias: verdicts " + chart.title, "%", chart.marks, chart.lines)
-        blocks.append(Figure("position-bias", caption, chart, SampleFilter(disagreement="orders") if flips else None))
-    return blocks
+    title = "Position bias" if len(panels) > 1 else f"Position bias: verdicts {panels[0].title}"
+    samples = SampleFilter(disagreement="orders") if same else None
+    return Figure("position-bias", caption, side_by_side(title, panels), samples)
 
 
-def _estimate_cell(estimate: Estimate | None, samples: SampleFilter) -> Cell:
+def _mark(label: str, estimate: Estimate, samples: SampleFilter, note: str = "") -> Mark:
+    return Mark(label, estimate.value, estimate.ci_low, estimate.ci_high, note=note, samples=samples)
+
+
+def _cell(estimate: Estimate | None, samples: SampleFilter) -> Cell:
     if estimate is None:
         return Cell("-", tone="muted")
-    low, high = estimate.ci_low, estimate.ci_high
-    return Cell(f"{estimate.value:.1f}", "" if low is None or high is None else f"{low:.1f} to {high:.1f}", samples)
+    return Cell(f"{estimate.value:.1f}", limits(estimate.ci_low, estimate.ci_high, ".1f"), samples)
 
 
 def _both_orders(judgments: Sequence[Judgment]) -> list[tuple[Judgment, Judgment]]:
@@ -171,161 +209,126 @@ def _both_orders(judgments: Sequence[Judgment]) -> list[tuple[Judgment, Judgment
     return [(g["candidate"], g["baseline"]) for g in groups.values() if len(g) == 2]
 
 
-def _share_first(judgments: Sequence[Judgment]) -> Estimate | None:
-    values = [100.0 * j.verdict.p_first for j in judgments if isinstance(j.verdict, Preference)]
+def _mean(
+    values: Sequence[float], judgments: Sequence[Judgment], bounds: tuple[float, float] | None
+) -> Estimate | None:
     try:
-        return cluster_mean(values, [j.prompt_id for j in judgments], bounds=(0.0, 100.0))
+        return cluster_mean(values, [j.prompt_id for j in judgments], bounds=bounds)
     except StatisticsError:
         return None
+
+
+def _p_first(judgment: Judgment) -> float:
+    """The probability that the answer shown first is the better one, of a comparison."""
+    assert isinstance(judgment.verdict, Preference)
+    return judgment.verdict.p_first
+
+
+def _share_first(judgments: Sequence[Judgment]) -> Estimate | None:
+    return _mean([100.0 * _p_first(j) for j in judgments], judgments, (0.0, 100.0))
 
 
 def _share_first_unpaired(judgments: Sequence[Judgment]) -> Estimate | None:
     """Where each prompt was judged in one order: the mean of how the two sides fare when shown first.
 
     The plain share would be the better side's win rate wherever that side is shown first more often. None where one
-    side is hardly ever first: then nothing tells position from quality.
+    side is hardly ever first: position and quality cannot be told apart then.
     """
     n_first = Counter(j.order[0] for j in judgments)
-    if len(n_first) < 2 or min(n_first.values()) < 20:
+    if len(n_first) < 2 or min(n_first.values()) < _LEAST_FIRST:
         return None
     n = len(judgments)
-    values = [
-        100.0 * (0.5 + (j.verdict.p_first - 0.5) * n / (2.0 * n_first[j.order[0]]))
-        for j in judgments
-        if isinstance(j.verdict, Preference)
-    ]
-    try:
-        return cluster_mean(values, [j.prompt_id for j in judgments])
-    except StatisticsError:
-        return None
+    values = [100.0 * (0.5 + (_p_first(j) - 0.5) * n / (2.0 * n_first[j.order[0]])) for j in judgments]
+    return _mean(values, judgments, None)
 
 
 def _consistent(pairs: Sequence[tuple[Judgment, Judgment]]) -> Estimate | None:
-    values = []
-    for first, second in pairs:
-        one, other = first.verdict, second.verdict
-        if isinstance(one, Preference) and isinstance(other, Preference):
-            values.append(100.0 * (_side(one.p_first) == _side(1.0 - other.p_first)))
-    try:
-        return cluster_mean(values, [first.prompt_id for first, _ in pairs], bounds=(0.0, 100.0))
-    except StatisticsError:
-        return None
+    values = [100.0 * (_side(_p_first(one)) == _side(1.0 - _p_first(other))) for one, other in pairs]
+    return _mean(values, [one for one, _ in pairs], (0.0, 100.0))
 
 
 def _side(p: float) -> int:
     return (p > 0.5) - (p < 0.5)
 
 
+# Grades
+
+
 def _grades(found: Sequence[_Judged]) -> list[Block]:
     """How often each grade was given: a judge that gives everything an 8 tells nothing apart."""
+    benchmarks = dict.fromkeys(g.benchmark for g in found)
+    return [block for name in benchmarks for block in _grades_on(name, [g for g in found if g.benchmark == name])]
+
+
+def _grades_on(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
+    rated = {g.run.name: counts for g in found if (counts := _ratings(g.judgments))}
+    labelled = {g.run.name: counts for g in found if len(counts := _labels(g.judgments)) > 1}
     blocks: list[Block] = []
-    for benchmark in dict.fromkeys(g.benchmark for g in found):
-        rated = [
-            (g.run.name, c)
-            for g in found
-            if g.benchmark == benchmark
-            and (c := Counter(j.verdict.value for j in g.judgments if isinstance(j.verdict, Rating)))
-        ]
-        labelled = [
-            (g.run.name, labels)
-            for g in found
-            if g.benchmark == benchmark
-            and len(labels := Counter(label for j in g.judgments if (label := _label(j)))) > 1
-        ]
-        if rated:
-            blocks.append(_rating_chart(benchmark, rated))
-        if labelled:
-            blocks.append(_label_chart(benchmark, labelled))
-        if not rated and not labelled:
-            blocks += _preference_chart(benchmark, [g for g in found if g.benchmark == benchmark])
-    return blocks
+    if rated:
+        caption = "Share of each grade in percent (grades between whole numbers at the nearest)."
+        blocks.append(_shares(benchmark, rated, caption, ("grades given", "grade", ".0f")))
+    if labelled:
+        caption = "Share of each grade in percent, games in both orders taken together."
+        blocks.append(_shares(benchmark, labelled, caption, ("verdicts given", "A: the model, B: the baseline", ".1f")))
+    return blocks or _certainty(benchmark, found)
+
+
+def _ratings(judgments: Sequence[Judgment]) -> Counter[str]:
+    return Counter(str(round(j.verdict.value)) for j in judgments if isinstance(j.verdict, Rating))
+
+
+def _labels(judgments: Sequence[Judgment]) -> Counter[str]:
+    return Counter(label for j in judgments if (label := _label(j)))
 
 
 def _label(judgment: Judgment) -> str:
-    """The grade, from the candidate's side: A is the candidate."""
+    """The grade from the candidate's side: A is the candidate."""
     verdict = judgment.verdict
     if not isinstance(verdict, Preference) or not verdict.label:
         return ""
-    if judgment.order and judgment.order[0] == "candidate":
-        return verdict.label
-    return verdict.label.translate(str.maketrans("AB", "BA")) if set(verdict.label) <= set("AB<>=") else verdict.label
+    label = verdict.label
+    if set(label) <= set("AB<>=") and not (judgment.order and judgment.order[0] == "candidate"):
+        label = label.translate(str.maketrans("AB", "BA"))
+    return _MIRRORED.get(label, label)
 
 
-_FIVE = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
-
-
-def _label_chart(benchmark: str, found: Sequence[tuple[str, Counter[str]]]) -> Figure:
-    labels = sorted({_ordered(label) for _, c in found for label in c}, key=_place)
-    values: list[list[float | None]] = []
-    for _, counts in found:
-        together: Counter[str] = Counter()
-        for label, count in counts.items():
-            together[_ordered(label)] += count
-        total = sum(together.values())
-        values.append([100.0 * together[label] / total for label in labels])
-    chart = Heatmap(
-        f"{benchmark}: verdicts given (%)", "A: the model, B: the baseline", "", labels, [n for n, _ in found], values,
-        limits=(0.0, max(v for row in values for v in row if v is not None)), form=".1f",
-    )  # fmt: skip
-    caption = "Share of each grade in percent, games in both orders taken together."
-    return Figure(slug("grades", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
-
-
-def _ordered(label: str) -> str:
-    return {"A<B": "B>A", "A<<B": "B>>A", "B<A": "A>B", "B<<A": "A>>B", "B=A": "A=B"}.get(label, label)
-
-
-def _place(label: str) -> tuple[int, str]:
-    return (_FIVE.index(label) if label in _FIVE else len(_FIVE), label)
-
-
-def _rating_chart(benchmark: str, found: Sequence[tuple[str, Counter[float]]]) -> Figure:
-    grades = sorted({grade for _, c in found for grade in c})
-    whole = sorted({round(g) for g in grades})
-    values: list[list[float | None]] = []
-    for _, counts in found:
-        total = sum(counts.values())
-        values.append([100.0 * sum(n for g, n in counts.items() if round(g) == w) / total for w in whole])
-    chart = Heatmap(
-        f"{benchmark}: grades given (%)", "grade", "", [str(w) for w in whole], [n for n, _ in found], values,
-        limits=(0.0, max(v for row in values for v in row if v is not None)), form=".0f",
-    )  # fmt: skip
-    caption = "Share of each grade in percent (grades between whole numbers at the nearest)."
-    return Figure(slug("grades", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
-
-
-def _preference_chart(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
-    """How sure the judge is: the distribution of its preference probabilities."""
-    series = []
-    edges = [i * 10.0 for i in range(11)]
-    for g in found[:8]:
-        shares = [
-            100.0 * (j.verdict.p_first if j.order[0] == "candidate" else 1.0 - j.verdict.p_first)
-            for j in g.judgments
-            if isinstance(j.verdict, Preference) and j.order
-        ]
-        if shares:
-            counts = Counter(min(int(s // 10.0), 9) for s in shares)
-            heights = [100.0 * counts[i] / len(shares) for i in range(10)]
-            series.append(Series(g.run.name, edges, [*heights, 0.0], kind="step"))
-    if not series:
-        return []
-    panels = [
-        XYChart(
-            s.name,
-            "P(model better), %",
-            "share (%)",
-            [s],
-            y_range=(0.0, 100.0),
-        )
-        for s in series
+def _shares(benchmark: str, found: dict[str, Counter[str]], caption: str, words: tuple[str, str, str]) -> Figure:
+    """A heat map of how often each grade was given, in percent by model; `words` are title, axis and format."""
+    title, axis, form = words
+    grades = sorted({grade for counts in found.values() for grade in counts}, key=_place)
+    values: list[list[float | None]] = [
+        [100.0 * counts[grade] / counts.total() for grade in grades] for counts in found.values()
     ]
-    title = f"{benchmark}: how sure the judge is"
-    chart = (
-        Panels(title, panels) if len(panels) > 1 else XYChart(title, panels[0].x_label, "share (%)", panels[0].series)
-    )
+    top = max(value for row in values for value in row if value is not None)
+    chart = Heatmap(f"{benchmark}: {title} (%)", axis, "", grades, [*found], values, limits=(0.0, top), form=form)
+    return Figure(slug("grades", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
+
+
+def _place(grade: str) -> tuple[float, str]:
+    """Numbers by value, the five grades from the best for A to the best for B, others after them."""
+    if grade.lstrip("-").isdigit():
+        return float(grade), ""
+    return (_FIVE.index(grade) if grade in _FIVE else len(_FIVE)), grade
+
+
+def _certainty(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
+    """How sure the judge is: the distribution of its preference probabilities."""
+    shares = [(g.run.name, _certainties(g.judgments)) for g in found[:_MOST_PANELS]]
+    panels = [
+        XYChart(name, "P(model better), %", "share (%)", [histogram(name, own, _TENTHS)], y_range=(0.0, 100.0))
+        for name, own in shares
+        if own.size
+    ]
+    if not panels:
+        return []
+    chart = side_by_side(f"{benchmark}: how sure the judge is", panels)
     caption = "Distribution of the judge's probability that the model's answer is the better one."
     return [Figure(slug("certainty", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
+
+
+def _certainties(judgments: Sequence[Judgment]) -> NDArray[np.float64]:
+    compared = [j for j in judgments if isinstance(j.verdict, Preference) and j.order]
+    return np.array([100.0 * (_p_first(j) if j.order[0] == "candidate" else 1.0 - _p_first(j)) for j in compared])
 
 
 JUDGING = SectionEntry(50, lambda context: [section] if (section := judge_section(context.inputs)) is not None else [])

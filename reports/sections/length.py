@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +10,23 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from harness.errors import AssayError
+from harness.records import Score, SummaryRow
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs, relative_length
 from harness.stats.length_control_ratings import ModelRatings, length_controlled_ratings
 from harness.stats.length_correlation import pearson
 from harness.stats.mean import cluster_mean
 from reports.blocks import Block, Figure, Note, SampleFilter, Section
-from reports.charts import Heatmap, IntervalChart, Mark, Panels, Series, XYChart, extent, histogram, log_edges
+from reports.charts import (
+    Heatmap,
+    IntervalChart,
+    Mark,
+    Series,
+    XYChart,
+    extent,
+    histogram,
+    log_edges,
+    side_by_side,
+)
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
 from reports.sections.common import slug
@@ -25,7 +36,9 @@ __all__ = ["LENGTH", "length_section"]
 _SEED = 20240404  # of the bootstrap behind the fitted curves; fixed, so that the same runs give the same report
 _BINS = 8
 _MOST_PANELS = 12
-_RATIOS = ((-3.0, "⅛"), (-2.0, "¼"), (-1.0, "½"), (0.0, "same"), (1.0, "2×"), (2.0, "4×"), (3.0, "8×"))
+_LEAST_PROMPTS = 5  # of a correlation
+_GREY = 6  # the slot of what is no model
+_BASELINE = "baseline"
 
 Floats = NDArray[np.float64]
 
@@ -40,151 +53,153 @@ class _Scored:
     weight: Floats
     clusters: list[str]
     categories: list[str]
-    rated: bool
+
+    @property
+    def rated(self) -> bool:
+        """Whether the values are ratings; they are win rates otherwise."""
+        return self.reference is None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value on the axis."""
+        return (1.0, 10.0) if self.rated else (0.0, 100.0)
 
 
 def length_section(inputs: Inputs) -> Section | None:
     """What length has to do with the figures; None where no run knows the lengths of its answers."""
-    blocks: list[Block] = []
-    for benchmark in inputs.benchmarks:
-        runs = inputs.holding(benchmark)
-        found = [(run, scored) for run in runs if (scored := _scored(run, benchmark)) is not None]
-        controlled = _controlled(runs, benchmark)
-        blocks += [controlled] if controlled else []
-        if not found:
-            continue
-        heat = _correlations(found, benchmark)
-        blocks += [heat] if heat else []
-        blocks += _curves(found, benchmark)
-        blocks += _distributions(runs, benchmark)
-    if not blocks:
-        known = any(run.scores_in_role(name, "length") for run in inputs.runs for name in run.benchmarks)
-        if not inputs.runs or known:
-            return None
+    blocks = [block for name in inputs.benchmarks for block in _of_benchmark(inputs, name)]
+    known = any(run.scores_in_role(name, "length") for run in inputs.runs for name in run.benchmarks)
+    if not blocks and inputs.runs and not known:
         blocks = [Note("None of the runs holds the answers' texts, so nothing is known of their lengths.")]
-    return Section("length", "Length", blocks)
+    return Section("length", "Length", blocks) if blocks else None
+
+
+def _of_benchmark(inputs: Inputs, benchmark: str) -> list[Block]:
+    runs = inputs.holding(benchmark)
+    found = [(run, scored) for run in runs if (scored := _scored(run, benchmark)) is not None]
+    blocks: list[Block] = _controlled(runs, benchmark)
+    if found:
+        slots = {run.name: slot for slot, run in enumerate(inputs.runs)}
+        blocks += [
+            *_correlations(found, benchmark),
+            *_curves(found, benchmark, slots),
+            *_distributions(runs, benchmark),
+        ]
+    return blocks
 
 
 def _scored(run: RunInput, benchmark: str) -> _Scored | None:
     """Put scores and lengths together, prompt by prompt (and turn by turn for ratings)."""
-    lengths = {(s.prompt_id, s.part): s.value for s in run.scores_in_role(benchmark, "length")}
-    if not lengths:
-        return None
+    lengths = {(s.prompt_id, s.part): s.value or 0.0 for s in run.scores_in_role(benchmark, "length")}
     rated = [s for s in run.scores_in_role(benchmark, "rating") if (s.prompt_id, s.part) in lengths]
     if rated:
-        return _Scored(
-            np.array([s.value for s in rated], dtype=np.float64),
-            np.array([lengths[s.prompt_id, s.part] for s in rated], dtype=np.float64),
-            None,
-            np.array([s.weight for s in rated]),
-            [s.cluster for s in rated],
-            [s.category or "" for s in rated],
-            rated=True,
-        )
+        return _together(rated, [lengths[s.prompt_id, s.part] for s in rated], None)
     compared = [
         s
         for s in run.scores_in_role(benchmark, "preference")
-        if (s.prompt_id, "candidate") in lengths and (s.prompt_id, "baseline") in lengths
+        if {(s.prompt_id, "candidate"), (s.prompt_id, "baseline")} <= set(lengths)
     ]
-    if not compared:
-        return None
+    own, other = ([lengths[s.prompt_id, side] for s in compared] for side in ("candidate", "baseline"))
+    return _together(compared, own, other) if compared else None
+
+
+def _together(scores: Sequence[Score], lengths: Sequence[float], reference: Sequence[float] | None) -> _Scored:
     return _Scored(
-        np.array([s.value for s in compared], dtype=np.float64),
-        np.array([lengths[s.prompt_id, "candidate"] for s in compared], dtype=np.float64),
-        np.array([lengths[s.prompt_id, "baseline"] for s in compared], dtype=np.float64),
-        np.array([s.weight for s in compared]),
-        [s.cluster for s in compared],
-        [s.category or "" for s in compared],
-        rated=False,
+        np.array([s.value for s in scores], dtype=np.float64),
+        np.array(lengths, dtype=np.float64),
+        None if reference is None else np.array(reference, dtype=np.float64),
+        np.array([s.weight for s in scores]),
+        [s.cluster for s in scores],
+        [s.category or "" for s in scores],
     )
 
 
-def _controlled(runs: Sequence[RunInput], benchmark: str) -> Figure | None:
-    marks = []
+def _controlled(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
+    marks: dict[tuple[str, str], Mark] = {}
     for run in runs:
         for held, raw in run.controlled(benchmark).items():
             pair = run.row(benchmark, raw), run.row(benchmark, held)
-            if pair[0] is None or pair[1] is None:
-                continue
-            for row, series in zip(pair, ("raw", held.split("_")[0] + " controlled"), strict=True):
-                if row is not None and row.value is not None:
-                    samples = SampleFilter(model=run.name, benchmark=benchmark)
-                    mark = Mark(run.name, row.value, row.ci_low, row.ci_high, series, samples=samples)
-                    if mark not in marks:
-                        marks.append(mark)
+            if pair[0] is not None and pair[1] is not None:
+                marks[run.name, "raw"] = _mark(run.name, pair[0], "raw")
+                series = held.split("_")[0] + " controlled"
+                marks[run.name, series] = _mark(run.name, pair[1], series)
     if not marks:
-        return None
-    chart = IntervalChart(f"{benchmark}: raw beside length-controlled", "", marks)
+        return []
+    chart = IntervalChart(f"{benchmark}: raw beside length-controlled", "", [*marks.values()])
     caption = "The figure as it is, and with the length of the answers held equal."
-    return Figure(slug("raw-and-controlled", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
+    return [Figure(slug("raw-and-controlled", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
 
 
-def _curves(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> list[Block]:
+def _mark(name: str, row: SummaryRow, series: str) -> Mark:
+    samples = SampleFilter(model=name, benchmark=row.benchmark)
+    return Mark(name, row.value or 0.0, row.ci_low, row.ci_high, series, samples=samples)
+
+
+def _curves(found: Sequence[tuple[RunInput, _Scored]], benchmark: str, slots: Mapping[str, int]) -> list[Block]:
     panels: list[XYChart] = []
     notes = []
     for run, scored in found[:_MOST_PANELS]:
         try:
-            panels.append(_curve(run, scored))
+            panels.append(_curve(run.name, scored, slots[run.name]))
         except AssayError as error:
             notes.append(f"{run.name}: no curve of {benchmark}, {' '.join(str(error).split())}")
     if len(found) > _MOST_PANELS:
-        notes.append(f"{len(found) - _MOST_PANELS} more models have no panel here; the heat map below has them all.")
-    blocks: list[Block] = []
-    if panels:
-        rated = found[0][1].rated
-        what = "Score against the answer's own length" if rated else "Win rate against the difference in length"
-        caption = (
-            "Points are means of eighths of the prompts, with 95 % intervals; the curve is a fit in tanh of the "
-            "logarithm of the lengths' ratio. A curve that rises means longer answers score higher."
-        )
-        if benchmark == "alpaca_eval":
-            caption += (
-                " AlpacaEval's length-controlled figure rests on upstream's fit, which knows the instructions too."
-            )
-        title = f"{benchmark}: {what.lower()}"
-        samples = SampleFilter(benchmark=benchmark)
-        ends = extent([v for p in panels for s in p.series for vs in (s.y, s.low or (), s.high or ()) for v in vs])
-        bounds = (1.0, 10.0) if rated else (0.0, 100.0)
-        shared = max(ends[0], bounds[0]), min(ends[1], bounds[1])
-        panels = [replace(p, y_range=shared) for p in panels]
-        chart = replace(panels[0], title=title) if len(panels) == 1 else Panels(title, panels)
-        blocks.append(Figure(slug("length-curve", benchmark), f"{what}. {caption}", chart, samples))
-    return [*blocks, *(Note(note) for note in notes)]
+        notes.append(f"{len(found) - _MOST_PANELS} more models have no panel here; the heat map above has them all.")
+    figure = [_curve_figure(panels, benchmark, found[0][1])] if panels else []
+    return [*figure, *(Note(note) for note in notes)]
 
 
-def _curve(run: RunInput, scored: _Scored) -> XYChart:
-    """Binned means and the fitted curve of one run."""
+def _curve_figure(panels: Sequence[XYChart], benchmark: str, scored: _Scored) -> Figure:
+    what = "Score against the answer's own length" if scored.rated else "Win rate against the difference in length"
+    caption = (
+        f"{what}. Points are means of eighths of the prompts, with 95 % intervals; the curve is a fit in tanh of the "
+        "logarithm of the lengths' ratio. A curve that rises means longer answers score higher."
+    )
+    if benchmark == "alpaca_eval":
+        caption += " AlpacaEval's length-controlled figure rests on upstream's fit, which knows the instructions too."
+    ends = extent([v for p in panels for s in p.series for vs in (s.y, s.low or (), s.high or ()) for v in vs])
+    shared = max(ends[0], scored.bounds[0]), min(ends[1], scored.bounds[1])
+    chart = side_by_side(f"{benchmark}: {what.lower()}", [replace(p, y_range=shared) for p in panels])
+    return Figure(slug("length-curve", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
+
+
+def _curve(name: str, scored: _Scored, slot: int) -> XYChart:
+    """Binned means and the fitted curve of one run, in the run's colour."""
     rng = np.random.default_rng(_SEED)
     spec = LengthControlSpec(n_boot=100)  # only the curve is shown, and it does not depend on the resamples
-    if scored.rated:
-        reference = np.full(scored.length.shape, float(np.exp(np.log(scored.length + 1.0).mean())) - 1.0)
-        ratings = ModelRatings(scored.value, scored.length, reference, scored.clusters)
-        fit = length_controlled_ratings(ratings, rng, spec)
+    if scored.reference is None:
+        middle = float(np.exp(np.log(scored.length + 1.0).mean())) - 1.0
+        reference = np.full(scored.length.shape, middle)
+        fit = length_controlled_ratings(
+            ModelRatings(scored.value, scored.length, reference, scored.clusters), rng, spec
+        )
         x = np.log2(scored.length + 1.0)
-        scale, bounds = 1.0, (1.0, 10.0)
     else:
-        assert scored.reference is not None
         reference = scored.reference
         pairs = PairScores(scored.value, scored.weight, scored.length, reference, scored.clusters)
         fit = length_controlled_pairs(pairs, rng, spec)
         x = np.log2((scored.length + 1.0) / (reference + 1.0))
-        scale, bounds = 100.0, (0.0, 100.0)
-    points = _binned(x, scored.value * scale, scored.clusters, bounds)
-    grid = np.linspace(float(np.quantile(x, 0.01)), float(np.quantile(x, 0.99)), 60)
+    low, high = (float(np.quantile(x, q)) for q in (0.01, 0.99))
+    grid = np.linspace(low, high, 60)
     at = relative_length(2.0**grid - 1.0, np.full(60, reference[0])) if scored.rated else np.tanh(grid * np.log(2.0))
     line = fit.intercept + fit.slope * at
-    curve = line if scored.rated else 100.0 * expit(line)
-    curve = np.clip(curve, *bounds)
+    curve = np.clip(line if scored.rated else 100.0 * expit(line), *scored.bounds)
+    points = _binned(x, scored.value if scored.rated else 100.0 * scored.value, scored.clusters, scored.bounds)
     series = [
-        Series("fit", grid.tolist(), curve.tolist()),
-        Series("prompts, in eighths", *points, kind="points"),
+        Series("fit", grid.tolist(), curve.tolist(), slot=slot),
+        Series("prompts, in eighths", *points, kind="points", slot=_GREY),
     ]
     if scored.rated:
-        ticks = [(float(k), f"{2**k:,}") for k in range(2, 16) if x.min() - 0.5 <= k <= x.max() + 0.5]
-        return XYChart(run.name, "characters", "rating", series, ticks)
-    low, high = float(np.quantile(x, 0.01)), float(np.quantile(x, 0.99))
-    ticks = [(k, name) for k, name in _RATIOS if low - 0.3 <= k <= high + 0.3] or [(0.0, "same")]
-    return XYChart(run.name, "length, relative to the other answer", "win rate (%)", series, ticks)
+        return XYChart(name, "characters", "rating", series, _ticks(low, high, "{:,.0f}"), legend=False)
+    label = "length, relative to the other answer"
+    return XYChart(name, label, "win rate (%)", series, _ticks(low, high, "{:.3g}×"), legend=False)
+
+
+def _ticks(low: float, high: float, form: str) -> list[tuple[float, str]]:
+    """Names of places on an axis of logarithms to base 2: whole powers, or halves and quarters of narrow ranges."""
+    step = next((step for step in (2.0, 1.0, 0.5, 0.25) if (high - low) / step >= 3), 0.125)
+    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
+    return [(k * step, form.format(2.0 ** (k * step))) for k in range(first, last + 1)]
 
 
 def _binned(
@@ -202,69 +217,56 @@ def _binned(
 
 
 def _distributions(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
-    named: list[tuple[str, Floats]] = []
-    for run in runs:
-        own = [s.value for s in run.scores_in_role(benchmark, "length") if s.part != "baseline"]
-        if own:
-            named.append((run.name, np.array(own, dtype=np.float64)))
-    theirs = next((found for run in runs if (found := _baseline_lengths(run, benchmark))), [])
-    if theirs:
-        named.append(("baseline", np.array(theirs, dtype=np.float64)))
+    named = {run.name: own for run in runs if (own := _lengths(run, benchmark, baseline=False)).size}
+    theirs = next((found for run in runs if (found := _lengths(run, benchmark, baseline=True)).size), None)
+    named = dict([*named.items()][:_MOST_PANELS]) | ({} if theirs is None else {_BASELINE: theirs})
     if not named:
         return []
-    edges = log_edges(np.concatenate([values for _, values in named]))
-    ticks = [(float(k), f"{2**k:,}") for k in range(int(edges[0]), int(edges[-1]) + 2, 2) if edges[0] <= k <= edges[-1]]
+    edges = log_edges(np.concatenate([*named.values()]))
+    ticks = _ticks(float(edges[0]), float(edges[-1]), "{:,.0f}")
     panels = []
-    for name, values in named[: _MOST_PANELS + 1]:
+    for name, values in named.items():
         series = histogram(name, np.log2(values + 1.0), edges)
+        series = replace(series, slot=_GREY) if name == _BASELINE else series
         panels.append(XYChart(name, "characters", "share of answers (%)", [series], ticks))
-    title = f"{benchmark}: how long the answers are"
     caption = "Share of answers by length in characters, on one axis of lengths."
-    chart = replace(panels[0], title=title) if len(panels) == 1 else Panels(title, panels)
+    chart = side_by_side(f"{benchmark}: how long the answers are", panels)
     return [Figure(slug("lengths", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
 
 
-def _baseline_lengths(run: RunInput, benchmark: str) -> list[float]:
-    return [s.value or 0.0 for s in run.scores_in_role(benchmark, "length") if s.part == "baseline"]
+def _lengths(run: RunInput, benchmark: str, baseline: bool) -> Floats:
+    scores = run.scores_in_role(benchmark, "length")
+    return np.array([s.value for s in scores if (s.part == "baseline") is baseline], dtype=np.float64)
 
 
-def _correlations(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> Figure | None:
+def _correlations(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> list[Block]:
     """Pearson's r of score and length, model by category."""
     names = sorted({c for _, scored in found for c in scored.categories if c})
     columns = ["all", *names] if 1 < len(names) <= 16 else ["all"]
-    values: list[list[float | None]] = []
-    for _, scored in found:
-        values.append([_correlation(scored, None if name == "all" else name) for name in columns])
+    values = [[_correlation(scored, None if name == "all" else name) for name in columns] for _, scored in found]
     if all(v is None for row in values for v in row):
-        return None
-    chart = Heatmap(
-        f"{benchmark}: correlation of score and length",
-        "",
-        "",
-        columns,
-        [run.name for run, _ in found],
-        values,
-        centre=0.0,
-        limits=(-1.0, 1.0),
-        form="+.2f",
-    )
+        return []
+    title, models = f"{benchmark}: correlation of score and length", [run.name for run, _ in found]
+    chart = Heatmap(title, "", "", columns, models, values, centre=0.0, limits=(-1.0, 1.0), form="+.2f")
     what = "length" if found[0][1].rated else "length relative to the other answer (its logarithm)"
     caption = f"Pearson's r over prompts between the score and the answer's {what}; empty where it has none."
-    return Figure(slug("length-correlation", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
+    return [Figure(slug("length-correlation", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
 
 
 def _correlation(scored: _Scored, category: str | None) -> float | None:
     """Over prompts: a prompt's verdicts and lengths are averaged first."""
-    kept = [i for i, c in enumerate(scored.categories) if category is None or c == category]
     lengths = np.log((scored.length + 1.0) / (1.0 if scored.reference is None else scored.reference + 1.0))
     by_prompt: dict[str, list[int]] = {}
-    for i in kept:
-        by_prompt.setdefault(scored.clusters[i], []).append(i)
-    means = [(float(scored.value[i].mean()), float(lengths[i].mean())) for i in by_prompt.values()]
-    if len(means) < 5:
+    for i, (cluster, own) in enumerate(zip(scored.clusters, scored.categories, strict=True)):
+        if category in (None, own):
+            by_prompt.setdefault(cluster, []).append(i)
+    if len(by_prompt) < _LEAST_PROMPTS:
         return None
+    places = [*by_prompt.values()]
     try:
-        return pearson([v for v, _ in means], [length for _, length in means]).value
+        return pearson(
+            [float(scored.value[i].mean()) for i in places], [float(lengths[i].mean()) for i in places]
+        ).value
     except AssayError:
         return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.errors import AssayError
+from harness.records import SummaryRow
 from harness.run.compare import metric_unit_values
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table
-from reports.charts import IntervalChart, Mark, Panels
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
+from reports.charts import IntervalChart, Mark, Panels, extent
 from reports.inputs import Inputs, RunInput
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leaderboard, published_alpaca_eval
@@ -25,13 +27,14 @@ _MOST_CATEGORIES = 24
 def leaderboard_section(inputs: Inputs) -> Section | None:
     """The leaderboard; None for a single run of a benchmark without published rows."""
     runs = inputs.runs
-    wants_published = any("alpaca_eval" in run.benchmarks for run in runs)
-    if not runs or (len(runs) == 1 and not wants_published):
+    if len(runs) < 2 and not _has_published(runs):
         return None
-    blocks: list[Block] = []
-    for group in _by_benchmark(runs):
-        blocks += _board(group, wants_published and any("alpaca_eval" in run.benchmarks for run in group))
+    blocks = [block for group in _by_benchmark(runs) for block in _board(group)]
     return Section("leaderboard", "Leaderboard", blocks)
+
+
+def _has_published(runs: Sequence[RunInput]) -> bool:
+    return any("alpaca_eval" in run.benchmarks for run in runs)
 
 
 def _by_benchmark(runs: Sequence[RunInput]) -> list[list[RunInput]]:
@@ -45,31 +48,25 @@ def _by_benchmark(runs: Sequence[RunInput]) -> list[list[RunInput]]:
     return [[run for run in runs if run in group] for _, group in groups]
 
 
-def _board(runs: Sequence[RunInput], published: bool) -> list[Block]:
-    judges = [run.judges for run in runs]
-    rows = _published() if published else []
+def _board(runs: Sequence[RunInput]) -> list[Block]:
+    rows = _published() if _has_published(runs) else []
     try:
-        board = build_leaderboard([run.scores for run in runs], judges, metric_unit_values)
+        board = build_leaderboard([run.scores for run in runs], [run.judges for run in runs], metric_unit_values)
     except AssayError as error:
         return [Note("No leaderboard of " + ", ".join(r.name for r in runs) + f": {' '.join(str(error).split())}")]
     shown = _nearest(board, rows)
     merged = sorted([*board.rows, *shown], key=lambda row: -(_first(row, board.columns) or float("-inf")))
-    blocks: list[Block] = []
     names = ", ".join(dict.fromkeys(c.benchmark for c in board.columns))
-    blocks.append(_table(f"Leaderboard: {names}", board, merged))
+    blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged)]
     if shown:
-        blocks.append(
-            Note(
-                f"{len(shown)} of {len(rows)} published AlpacaEval 2 rows are shown: those next to the runs above. "
-                "They were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo); a run judged by another "
-                "model cannot be ranked among them."
-            )
+        words = (
+            f"{len(shown)} of {len(rows)} published AlpacaEval 2 rows are shown: those next to the runs above. They "
+            "were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo); a run judged by another model cannot "
+            "be ranked among them."
         )
-    for column in board.columns:
-        figure = _chart(board, column, merged)
-        if figure is not None:
-            blocks.append(figure)
-    return blocks
+        blocks.append(Note(words))
+    figures = (_chart(board, column, merged) for column in board.columns)
+    return [*blocks, *(figure for figure in figures if figure is not None)]
 
 
 def _published() -> list[LeaderboardRow]:
@@ -79,28 +76,27 @@ def _published() -> list[LeaderboardRow]:
         return []
 
 
+def _value(row: LeaderboardRow, column: Column) -> float | None:
+    return row.cells[column].row.value if column in row.cells else None
+
+
 def _first(row: LeaderboardRow, columns: Sequence[Column]) -> float | None:
-    return next(
-        (row.cells[c].row.value for c in columns if c in row.cells and row.cells[c].row.value is not None), None
-    )
+    return next((value for column in columns if (value := _value(row, column)) is not None), None)
 
 
 def _nearest(board: Leaderboard, published: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     """The published rows next to the runs, by the first column they share."""
-    columns = [c for c in board.columns if any(c in row.cells for row in published)]
-    if not columns or not published:
+    column = next((c for c in board.columns if any(c in row.cells for row in published)), None)
+    if column is None:
         return []
-    column = columns[0]
-    known = [r for r in published if column in r.cells and r.cells[column].row.value is not None]
-    known.sort(key=lambda r: -(r.cells[column].row.value or 0.0))
+    known = [(value, row) for row in published if (value := _value(row, column)) is not None]
+    known.sort(key=lambda pair: -pair[0])
     chosen: set[int] = set()
-    for row in board.rows:
-        value = row.cells[column].row.value if column in row.cells else None
-        if value is None:
-            continue
-        place = sum((r.cells[column].row.value or 0.0) > value for r in known)
-        chosen.update(range(max(place - _NEAREST, 0), min(place + _NEAREST, len(known))))
-    return [known[i] for i in sorted(chosen)]
+    for own in (_value(row, column) for row in board.rows):
+        if own is not None:
+            place = sum(value > own for value, _ in known)
+            chosen.update(range(max(place - _NEAREST, 0), min(place + _NEAREST, len(known))))
+    return [known[i][1] for i in sorted(chosen)]
 
 
 def _table(caption: str, board: Leaderboard, rows: Sequence[LeaderboardRow]) -> Table:
@@ -133,30 +129,27 @@ def _cells(row: LeaderboardRow, column: Column) -> list[Cell]:
 
 
 def _chart(board: Leaderboard, column: Column, rows: Sequence[LeaderboardRow]) -> Figure | None:
-    marks = []
-    for row in rows:
-        cell = row.cells.get(column)
-        if cell is None or cell.row.value is None:
-            continue
-        samples = None if row.published else SampleFilter(model=row.model, benchmark=column.benchmark)
-        low, high, series = cell.row.ci_low, cell.row.ci_high, "runs"
-        if row.published:
-            series = "published"
-            if cell.row.stderr is not None:
-                low, high = cell.row.value - 1.96 * cell.row.stderr, cell.row.value + 1.96 * cell.row.stderr
-        marks.append(Mark(row.model, cell.row.value, low, high, series, samples=samples))
-    if len(marks) < 2:
+    found = [(row, row.cells[column].row) for row in rows if _value(row, column) is not None]
+    if len(found) < 2:
         return None
-    own = {m.series for m in marks}
-    marks = marks if len(own) > 1 else [Mark(m.label, m.value, m.low, m.high, "", m.note, m.samples) for m in marks]
+    both = len({row.published for row, _ in found}) > 1
+    marks = [_board_mark(row, figure, both) for row, figure in found]
     chart = IntervalChart(f"{column.benchmark}: {column.metric}", column.metric, marks, order=("runs", "published"))
     ranges = "The table has the range of ranks each takes when the prompts are drawn again."
     caption = f"{column.title} with {board.level:.0%} intervals, best first. {ranges}"
-    return Figure(slug("leaderboard", column.benchmark, column.metric), caption, chart, _behind(column))
+    name = slug("leaderboard", column.benchmark, column.metric)
+    return Figure(name, caption, chart, SampleFilter(benchmark=column.benchmark))
 
 
-def _behind(column: Column) -> SampleFilter:
-    return SampleFilter(benchmark=column.benchmark)
+def _board_mark(row: LeaderboardRow, figure: SummaryRow, named: bool) -> Mark:
+    """A row's figure with its interval: a run's own, or the normal one of a published standard error."""
+    value = figure.value or 0.0
+    if not row.published:
+        samples = SampleFilter(model=row.model, benchmark=figure.benchmark)
+        return Mark(row.model, value, figure.ci_low, figure.ci_high, "runs" if named else "", samples=samples)
+    half = None if figure.stderr is None else 1.96 * figure.stderr
+    low, high = (figure.ci_low, figure.ci_high) if half is None else (value - half, value + half)
+    return Mark(row.model, value, low, high, "published" if named else "")
 
 
 def category_section(inputs: Inputs) -> Section | None:
@@ -168,72 +161,69 @@ def category_section(inputs: Inputs) -> Section | None:
         metric = next((m for run in runs if (m := mean_metric(run, benchmark))), None)
         if metric is None:
             continue
-        found = [(run, row) for run in runs if (row := run.row(benchmark, metric))]
-        if len(inputs.runs) > 1 and found:
-            marks = [_mark(run, row.value, row.ci_low, row.ci_high, benchmark) for run, row in found]
-            panels.append(IntervalChart(benchmark, metric, marks))
+        marks = [
+            _mark(run.name, row, SampleFilter(run.name, benchmark))
+            for run in runs
+            if (row := run.row(benchmark, metric))
+        ]
+        panels += [IntervalChart(benchmark, metric, marks)] if marks else []
         blocks += _categories(runs, benchmark, metric)
-    if len(panels) > 1:
-        chart = Panels("Every benchmark", panels)
+    if len(panels) > 1 and len(inputs.runs) > 1:
         caption = "Each model on each benchmark, with 95 % intervals."
-        blocks.insert(0, Figure("benchmarks", caption, chart))
+        blocks.insert(0, Figure("benchmarks", caption, Panels("Every benchmark", panels)))
     return Section("categories", "By category", blocks) if blocks else None
 
 
-def _mark(run: RunInput, value: float | None, low: float | None, high: float | None, benchmark: str) -> Mark:
-    samples = SampleFilter(model=run.name, benchmark=benchmark)
-    return Mark(run.name, value or 0.0, low, high, samples=samples)
+def _mark(label: str, row: SummaryRow, samples: SampleFilter, note: str = "") -> Mark:
+    return Mark(label, row.value or 0.0, row.ci_low, row.ci_high, note=note, samples=samples)
+
+
+_ByCategory = dict[str, dict[str, SummaryRow | None]]  # by category, then by model
 
 
 def _categories(runs: Sequence[RunInput], benchmark: str, metric: str) -> list[Block]:
     names = sorted({s.category for run in runs for s in run.scores_of(benchmark) if s.category})
     if len(names) < 2:
         return []
-    table: list[list[Cell]] = []
-    panels: list[IntervalChart] = []
-    shown = []
-    for run in runs:
-        by_category = {n: [s for s in run.scores_of(benchmark) if s.category == n] for n in names}
-        rows = {n: category_row(run, benchmark, metric, found) for n, found in by_category.items()}
-        shown.append((run, rows))
-    limits = [
-        v for _, rows in shown for r in rows.values() if r for v in (r.value, r.ci_low, r.ci_high) if v is not None
-    ]
-    if not limits:
+    rows = {name: {run.name: _category(run, benchmark, metric, name) for run in runs} for name in names}
+    if all(row is None or row.value is None for own in rows.values() for row in own.values()):
         return []
-    span = min(limits), max(limits)
-    room = (span[1] - span[0]) * 0.04 or 1.0
-    for name in names:
-        marks = []
-        line = [Cell(name)]
-        for run, rows in shown:
-            row = rows[name]
-            samples = SampleFilter(model=run.name, benchmark=benchmark, category=name)
-            if row is None or row.value is None:
-                line.append(Cell("-", (row.reason if row else "") or "", tone="muted"))
-                continue
-            limits_text = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.2f} to {row.ci_high:.2f}"
-            line.append(Cell(f"{row.value:.2f}", f"{limits_text} n {row.n}".strip(), samples))
-            marks.append(Mark(run.name, row.value, row.ci_low, row.ci_high, note=f"n {row.n}", samples=samples))
-        table.append(line)
-        if marks:
-            panels.append(IntervalChart(name, "", marks, x_range=(span[0] - room, span[1] + room)))
+    title = f"{benchmark} {metric} by category"
     columns = ["category", *(f"{run.name}#" for run in runs)]
-    caption = f"{benchmark} {metric} by category"
-    blocks: list[Block] = [Table(caption, columns, table, folded=len(panels) <= _MOST_CATEGORIES)]
-    if len(panels) <= _MOST_CATEGORIES:
-        figure_caption = f"{caption}, all on one scale, with 95 % intervals clustered by prompt."
-        blocks.insert(0, _category_figure(runs, benchmark, caption, figure_caption, panels))
-    return blocks
+    cells = [[Cell(n), *(_category_cell(row, m, benchmark, n) for m, row in own.items())] for n, own in rows.items()]
+    pictured = len(names) <= _MOST_CATEGORIES
+    table = Table(title, columns, cells, folded=pictured)
+    return [_category_figure(rows, benchmark, title), table] if pictured else [table]
 
 
-def _category_figure(
-    runs: Sequence[RunInput], benchmark: str, title: str, caption: str, panels: Sequence[IntervalChart]
-) -> Figure:
-    if len(runs) > 1:
-        return Figure(slug("categories", benchmark), caption, Panels(title, panels), SampleFilter(benchmark=benchmark))
-    marks = [Mark(p.title, m.value, m.low, m.high, "", m.note, m.samples) for p in panels for m in p.marks]
-    chart = IntervalChart(title, "", marks)
+def _category(run: RunInput, benchmark: str, metric: str, name: str) -> SummaryRow | None:
+    return category_row(run, benchmark, metric, [s for s in run.scores_of(benchmark) if s.category == name])
+
+
+def _category_cell(row: SummaryRow | None, model: str, benchmark: str, name: str) -> Cell:
+    if row is None or row.value is None:
+        return Cell("-", (row.reason if row else "") or "", tone="muted")
+    words = f"{limits(row.ci_low, row.ci_high)} n {row.n}".strip()
+    return Cell(f"{row.value:.2f}", words, SampleFilter(model=model, benchmark=benchmark, category=name))
+
+
+def _category_figure(rows: _ByCategory, benchmark: str, title: str) -> Figure:
+    """A panel a category, all on one scale; a single model's categories stand in one chart."""
+    marks = [
+        (name, _mark(model, row, SampleFilter(model, benchmark, name), f"n {row.n}"))
+        for name, own in rows.items()
+        for model, row in own.items()
+        if row is not None and row.value is not None
+    ]
+    caption = f"{title}, all on one scale, with 95 % intervals clustered by prompt."
+    several = len({mark.label for _, mark in marks}) > 1
+    ends = extent([v for _, mark in marks for v in (mark.value, mark.low, mark.high)])
+    panels = [
+        IntervalChart(n, "", [mark for name, mark in marks if name == n], x_range=ends)
+        for n in dict.fromkeys(n for n, _ in marks)
+    ]
+    single = IntervalChart(title, "", [replace(mark, label=name) for name, mark in marks])
+    chart = Panels(title, panels) if several else single
     return Figure(slug("categories", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
 
 
