@@ -69,27 +69,26 @@ def inline_svg(svg: str, names: Names) -> str:
 def _kept(element: Element) -> list[Element]:
     """What stays of an element: itself, what is in it where it only groups, or nothing where nothing is drawn."""
     tag = element.tag.rpartition("}")[2]
-    children = [kept for child in element for kept in _kept(child)]
-    if tag not in _TAGS or (tag == "path" and "background" in element.get("class", "")):
-        return []
     attributes = {name: _value(value) for name, value in element.attrib.items() if name in _ATTRIBUTES}
-    if tag == "g" and (not children or not attributes or attributes == {"transform": "translate(0,0)"}):
-        return children
-    if tag == "path" and not attributes.get("d"):
+    if tag not in _TAGS or _is_empty(element, tag):
         return []
+    children = [kept for child in element for kept in _kept(child)]
+    if tag == "g" and (not children or attributes in ({}, {"transform": "translate(0,0)"})):
+        return children
     kept = Element(tag, attributes)
     kept.text = element.text if tag == "text" else None
-    kept.extend(children)
-    says = element.get("aria-label")
     if tag == "a":
         # Vega resolves an address that is only a fragment against its own site.
         kept.set("href", "#" + element.get(_HREF, "").partition("#")[2])
-        kept.set("aria-label", f"{children[0].findtext('title', '')}: samples" if children else "samples")
-    elif says:
-        title = Element("title")
-        title.text = says
-        kept.insert(0, title)
+        kept.set("aria-label", f"{children[0].findtext('title', '')}: samples")
+    elif says := element.get("aria-label"):
+        ElementTree.SubElement(kept, "title").text = says
+    kept.extend(children)
     return [kept]
+
+
+def _is_empty(element: Element, tag: str) -> bool:
+    return tag == "path" and ("background" in element.get("class", "") or not element.get("d"))
 
 
 def _value(value: str) -> str:

@@ -189,11 +189,7 @@ def open_inputs(paths: Sequence[Path], data: DataSource, opened: Callable[[], No
     FileFormatError
         A file is not a judge study, or align.json is damaged.
     """
-    seen: set[Path] = set()
-    for path in paths:
-        if path.resolve() in seen:
-            raise UsageError(f"{path} is given twice", "each run once", "leave one out")
-        seen.add(path.resolve())
+    _refuse_repeated(paths)
     runs: list[tuple[Path, str]] = []
     found: list[tuple[Path, AlignState, dict[str, Path], list[str]]] = []
     studies: list[dict[str, Any]] = []
@@ -204,19 +200,26 @@ def open_inputs(paths: Sequence[Path], data: DataSource, opened: Callable[[], No
             runs.append((path, ""))
         elif (path / "align.json").is_file():
             state = read_align(path)
-            there, missing = _variant_runs(path, state)
-            found.append((path, state, there, missing))
+            found.append((path, state, *_variant_runs(path, state)))
         else:
             raise _nothing_at(path)
-    several = len(found) > 1
     for path, _, there, _ in found:
-        runs += [(run, f"{path.name} {variant}" if several else variant) for variant, run in there.items()]
+        before = f"{path.name} " if len(found) > 1 else ""
+        runs += [(run, before + variant) for variant, run in there.items()]
     by_path = dict(zip((path for path, _ in runs), _opened(runs, data, opened), strict=True))
     aligns = [
         AlignInput(path, state, {name: by_path[run] for name, run in there.items()}, missing)
         for path, state, there, missing in found
     ]
     return Inputs(list(by_path.values()), studies, data, aligns)
+
+
+def _refuse_repeated(paths: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UsageError(f"{path} is given twice", "each run once", "leave one out")
+        seen.add(path.resolve())
 
 
 def _variant_runs(path: Path, state: AlignState) -> tuple[dict[str, Path], list[str]]:

@@ -15,7 +15,7 @@ from harness.errors import AssayError, FileFormatError
 from harness.stats.length_correlation import PromptCorrelations, correlations_within_prompts
 from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
 from harness.store.jsonl import read_jsonl
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table, limits
 from reports.charts import Heatmap, Panels, XYChart, edges_of, histogram
 from reports.inputs import AlignInput
 from reports.samples import SampleTables
@@ -25,6 +25,7 @@ __all__ = ["VALIDATION", "add_rewards", "reward_blocks"]
 VALIDATION = "validation answers"
 TRAINING = "answers sampled for training"
 """What the sample browser calls answers that were only rewarded, not judged."""
+_LEAST_ANSWERS = 3  # to a prompt, for a correlation among them
 _ROWS = 6
 _COLUMNS = 8
 
@@ -82,25 +83,23 @@ def reward_blocks(align: AlignInput, suffix: str) -> list[Block]:
         A file of samples or rewards is damaged.
     """
     found = [r for r in _rewarded(align) if r.known]
-    blocks: list[Block] = []
-    if found:
-        edges = edges_of(np.array([reward for r in found for _, reward in r.known]))
-        panels = [
-            XYChart(
-                r.name,
-                "reward",
-                "share of answers (%)",
-                [histogram(r.name, np.array([reward for _, reward in r.known]), edges)],
-            )
-            for r in found
-        ]
-        caption = "Rewards of each variant's answers to the same validation prompts, in the ranker's own unit."
-        samples = SampleFilter(benchmark=VALIDATION)
-        blocks.append(Figure(f"rewards{suffix}", caption, Panels("Reward distributions", panels), samples))
-    several = [r for r in (*found, *_sampled(align)) if _answers_a_prompt(r) >= 3]
-    blocks += _heat_maps(several, suffix)
+    several = [r for r in (*found, *_sampled(align)) if _answers_a_prompt(r) >= _LEAST_ANSWERS]
+    blocks = [*_distributions(found, suffix), *_heat_maps(several, suffix)]
     stored = [v for v in align.state.variants if v.reward_length and v.name not in {r.name for r in several}]
     return [*blocks, _stored(stored, suffix)] if stored else blocks
+
+
+def _distributions(found: list[_Rewarded], suffix: str) -> list[Block]:
+    if not found:
+        return []
+    rewards = {r.name: np.array([reward for _, reward in r.known]) for r in found}
+    edges = edges_of(np.concatenate([*rewards.values()]))
+    panels = [
+        XYChart(name, "reward", "share of answers (%)", [histogram(name, own, edges)]) for name, own in rewards.items()
+    ]
+    caption = "Rewards of each variant's answers to the same validation prompts, in the ranker's own unit."
+    samples = SampleFilter(benchmark=VALIDATION)
+    return [Figure(f"rewards{suffix}", caption, Panels("Reward distributions", panels), samples)]
 
 
 def _answers_a_prompt(rewarded: _Rewarded) -> int:
@@ -109,35 +108,33 @@ def _answers_a_prompt(rewarded: _Rewarded) -> int:
 
 
 def _heat_maps(found: list[_Rewarded], suffix: str) -> list[Block]:
-    panels: list[Heatmap] = []
-    rows, notes = [], []
+    measured: dict[str, PromptCorrelations] = {}
+    notes: list[Block] = []
     for r in found:
+        rewards, lengths = [reward for _, reward in r.known], [s.n_chars for s, _ in r.known]
         try:
-            correlations = correlations_within_prompts(
-                [reward for _, reward in r.known], [s.n_chars for s, _ in r.known], [s.prompt_key for s, _ in r.known]
-            )
+            measured[r.name] = correlations_within_prompts(rewards, lengths, [s.prompt_key for s, _ in r.known])
         except AssayError as error:
             notes.append(Note(f"{r.name}: no correlation of reward and length, {' '.join(str(error).split())}"))
-            continue
-        mean = correlations.mean
-        limits = "" if mean.ci_low is None or mean.ci_high is None else f"{mean.ci_low:+.2f} to {mean.ci_high:+.2f}"
-        counts = Cell(
-            f"{mean.n_clusters:,}", f"{correlations.n_left_out:,} without spread" if correlations.n_left_out else ""
-        )
-        rows.append([Cell(r.name), Cell(f"{mean.value:+.2f}", limits), counts])
-        panels.append(_heat_map(r.name, correlations))
-    if not panels:
-        return [*notes]
+    if not measured:
+        return notes
     caption = (
         "Each prompt's Pearson correlation of reward and length among its answers, by the mean reward of those "
         "answers; cells count prompts. Weight to the right of 0 means that the reward favours length."
     )
-    behind = TRAINING if any(r.name.startswith("sample-") for r in found) else VALIDATION
-    figure = Figure(
-        f"reward-length{suffix}", caption, Panels("Reward and length", panels), SampleFilter(benchmark=behind)
-    )
+    panels = [_heat_map(name, correlations) for name, correlations in measured.items()]
+    behind = SampleFilter(benchmark=TRAINING if any(r.name.startswith("sample-") for r in found) else VALIDATION)
+    figure = Figure(f"reward-length{suffix}", caption, Panels("Reward and length", panels), behind)
     columns = ["answers of", "mean correlation of reward and length#", "prompts#"]
+    rows = [_row(name, correlations) for name, correlations in measured.items()]
     return [figure, Table("Does the reward favour length", columns, rows), *notes]
+
+
+def _row(name: str, correlations: PromptCorrelations) -> list[Cell]:
+    mean = correlations.mean
+    left_out = f"{correlations.n_left_out:,} without spread" if correlations.n_left_out else ""
+    value = Cell(f"{mean.value:+.2f}", limits(mean.ci_low, mean.ci_high, "+.2f"))
+    return [Cell(name), value, Cell(f"{mean.n_clusters:,}", left_out)]
 
 
 def _heat_map(name: str, correlations: PromptCorrelations) -> Heatmap:
@@ -196,15 +193,16 @@ def _add_prompt(
         finish = "" if sample.finish == "stop" else sample.finish
         turns = [] if sample.finish == "error" else [sample.response]
         own.append(tables.answer((*key, sample.sample), key[2], turns, f=finish, e=sample.error))
-        said = (
-            f"reward {reward.reward:.4g}"
-            if reward.reward is not None
-            else f"no reward: {reward.error or 'not rewarded'}"
-        )
-        gold = f", gold {reward.gold:.4g}" if reward.gold is not None else ""
-        tables.judgment("ranker", f"sample {sample.sample + 1} at temperature {sample.temperature:g}: {said}{gold}")
+        words = f"sample {sample.sample + 1} at temperature {sample.temperature:g}: {_in_words(reward)}"
+        tables.judgment("ranker", words)
     rewards = [r.reward for _, r in answers if r.reward is not None]
     mean = sum(rewards) / len(rewards) if rewards else None
     verdict = "rewarded" if len(rewards) == len(answers) else "not scored"
-    cut = answers[0][0].finish == "length"
-    tables.row(model, prompt, own, [], start, verdict, mean, 0, (answers[0][0].n_chars, None), cut)
+    first = answers[0][0]
+    tables.row(model, prompt, own, [], start, verdict, mean, 0, (first.n_chars, None), first.finish == "length")
+
+
+def _in_words(reward: SampleReward) -> str:
+    gold = "" if reward.gold is None else f", gold {reward.gold:.4g}"
+    said = f"no reward: {reward.error or 'not rewarded'}" if reward.reward is None else f"reward {reward.reward:.4g}"
+    return said + gold

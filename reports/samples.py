@@ -94,21 +94,22 @@ def verdict_class(scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> tu
         The mean of the parts; None where one is missing.
     """
     measured = [s for s in scores if s.metric in kinds and kinds[s.metric].decides]
-    if not measured or any(s.value is None for s in measured):
+    values = [s.value for s in measured if s.value is not None]
+    if not measured or len(values) < len(measured):
         return "not scored", None
-    values = [float(s.value) for s in measured if s.value is not None]
     weight = sum(s.weight for s in measured)
     value = sum(v * s.weight for v, s in zip(values, measured, strict=True)) / weight if weight > 0 else values[0]
-    kind = kinds[measured[0].metric]
+    return _class_of(value, kinds[measured[0].metric]), value
+
+
+def _class_of(value: float, kind: ScoreKind) -> str:
     if kind.role == "preference":
-        return ("win" if value > 0.5 else "loss" if value < 0.5 else "tie"), value
+        return "win" if value > 0.5 else "loss" if value < 0.5 else "tie"
     if kind.role == "rating":
         low, high = kind.scale or (1.0, 10.0)
         third = (high - low) / 3.0
-        return ("high" if value >= high - third else "middle" if value >= low + third else "low"), value
-    if not 0.0 <= value <= 1.0:
-        return "measured", value
-    return ("right" if value == 1.0 else "wrong" if value == 0.0 else "partly"), value
+        return "high" if value >= high - third else "middle" if value >= low + third else "low"
+    return {0.0: "wrong", 1.0: "right"}.get(value, "partly" if 0.0 < value < 1.0 else "measured")
 
 
 class SampleTables:

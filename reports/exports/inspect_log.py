@@ -59,17 +59,7 @@ def _log(directory: RunDirectory, scores: RunScores, entry: dict[str, Any]) -> A
 
     header = directory.header()
     name = str(entry["name"])
-    responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
-    by_prompt: dict[str, list[Score]] = {}
-    for score in scores.scores:
-        if score.benchmark == name:
-            by_prompt.setdefault(score.prompt_id, []).append(score)
-    samples = [
-        sample
-        for prompt in directory.each_prompt()
-        if prompt.benchmark == name
-        for sample in _samples(prompt, responses.of(prompt.id), judgments.of(prompt.id), by_prompt.get(prompt.id, []))
-    ]
+    samples = _all_samples(directory, name, scores.scores_of(name))
     spec = EvalSpec(
         created=_timestamp(header.get("started")),
         task=name,
@@ -114,36 +104,50 @@ def _result(row: SummaryRow) -> Any:
     )
 
 
-def _samples(prompt: Prompt, responses: list[Response], judgments: list[Judgment], scores: list[Score]) -> list[Any]:
+def _all_samples(directory: RunDirectory, name: str, scores: list[Score]) -> list[Any]:
     """One sample an answer of the candidate; several samples of a prompt are epochs."""
-    answers: list[Response | None] = [r for r in responses if r.role == "candidate"]
-    return [_sample(prompt, answer, judgments, scores) for answer in answers or [None]]
+    responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
+    by_prompt: dict[str, list[Score]] = {}
+    for score in scores:
+        by_prompt.setdefault(score.prompt_id, []).append(score)
+    samples = []
+    for prompt in directory.each_prompt():
+        if prompt.benchmark == name:
+            own = by_prompt.get(prompt.id, [])
+            answers: list[Response | None] = [r for r in responses.of(prompt.id) if r.role == "candidate"]
+            samples += [_sample(prompt, answer, judgments.of(prompt.id), own) for answer in answers or [None]]
+    return samples
 
 
 def _sample(prompt: Prompt, answer: Response | None, judgments: list[Judgment], scores: list[Score]) -> Any:
     from inspect_ai.log import EvalError, EvalSample
-    from inspect_ai.model import ModelOutput
 
     failed = "no answer is stored" if answer is None else answer.error if not answer.ok else ""
-    turns = answer.turns if answer is not None else ()
-    messages = _messages(prompt, turns)
-    output = ModelOutput.from_content(
-        model=answer.model if answer is not None else "",
-        content=turns[-1] if turns else "",
-        stop_reason="max_tokens" if answer is not None and answer.finish == "length" else "stop",
-        error=failed or None,
-    )
+    messages = _messages(prompt, () if answer is None else answer.turns)
     about = [j for j in judgments if answer is None or answer.id in j.response_ids]
     return EvalSample(
         id=prompt.key,
-        epoch=(answer.sample if answer is not None else 0) + 1,
+        epoch=1 if answer is None else answer.sample + 1,
         input=messages[: 2 if prompt.system else 1],
         target=list(prompt.reference or ("",)),
         messages=messages,
-        output=output,
+        output=_output(answer, failed),
         scores=_scores(scores, about),
         metadata={"category": prompt.category, "cluster": prompt.cluster, "prompt_id": prompt.id, **prompt.meta},
         error=EvalError(message=failed, traceback="", traceback_ansi="") if failed else None,
+    )
+
+
+def _output(answer: Response | None, failed: str) -> Any:
+    from inspect_ai.model import ModelOutput
+
+    if answer is None:
+        return ModelOutput.from_content(model="", content="", stop_reason="stop", error=failed)
+    return ModelOutput.from_content(
+        model=answer.model,
+        content=answer.turns[-1] if answer.turns else "",
+        stop_reason="max_tokens" if answer.finish == "length" else "stop",
+        error=failed or None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,36 +47,20 @@ def write_lm_eval_results(directory: RunDirectory, scores: RunScores, out: Path)
     folder.mkdir(parents=True, exist_ok=True)
     prompts = list(directory.each_prompt())
     results: dict[str, dict[str, Any]] = {}
-    missing: dict[str, dict[str, str]] = {}
     n_samples: dict[str, dict[str, int]] = {}
     written = []
     for entry in header["benchmarks"]:
         name = entry["name"]
-        benchmark = load_benchmark(entry.get("asked_as") or name, entry.get("options"))
-        own = [s for s in scores.scores if s.benchmark == name]
-        figures: dict[str, Any] = {"alias": name}
-        samples: dict[str, dict[str, float]] = {}
-        for row in (row for row in scores.rows if row.benchmark == name):
-            if row.value is None:
-                missing.setdefault(name, {})[row.metric] = row.reason or ""
-                continue
-            items = benchmark.items(row.metric, own)
-            scale = items.scale if items else 1.0
-            figures[f"{row.metric},{_FILTER}"] = row.value / scale
-            figures[f"{row.metric}_stderr,{_FILTER}"] = "N/A" if row.stderr is None else row.stderr / scale
-            for prompt_id, value in _by_prompt(benchmark, row, own).items():
-                samples.setdefault(prompt_id, {})[row.metric] = value
-        results[name] = figures
+        results[name], samples = _figures(entry, scores)
         there = [p for p in prompts if p.benchmark == name]
         n_samples[name] = {"original": int(entry.get("n_all_prompts", len(there))), "effective": len(there)}
         if samples:
-            path = folder / f"samples_{name}_{date}.jsonl"
+            written.append(folder / f"samples_{name}_{date}.jsonl")
             lines = (_sample(index, p, samples.get(p.id, {})) + "\n" for index, p in enumerate(there))
-            write_atomically(path, lines)
-            written.append(path)
+            write_atomically(written[-1], lines)
     document = {
         "results": results,
-        "not_measured": missing,
+        "not_measured": _not_measured(scores),
         "configs": {entry["name"]: {"task": entry["name"], **entry} for entry in header["benchmarks"]},
         "versions": {entry["name"]: entry["version"] for entry in header["benchmarks"]},
         "n-samples": n_samples,
@@ -89,6 +74,33 @@ def write_lm_eval_results(directory: RunDirectory, scores: RunScores, out: Path)
     path = folder / f"results_{date}.json"
     write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return [path, *written]
+
+
+def _not_measured(scores: RunScores) -> dict[str, dict[str, str]]:
+    missing: dict[str, dict[str, str]] = {}
+    for row in scores.rows:
+        if row.value is None:
+            missing.setdefault(row.benchmark, {})[row.metric] = row.reason or ""
+    return missing
+
+
+def _figures(entry: Mapping[str, Any], scores: RunScores) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """A benchmark's figures on lm-eval's scale, and their values by prompt."""
+    name = entry["name"]
+    benchmark = load_benchmark(entry.get("asked_as") or name, entry.get("options"))
+    own = scores.scores_of(name)
+    figures: dict[str, Any] = {"alias": name}
+    samples: dict[str, dict[str, float]] = {}
+    for row in scores.rows:
+        if row.benchmark != name or row.value is None:
+            continue
+        items = benchmark.items(row.metric, own)
+        scale = items.scale if items else 1.0
+        figures[f"{row.metric},{_FILTER}"] = row.value / scale
+        figures[f"{row.metric}_stderr,{_FILTER}"] = "N/A" if row.stderr is None else row.stderr / scale
+        for prompt_id, value in _by_prompt(benchmark, row, own).items():
+            samples.setdefault(prompt_id, {})[row.metric] = value
+    return figures, samples
 
 
 def _by_prompt(benchmark: Benchmark, row: SummaryRow, scores: list[Any]) -> dict[str, float]:

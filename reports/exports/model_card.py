@@ -11,6 +11,7 @@ from harness.errors import FileFormatError, UsageError
 from harness.records import SummaryRow
 from harness.run.score import RunScores
 from harness.store.jsonl import write_atomically
+from reports.blocks import limits
 from reports.exports import Exporter
 
 __all__ = ["BEGIN", "END", "EXPORTER", "model_card", "write_model_card"]
@@ -50,23 +51,29 @@ def write_model_card(runs: Sequence[RunScores], path: Path) -> Path:
 
 def model_card(runs: Sequence[RunScores], text: str, path: Path) -> str:
     """Make the text of a card of runs and of the card there is; errors as in :func:`write_model_card`."""
-    import yaml
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCardData
 
     models = sorted({run.model for run in runs})
     if len(models) != 1:
         raise UsageError(f"runs of {len(models)} models: {', '.join(models)}", "runs of one model a card")
-    try:
-        card = ModelCard(text, ignore_metadata_errors=False) if text.strip() else None
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise FileFormatError(path, None, f"the card's metadata cannot be read: {why}", "a model card") from error
+    card = _card(text, path) if text.strip() else None
     data: Any = card.data if card is not None else ModelCardData(model_name=models[0])
     data.model_name = data.model_name or models[0]
     kept = [r for r in data.eval_results or [] if not str(r.source_name or "").startswith("assay")]
     data.eval_results = kept + [_result(run, row) for run in runs for row in run.rows if row.value is not None]
     body = _replaced(card.text if card is not None else f"\n# {_plain(models[0])}\n", _section(runs), path)
     return f"---\n{data.to_yaml()}\n---\n{body}"
+
+
+def _card(text: str, path: Path) -> Any:
+    import yaml
+    from huggingface_hub import ModelCard
+
+    try:
+        return ModelCard(text, ignore_metadata_errors=False)
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise FileFormatError(path, None, f"the card's metadata cannot be read: {why}", "a model card") from error
 
 
 def _replaced(body: str, section: str, path: Path) -> str:
@@ -119,8 +126,7 @@ def _line(row: SummaryRow) -> str:
     names = f"| {_plain(row.benchmark)} | {_plain(row.metric)} |"
     if row.value is None:
         return f"{names} - | {_plain(row.reason or '')} | {row.n} | {row.n_unscored} |"
-    interval = "-" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.2f} to {row.ci_high:.2f}"
-    return f"{names} {row.value:.2f} | {interval} | {row.n} | {row.n_unscored} |"
+    return f"{names} {row.value:.2f} | {limits(row.ci_low, row.ci_high) or '-'} | {row.n} | {row.n_unscored} |"
 
 
 def _plain(text: str) -> str:

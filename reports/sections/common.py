@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Protocol
 
-from harness.records import Score, SummaryRow
+from harness.records import Judgment, Score, SummaryRow
 from harness.run.figures import mean_row
 from reports.blocks import Cell, SampleFilter, limits
+from reports.charts import Mark
 from reports.inputs import RunInput
 
 __all__ = [
+    "Measured",
     "averages_quality",
+    "cost_of",
+    "ends",
     "figure_cell",
     "headline",
+    "mark_of",
     "mean_metric",
     "optional",
     "percent",
@@ -36,6 +43,34 @@ def unscored_cell(row: SummaryRow) -> Cell:
     return Cell(str(row.n_unscored), listed)
 
 
+class Measured(Protocol):
+    """A figure with its interval: a row of a table, an estimate, a measure of a training loop."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure."""
+
+    @property
+    def ci_low(self) -> float | None:
+        """The interval's lower limit."""
+
+    @property
+    def ci_high(self) -> float | None:
+        """The interval's upper limit."""
+
+
+def mark_of(label: str, figure: Measured, samples: SampleFilter | None, series: str = "", note: str = "") -> Mark:
+    """A figure as a mark of a chart."""
+    return Mark(label, figure.value or 0.0, figure.ci_low, figure.ci_high, series, note, samples)
+
+
+def ends(figures: Iterable[Measured]) -> tuple[list[float], list[float]]:
+    """Limits of figures, the figure itself where it has none."""
+    found = [(f.value or 0.0, f.ci_low, f.ci_high) for f in figures]
+    low = [value if low is None else low for value, low, _ in found]
+    return low, [value if high is None else high for value, _, high in found]
+
+
 def optional(value: float | None, form: str) -> Cell:
     """A number, or a dash."""
     return Cell("-", tone="muted") if value is None else Cell(format(value, form))
@@ -44,6 +79,12 @@ def optional(value: float | None, form: str) -> Cell:
 def recorded(text: str, missing: str = "not recorded") -> Cell:
     """What is recorded, or that it is not."""
     return Cell(text) if text else Cell(missing, tone="muted")
+
+
+def cost_of(judgments: Iterable[Judgment]) -> str:
+    """What judging cost; "" where no price is recorded."""
+    priced = [j for j in judgments if j.cost is not None]
+    return f"{sum(j.cost or 0.0 for j in priced):.2f} {priced[0].currency}" if priced else ""
 
 
 def percent(share: float) -> str:

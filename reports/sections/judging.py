@@ -14,10 +14,10 @@ from harness.records import Judgment, Preference, Rating, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
-from reports.charts import Heatmap, IntervalChart, Mark, RefLine, XYChart, histogram, side_by_side
+from reports.charts import Heatmap, IntervalChart, RefLine, XYChart, histogram, side_by_side
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
-from reports.sections.common import percent, recorded, slug
+from reports.sections.common import cost_of, mark_of, percent, recorded, slug
 
 __all__ = ["JUDGING", "judge_section"]
 
@@ -90,7 +90,15 @@ def _who(found: Sequence[_Judged]) -> Table:
         cached = sum(j.cached for j in g.judgments)
         verdicts = Cell(f"{len(g.judgments):,}", f"{cached:,} out of the cache" if cached else "")
         name = Cell(g.judge, f"{g.run.name} on {g.benchmark}")
-        rows.append([name, verdicts, _unreadable(g), recorded(_tokens(g.judgments)), recorded(_cost(g), "not known")])
+        rows.append(
+            [
+                name,
+                verdicts,
+                _unreadable(g),
+                recorded(_tokens(g.judgments)),
+                recorded(cost_of(g.judgments), "not known"),
+            ]
+        )
     columns = ["judge", "verdicts#", "not readable#", "tokens in / out#", "cost#"]
     return Table("Who judged, and what could not be read", columns, rows)
 
@@ -111,11 +119,6 @@ def _tokens(judgments: Sequence[Judgment]) -> str:
         sum(getattr(j, name) or 0 for j in judgments) for name in ("n_prompt_tokens", "n_completion_tokens")
     )
     return f"{sent:,} / {received:,}"
-
-
-def _cost(g: _Judged) -> str:
-    priced = [j for j in g.judgments if j.cost is not None]
-    return f"{sum(j.cost or 0.0 for j in priced):.2f} {priced[0].currency}" if priced else ""
 
 
 # Position
@@ -172,8 +175,8 @@ def _position(g: _Judged, label: str) -> _Position:
 
 
 def _position_figure(measured: Sequence[_Position]) -> Figure | None:
-    first = [_mark(p.label, p.first, p.judged.samples, p.how) for p in measured if p.first]
-    same = [_mark(p.label, p.consistent, p.flipped) for p in measured if p.consistent]
+    first = [mark_of(p.label, p.first, p.judged.samples, note=p.how) for p in measured if p.first]
+    same = [mark_of(p.label, p.consistent, p.flipped) for p in measured if p.consistent]
     panels = [
         IntervalChart("for the answer shown first (%)", "", first, [RefLine(50.0, "no favour")]),
         IntervalChart("same winner in both orders (%)", "", same),
@@ -188,10 +191,6 @@ def _position_figure(measured: Sequence[_Position]) -> Figure | None:
     title = "Position bias" if len(panels) > 1 else f"Position bias: verdicts {panels[0].title}"
     samples = SampleFilter(disagreement="orders") if same else None
     return Figure("position-bias", caption, side_by_side(title, panels), samples)
-
-
-def _mark(label: str, estimate: Estimate, samples: SampleFilter, note: str = "") -> Mark:
-    return Mark(label, estimate.value, estimate.ci_low, estimate.ci_high, note=note, samples=samples)
 
 
 def _cell(estimate: Estimate | None, samples: SampleFilter) -> Cell:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from harness.errors import AssayError
-from harness.records import Score, SummaryRow
+from harness.records import Score
 from harness.stats.length_control import LengthControlSpec, PairScores, length_controlled_pairs, relative_length
 from harness.stats.length_control_ratings import ModelRatings, length_controlled_ratings
 from harness.stats.length_correlation import pearson
@@ -29,7 +29,7 @@ from reports.charts import (
 )
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
-from reports.sections.common import slug
+from reports.sections.common import mark_of, slug
 
 __all__ = ["LENGTH", "length_section"]
 
@@ -117,22 +117,18 @@ def _together(scores: Sequence[Score], lengths: Sequence[float], reference: Sequ
 def _controlled(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
     marks: dict[tuple[str, str], Mark] = {}
     for run in runs:
+        samples = SampleFilter(run.name, benchmark)
         for held, raw in run.controlled(benchmark).items():
-            pair = run.row(benchmark, raw), run.row(benchmark, held)
-            if pair[0] is not None and pair[1] is not None:
-                marks[run.name, "raw"] = _mark(run.name, pair[0], "raw")
+            before, after = run.row(benchmark, raw), run.row(benchmark, held)
+            if before is not None and after is not None:
                 series = held.split("_")[0] + " controlled"
-                marks[run.name, series] = _mark(run.name, pair[1], series)
+                marks[run.name, "raw"] = mark_of(run.name, before, samples, "raw")
+                marks[run.name, series] = mark_of(run.name, after, samples, series)
     if not marks:
         return []
     chart = IntervalChart(f"{benchmark}: raw beside length-controlled", "", [*marks.values()])
     caption = "The figure as it is, and with the length of the answers held equal."
     return [Figure(slug("raw-and-controlled", benchmark), caption, chart, SampleFilter(benchmark=benchmark))]
-
-
-def _mark(name: str, row: SummaryRow, series: str) -> Mark:
-    samples = SampleFilter(model=name, benchmark=row.benchmark)
-    return Mark(name, row.value or 0.0, row.ci_low, row.ci_high, series, samples=samples)
 
 
 def _curves(found: Sequence[tuple[RunInput, _Scored]], benchmark: str, slots: Mapping[str, int]) -> list[Block]:

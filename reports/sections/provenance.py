@@ -8,6 +8,7 @@ from typing import Any
 from reports.blocks import Block, Cell, Section, Table
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
+from reports.sections.common import cost_of, recorded
 
 __all__ = ["PROVENANCE", "provenance_section"]
 
@@ -64,19 +65,16 @@ def _cost(inputs: Inputs) -> Table:
     rows = []
     for run in inputs.runs:
         judgments = list(run.stored.directory.slim_judgments())
-        costs = [j.cost for j in judgments if j.cost is not None]
-        currency = next((j.currency for j in judgments if j.cost is not None), "")
-        tokens = [n for r in run.stored.responses if r.role == "candidate" for n in r.n_tokens if n is not None]
-        answers = sum(r.role == "candidate" for r in run.stored.responses)
-        finished = run.header.get("finished") or run.header.get("seconds")
+        answers = [r for r in run.stored.responses if r.role == "candidate"]
+        n_tokens = [n for r in answers for n in r.n_tokens if n is not None]
         rows.append(
             [
                 Cell(run.name),
-                Cell(f"{answers:,}"),
-                Cell(f"{sum(tokens):,}" if tokens else "not recorded", tone="" if tokens else "muted"),
+                Cell(f"{len(answers):,}"),
+                recorded(f"{sum(n_tokens):,}" if n_tokens else ""),
                 Cell(f"{len(judgments):,}"),
-                Cell(f"{sum(costs):.2f} {currency}" if costs else "not known", tone="" if costs else "muted"),
-                Cell(str(finished) if finished else "not recorded", tone="" if finished else "muted"),
+                recorded(cost_of(judgments), "not known"),
+                recorded(str(run.header.get("finished") or run.header.get("seconds") or "")),
             ]
         )
     columns = ["run", "answers#", "tokens generated#", "verdicts#", "cost of judging#", "time"]
@@ -85,21 +83,19 @@ def _cost(inputs: Inputs) -> Table:
 
 def _details(run: RunInput, folded: bool) -> Table:
     header = run.header
-    rows: list[list[Cell]] = []
+    lines: list[tuple[str, str]] = []
     for entry in header.get("benchmarks", ()):
         words = f"version {entry.get('version')}, {entry.get('n_prompts')} of {entry.get('n_all_prompts')} prompts"
-        rows.append([Cell(f"benchmark {entry['name']}"), Cell(words)])
-        for sampling in entry.get("sampling") or ():
-            rows.append([Cell(f"sampling of {entry['name']}"), Cell(_listed(sampling))])
+        lines.append((f"benchmark {entry['name']}", words))
+        lines += [(f"sampling of {entry['name']}", _listed(sampling)) for sampling in entry.get("sampling") or ()]
     for name in ("spec_hash", "seed", "max_unscored"):
         if header.get(name) is not None:
-            rows.append([Cell(name.replace("_", " ")), Cell(str(header[name]))])
-    rows += [[Cell("code"), Cell(_listed(header.get("code") or {}))]]
-    rows += [[Cell("figures computed by"), Cell(_listed(run.scores.made_by))]]
-    rows += [[Cell(f"data {name}"), Cell(str(sha))] for name, sha in (header.get("data") or {}).items()]
-    rows += [[Cell(f"source {name}"), Cell(str(sha))] for name, sha in (header.get("sources") or {}).items()]
-    rows += [[Cell(f"version of {name}"), Cell(str(v))] for name, v in (header.get("versions") or {}).items()]
-    rows += [[Cell("note"), Cell(str(note))] for note in header.get("notes") or ()]
+            lines.append((name.replace("_", " "), str(header[name])))
+    lines += [("code", _listed(header.get("code") or {})), ("figures computed by", _listed(run.scores.made_by))]
+    for name, words in (("data", "data"), ("sources", "source"), ("versions", "version of")):
+        lines += [(f"{words} {key}", str(value)) for key, value in (header.get(name) or {}).items()]
+    lines += [("note", str(note)) for note in header.get("notes") or ()]
+    rows = [[Cell(what), Cell(value)] for what, value in lines]
     return Table(f"All that is recorded of {run.name}", ["what", "value"], rows, folded=folded)
 
 

@@ -9,12 +9,12 @@ from harness.errors import AssayError
 from harness.records import SummaryRow
 from harness.run.compare import metric_unit_values
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
-from reports.charts import IntervalChart, Mark, Panels, extent
+from reports.charts import Chart, IntervalChart, Mark, Panels, extent
 from reports.inputs import Inputs, RunInput
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leaderboard, published_alpaca_eval
 from reports.sections import SectionEntry
-from reports.sections.common import category_row, figure_cell, mean_metric, slug
+from reports.sections.common import category_row, figure_cell, mark_of, mean_metric, slug
 
 __all__ = ["CATEGORIES", "LEADERBOARD", "category_section", "leaderboard_section"]
 
@@ -49,22 +49,23 @@ def _by_benchmark(runs: Sequence[RunInput]) -> list[list[RunInput]]:
 
 
 def _board(runs: Sequence[RunInput]) -> list[Block]:
-    rows = _published() if _has_published(runs) else []
     try:
         board = build_leaderboard([run.scores for run in runs], [run.judges for run in runs], metric_unit_values)
     except AssayError as error:
         return [Note("No leaderboard of " + ", ".join(r.name for r in runs) + f": {' '.join(str(error).split())}")]
-    shown = _nearest(board, rows)
+    published = _published() if _has_published(runs) else []
+    shown = _nearest(board, published)
     merged = sorted([*board.rows, *shown], key=lambda row: -(_first(row, board.columns) or float("-inf")))
     names = ", ".join(dict.fromkeys(c.benchmark for c in board.columns))
     blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged)]
     if shown:
-        words = (
-            f"{len(shown)} of {len(rows)} published AlpacaEval 2 rows are shown: those next to the runs above. They "
-            "were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo); a run judged by another model cannot "
-            "be ranked among them."
+        blocks.append(
+            Note(
+                f"{len(shown)} of {len(published)} published AlpacaEval 2 rows are shown: those next to the runs "
+                "above. They were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo); a run judged by "
+                "another model cannot be ranked among them."
+            )
         )
-        blocks.append(Note(words))
     figures = (_chart(board, column, merged) for column in board.columns)
     return [*blocks, *(figure for figure in figures if figure is not None)]
 
@@ -162,7 +163,7 @@ def category_section(inputs: Inputs) -> Section | None:
         if metric is None:
             continue
         marks = [
-            _mark(run.name, row, SampleFilter(run.name, benchmark))
+            mark_of(run.name, row, SampleFilter(run.name, benchmark))
             for run in runs
             if (row := run.row(benchmark, metric))
         ]
@@ -174,26 +175,21 @@ def category_section(inputs: Inputs) -> Section | None:
     return Section("categories", "By category", blocks) if blocks else None
 
 
-def _mark(label: str, row: SummaryRow, samples: SampleFilter, note: str = "") -> Mark:
-    return Mark(label, row.value or 0.0, row.ci_low, row.ci_high, note=note, samples=samples)
-
-
 _ByCategory = dict[str, dict[str, SummaryRow | None]]  # by category, then by model
 
 
 def _categories(runs: Sequence[RunInput], benchmark: str, metric: str) -> list[Block]:
     names = sorted({s.category for run in runs for s in run.scores_of(benchmark) if s.category})
-    if len(names) < 2:
-        return []
     rows = {name: {run.name: _category(run, benchmark, metric, name) for run in runs} for name in names}
-    if all(row is None or row.value is None for own in rows.values() for row in own.values()):
+    marks = _category_marks(rows, benchmark)
+    if len(names) < 2 or not marks:
         return []
     title = f"{benchmark} {metric} by category"
     columns = ["category", *(f"{run.name}#" for run in runs)]
     cells = [[Cell(n), *(_category_cell(row, m, benchmark, n) for m, row in own.items())] for n, own in rows.items()]
     pictured = len(names) <= _MOST_CATEGORIES
     table = Table(title, columns, cells, folded=pictured)
-    return [_category_figure(rows, benchmark, title), table] if pictured else [table]
+    return [_category_figure(marks, benchmark, title), table] if pictured else [table]
 
 
 def _category(run: RunInput, benchmark: str, metric: str, name: str) -> SummaryRow | None:
@@ -207,23 +203,26 @@ def _category_cell(row: SummaryRow | None, model: str, benchmark: str, name: str
     return Cell(f"{row.value:.2f}", words, SampleFilter(model=model, benchmark=benchmark, category=name))
 
 
-def _category_figure(rows: _ByCategory, benchmark: str, title: str) -> Figure:
-    """A panel a category, all on one scale; a single model's categories stand in one chart."""
-    marks = [
-        (name, _mark(model, row, SampleFilter(model, benchmark, name), f"n {row.n}"))
+def _category_marks(rows: _ByCategory, benchmark: str) -> list[tuple[str, Mark]]:
+    """Every figure with the name of its category."""
+    return [
+        (name, mark_of(model, row, SampleFilter(model, benchmark, name), note=f"n {row.n}"))
         for name, own in rows.items()
         for model, row in own.items()
         if row is not None and row.value is not None
     ]
+
+
+def _category_figure(marks: Sequence[tuple[str, Mark]], benchmark: str, title: str) -> Figure:
+    """A panel a category, all on one scale; a single model's categories stand in one chart."""
     caption = f"{title}, all on one scale, with 95 % intervals clustered by prompt."
-    several = len({mark.label for _, mark in marks}) > 1
-    ends = extent([v for _, mark in marks for v in (mark.value, mark.low, mark.high)])
-    panels = [
-        IntervalChart(n, "", [mark for name, mark in marks if name == n], x_range=ends)
-        for n in dict.fromkeys(n for n, _ in marks)
-    ]
-    single = IntervalChart(title, "", [replace(mark, label=name) for name, mark in marks])
-    chart = Panels(title, panels) if several else single
+    range_ = extent([v for _, mark in marks for v in (mark.value, mark.low, mark.high)])
+    by_name: dict[str, list[Mark]] = {}
+    for name, mark in marks:
+        by_name.setdefault(name, []).append(mark)
+    chart: Chart = Panels(title, [IntervalChart(name, "", own, x_range=range_) for name, own in by_name.items()])
+    if len({mark.label for _, mark in marks}) == 1:
+        chart = IntervalChart(title, "", [replace(mark, label=name) for name, mark in marks])
     return Figure(slug("categories", benchmark), caption, chart, SampleFilter(benchmark=benchmark))
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from harness.store.align_directory import MEASURES, AlignVariant
 from harness.store.align_directory import Figure as Measure
 from harness.store.jsonl import read_jsonl
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone, limits
 from reports.charts import Panels, RefLine, Series, XYChart
 from reports.inputs import AlignInput
 from reports.rewards import reward_blocks
 from reports.sections import SectionEntry
-from reports.sections.common import headline, slug
+from reports.sections.common import ends, headline, slug
 from reports.sections.gate_blocks import gate_blocks
 
 __all__ = ["TRAINING", "training_section", "training_verdicts"]
@@ -40,7 +40,7 @@ _PANELS = (
 
 
 def training_verdicts(align: AlignInput) -> list[Block]:
-    """What the loop came to, for the top of the report: problems, the choice, every gate's decision, the alarms."""
+    """The loop's outcome, for the top of the report: problems, the choice, every gate's decision, the alarms."""
     state = align.state
     blocks: list[Block] = []
     if not state.finished:
@@ -52,16 +52,20 @@ def training_verdicts(align: AlignInput) -> list[Block]:
         accepted = any(v.name == state.chosen and v.accepted for v in state.variants)
         tone: Tone = "pass" if accepted else "info"
         blocks.append(Statement(tone, f"{state.name}: {state.chosen} is chosen", state.chosen_because))
-    known = [run.name for run in align.runs.values()]
     for variant in state.variants:
-        if variant.gate is not None:
-            blocks += gate_blocks(variant.gate, known, slug("gate", state.name, variant.name))
-        if variant.hacking is not None:
-            verdict = str(variant.hacking.get("verdict"))
-            words = str(variant.hacking.get("message", ""))
-            blocks.append(Statement(_ALARM.get(verdict, "info"), f"Reward hacking, {variant.name}", words))
-    if state.error_budget:
-        blocks.append(Note(state.error_budget))
+        blocks += _decided(variant, align)
+    return [*blocks, Note(state.error_budget)] if state.error_budget else blocks
+
+
+def _decided(variant: AlignVariant, align: AlignInput) -> list[Block]:
+    """What the gate decided on a variant, and whether its reward is being exploited."""
+    blocks: list[Block] = []
+    if variant.gate is not None:
+        known = [run.name for run in align.runs.values()]
+        blocks += gate_blocks(variant.gate, known, slug("gate", align.state.name, variant.name))
+    if variant.hacking is not None:
+        tone = _ALARM.get(str(variant.hacking.get("verdict")), "info")
+        blocks.append(Statement(tone, f"Reward hacking, {variant.name}", str(variant.hacking.get("message", ""))))
     return blocks
 
 
@@ -95,8 +99,7 @@ def _measure_cell(figure: Measure | None) -> Cell:
         return Cell("", tone="muted")
     if figure.value is None:
         return Cell("-", figure.reason or "", tone="muted")
-    limits = "" if figure.ci_low is None or figure.ci_high is None else f"{figure.ci_low:.3g} to {figure.ci_high:.3g}"
-    return Cell(f"{figure.value:.3g}", limits)
+    return Cell(f"{figure.value:.3g}", limits(figure.ci_low, figure.ci_high, ".3g"))
 
 
 def _table(variants: Sequence[AlignVariant]) -> Table:
@@ -138,25 +141,29 @@ def _losses(align: AlignInput, suffix: str) -> list[Block]:
     found = [(stage.name, lines) for stage in align.state.stages if (lines := _lines(align.path / stage.dir))]
     blocks: list[Block] = []
     for key, title, label in _CURVES:
-        panels = []
-        for name, lines in found:
-            series = []
-            for slot, (prefix, words) in enumerate((("", "training"), ("eval_", "held out"))):
-                points = [
-                    (float(line["step"]), float(line[prefix + key]))
-                    for line in lines
-                    if isinstance(line.get(prefix + key), int | float) and isinstance(line.get("step"), int | float)
-                ]
-                if points:
-                    x, y = [x for x, _ in points], [y for _, y in points]
-                    alone = len(points) == 1
-                    series.append(Series(words, x, y, kind="points" if alone else "line", slot=slot))
-            if series:
-                panels.append(XYChart(name, "step", label, series))
+        stages = [(name, _measured(lines, key)) for name, lines in found]
+        panels = [XYChart(name, "step", label, series) for name, series in stages if series]
         if panels:
             caption = f"{title} of every training stage, against optimiser steps."
             blocks.append(Figure(f"training-{slug(key)}{suffix}", caption, Panels(title, panels)))
     return blocks
+
+
+def _measured(lines: Sequence[dict[str, Any]], key: str) -> list[Series]:
+    """A measure of one stage over its steps, in training and held out."""
+    series = []
+    for slot, (name, words) in enumerate(((key, "training"), (f"eval_{key}", "held out"))):
+        points = [
+            (line["step"], line[name]) for line in lines if _is_number(line.get(name)) and _is_number(line.get("step"))
+        ]
+        if points:
+            x, y = ([float(value) for value in values] for values in zip(*points, strict=True))
+            series.append(Series(words, x, y, kind="points" if len(points) == 1 else "line", slot=slot))
+    return series
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -166,32 +173,13 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 def _iterations(align: AlignInput, suffix: str) -> list[Block]:
     """Benchmarks across the variants (the paper's Figure 8), and what academic suites lose."""
-    names = list(align.runs)
-    ticks = [(float(i), name) for i, name in enumerate(names)]
     chat: list[XYChart] = []
     academic: list[XYChart] = []
-    benchmarks = dict.fromkeys(b for run in align.runs.values() for b in run.benchmarks)
-    for benchmark in benchmarks:
-        holding = [(i, run) for i, run in enumerate(align.runs.values()) if benchmark in run.benchmarks]
-        metric = next((row.metric for _, run in holding if (row := headline(run, benchmark))), None)
-        rows = [(i, run, row) for i, run in holding if metric and (row := run.row(benchmark, metric))]
-        rows = [(i, run, row) for i, run, row in rows if row.value is not None]
-        if not rows or metric is None:
-            continue
-        y = [float(row.value or 0.0) for _, _, row in rows]
-        low = [y_ if row.ci_low is None else row.ci_low for y_, (_, _, row) in zip(y, rows, strict=True)]
-        high = [y_ if row.ci_high is None else row.ci_high for y_, (_, _, row) in zip(y, rows, strict=True)]
-        x = [float(i) for i, _, _ in rows]
-        samples = [SampleFilter(model=run.name, benchmark=benchmark) for _, run, _ in rows]
-        series = [
-            Series("", x, y, slot=0),
-            Series("", x, y, low, high, "points", 0, samples),
-        ]
-        first = [RefLine(y[0], "")] if len(y) > 1 else []
-        panel = XYChart(benchmark, "", metric, series, ticks, lines=first)
-        # What a judge decides is chat, which training aims at; the others show what it costs.
-        judged = any(kind.judged for _, run, _ in rows for kind in run.kinds(benchmark).values())
-        (chat if judged else academic).append(panel)
+    for benchmark in dict.fromkeys(b for run in align.runs.values() for b in run.benchmarks):
+        panel = _across(align, benchmark)
+        if panel is not None:
+            judged = any(kind.judged for run in align.runs.values() for kind in run.kinds(benchmark).values())
+            (chat if judged else academic).append(panel)
     blocks: list[Block] = []
     if chat:
         caption = "Chat benchmarks across the variants, with 95 % intervals; the dashed line is where it began."
@@ -205,24 +193,25 @@ def _iterations(align: AlignInput, suffix: str) -> list[Block]:
     return blocks
 
 
+def _across(align: AlignInput, benchmark: str) -> XYChart | None:
+    """The headline of a benchmark, variant by variant; None where no run has it."""
+    runs = list(align.runs.values())
+    heads = (headline(run, benchmark) for run in runs if benchmark in run.benchmarks)
+    metric = next((head.metric for head in heads if head is not None), None)
+    if metric is None:
+        return None
+    rows = {i: row for i, run in enumerate(runs) if (row := run.row(benchmark, metric)) is not None}
+    x, y = [float(i) for i in rows], [row.value or 0.0 for row in rows.values()]
+    samples = [SampleFilter(model=runs[i].name, benchmark=benchmark) for i in rows]
+    series = [Series("", x, y, slot=0), Series("", x, y, *ends(rows.values()), "points", 0, samples)]
+    began = [RefLine(y[0], "")] if len(y) > 1 else []
+    return XYChart(benchmark, "", metric, series, [(float(i), name) for i, name in enumerate(align.runs)], lines=began)
+
+
 def _over_optimisation(variants: Sequence[AlignVariant], suffix: str) -> list[Block]:
     parents = {v.parent for v in variants if v.iteration > 0}
     loop = [v for v in variants if v.iteration > 0 or v.name in parents]  # the base model is far off and says nothing
-    panels = []
-    for across, up, x_label, y_label in _PANELS:
-        points = [
-            (v.name, x, y) for v in loop if (x := _known(v, across)) is not None and (y := _known(v, up)) is not None
-        ]
-        if len(points) < 2:
-            continue
-        path = Series("", [x.value or 0.0 for _, x, _ in points], [y.value or 0.0 for _, _, y in points], slot=6)
-        series = [path]
-        for name, x, y in points:
-            low = [y.value or 0.0] if y.ci_low is None else [y.ci_low]
-            high = [y.value or 0.0] if y.ci_high is None else [y.ci_high]
-            series.append(Series(name, [x.value or 0.0], [y.value or 0.0], low, high, "points"))
-        lines = [RefLine(50.0, "")] if up.startswith("win_rate") else []
-        panels.append(XYChart(f"{y_label} against {x_label}", x_label, y_label, series, lines=lines))
+    panels = [panel for measures in _PANELS if (panel := _against(loop, *measures)) is not None]
     if not panels:
         return []
     caption = (
@@ -230,6 +219,18 @@ def _over_optimisation(variants: Sequence[AlignVariant], suffix: str) -> list[Bl
         "learned the reward's faults; KL and length show at what price."
     )
     return [Figure(f"over-optimisation{suffix}", caption, Panels("Over-optimisation", panels))]
+
+
+def _against(loop: Sequence[AlignVariant], across: str, up: str, x_label: str, y_label: str) -> XYChart | None:
+    """One measure of the variants against another, joined in their order; None where fewer than two have both."""
+    found = {v.name: (x, y) for v in loop if (x := _known(v, across)) and (y := _known(v, up))}
+    if len(found) < 2:
+        return None
+    xs, ys = ([measure.value or 0.0 for measure in measures] for measures in zip(*found.values(), strict=True))
+    path = Series("", xs, ys, slot=6)
+    marks = [Series(n, [x], [y], *ends([found[n][1]]), "points") for n, x, y in zip(found, xs, ys, strict=True)]
+    lines = [RefLine(50.0, "")] if up.startswith("win_rate") else []
+    return XYChart(f"{y_label} against {x_label}", x_label, y_label, [path, *marks], lines=lines)
 
 
 def _known(variant: AlignVariant, name: str) -> Measure | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.run.compare import ComparedMetric, Comparison
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table
+from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, limits
 from reports.charts import IntervalChart, Mark, RefLine
 from reports.inputs import RunInput
 from reports.sections import ReportContext, SectionEntry
-from reports.sections.common import averages_quality, figure_cell, headline, unscored_cell, words_of
+from reports.sections.common import averages_quality, figure_cell, headline, optional, unscored_cell, words_of
 from reports.sections.gate_blocks import gate_blocks
 from reports.sections.training import training_verdicts
 
@@ -18,28 +18,26 @@ __all__ = ["VERDICT", "verdict_section"]
 
 def verdict_section(context: ReportContext) -> Section | None:
     """Put the verdict together."""
-    inputs, comparison, decisions = context.inputs, context.comparison, context.decisions
-    loops = [block for align in inputs.aligns for block in training_verdicts(align)]
-    if not inputs.runs and not decisions and not loops:
+    runs, decisions = context.inputs.runs, context.decisions
+    loops = [block for align in context.inputs.aligns for block in training_verdicts(align)]
+    if not runs and not decisions and not loops:
         return None
-    blocks: list[Block] = [*_warnings(inputs.runs), *loops]
+    blocks: list[Block] = [*_warnings(runs), *loops]
     for number, decision in enumerate(decisions, 1):
-        blocks += gate_blocks(decision, [run.name for run in inputs.runs], f"gate-{number}")
+        blocks += gate_blocks(decision, [run.name for run in runs], f"gate-{number}")
     blocks.sort(key=lambda block: not isinstance(block, Statement))  # what was decided, then with which figures
-    if isinstance(comparison, Comparison):
-        blocks += _compared(comparison, inputs.runs)
-    elif comparison:
-        blocks.append(Note(f"The two runs cannot be compared: {comparison}"))
-    if not decisions and not loops and len(inputs.runs) == 1:
-        blocks.append(_single(inputs.runs[0]))
-    remarks = [f"{run.name}: {remark}" for run in inputs.runs for remark in run.scores.remarks]
-    if len(inputs.runs) > 1:
-        blocks.append(_validity(inputs.runs))
-    blocks += [_figures(run, folded=len(inputs.runs) > 2) for run in inputs.runs]
-    if remarks:
-        rows = [[Cell(remark)] for remark in remarks]
-        blocks.append(Table("Remarks", ["remark"], rows, folded=len(remarks) > 6))
-    return Section("verdict", "Verdict", blocks)
+    blocks += _comparison(context)
+    if len(runs) == 1 and not decisions and not loops:
+        blocks.append(_single(runs[0]))
+    return Section("verdict", "Verdict", [*blocks, *_tables(runs)])
+
+
+def _tables(runs: Sequence[RunInput]) -> list[Table]:
+    """What the runs are, all their figures and their remarks."""
+    tables = [_validity(runs)] if len(runs) > 1 else []
+    tables += [_figures(run, folded=len(runs) > 2) for run in runs]
+    remarks = [[Cell(f"{run.name}: {remark}")] for run in runs for remark in run.scores.remarks]
+    return [*tables, Table("Remarks", ["remark"], remarks, folded=len(remarks) > 6)] if remarks else tables
 
 
 def _warnings(runs: Sequence[RunInput]) -> list[Statement]:
@@ -52,8 +50,8 @@ def _warnings(runs: Sequence[RunInput]) -> list[Statement]:
                 Statement(
                     "invalid",
                     f"{run.name} is NOT COMPLETE",
-                    f"{done}; the figures below are of what there is, and may be compared with nothing. "
-                    f"assay resume {run.scores.run} goes on with it.",
+                    f"{done}; the figures below are of these alone and cannot be compared with others. "
+                    f"assay resume {run.scores.run} completes it.",
                 )
             )
     for run in runs:
@@ -70,41 +68,48 @@ def _progress(run: RunInput) -> str:
     return f"{n_answers} of {n_prompts} prompts answered, {n_verdicts} verdicts stored"
 
 
-def _compared(comparison: Comparison, runs: Sequence[RunInput]) -> list[Block]:
-    first, second = runs
-    found = [m for m in comparison.metrics if m.difference is not None]
-    better = [m for m in found if m.p_adjusted is not None and m.p_adjusted < 0.05]
-    heads = [m for m in found if _is_headline(m, first)] or found[:1]
-    sentences = [_in_words(m) for m in heads]
-    text = (
-        f"{len(better)} of {len(found)} metrics differ at 5 % after Holm's correction."
-        if found
-        else "No metric could be compared."
-    )
-    blocks: list[Block] = [Statement("info", f"{first.name} minus {second.name}", text, sentences)]
-    rows = [_difference_row(m, first) for m in comparison.metrics]
+def _comparison(context: ReportContext) -> list[Block]:
+    """Two runs compared: in words, as a table, as a chart; or why they cannot be compared."""
+    comparison = context.comparison
+    if not isinstance(comparison, Comparison):
+        return [Note(f"The two runs cannot be compared: {comparison}")] if comparison else []
+    first, second = context.inputs.runs
     columns = ["metric", "A#", "B#", "A - B#", "p#", "p (Holm)#", "prompts#", "needed#", "remark"]
-    caption = f"Paired differences: A is {first.name}, B is {second.name}"
-    blocks.append(Table(caption, columns, rows, summary=True))
+    rows = [_difference_row(m, first) for m in comparison.metrics]
+    table = Table(f"Paired differences: A is {first.name}, B is {second.name}", columns, rows, summary=True)
+    title = f"{first.name} minus {second.name}"
+    return [_compared(comparison, first, title), table, *_differences(comparison, first, title)]
+
+
+def _compared(comparison: Comparison, first: RunInput, title: str) -> Statement:
+    found = [m for m in comparison.metrics if m.difference is not None]
+    if not found:
+        return Statement("info", title, "No metric could be compared.")
+    n_better = sum(m.p_adjusted is not None and m.p_adjusted < 0.05 for m in found)
+    heads = [m for m in found if _is_headline(m, first)] or found[:1]
+    text = f"{n_better} of {len(found)} metrics differ at 5 % after Holm's correction."
+    return Statement("info", title, text, [_in_words(m) for m in heads])
+
+
+def _differences(comparison: Comparison, first: RunInput, title: str) -> list[Block]:
+    """All differences on one axis, in half-widths of their intervals."""
     marks = []
-    for m in found:
+    for m in comparison.metrics:
         d = m.difference
-        limits = None if d is None or d.ci_low is None or d.ci_high is None else (d.ci_low, d.ci_high)
-        if d is not None and limits is not None and limits[1] > limits[0] and not _is_size(first, m):
-            samples = SampleFilter(benchmark=m.benchmark)
-            unit = (limits[1] - limits[0]) / 2.0
-            scaled = d.value / unit, limits[0] / unit, limits[1] / unit
-            marks.append(Mark(f"{m.benchmark} {m.metric}", *scaled, samples=samples))
-    if marks:
-        zero = [RefLine(0.0, "no difference")]
-        label = "difference in half-widths of its interval"
-        chart = IntervalChart(f"{first.name} minus {second.name}", label, marks, zero)
-        caption = (
-            f"Right of the dashed line {first.name} is better. Differences are divided by half the width of their "
-            "intervals so that all metrics share an axis; the table above has them in their own units."
-        )
-        blocks.append(Figure("differences", caption, chart, SampleFilter(disagreement="runs")))
-    return blocks
+        if d is None or d.ci_low is None or d.ci_high is None or d.ci_high <= d.ci_low or _is_size(first, m):
+            continue
+        unit = (d.ci_high - d.ci_low) / 2.0
+        scaled = d.value / unit, d.ci_low / unit, d.ci_high / unit
+        marks.append(Mark(f"{m.benchmark} {m.metric}", *scaled, samples=SampleFilter(benchmark=m.benchmark)))
+    if not marks:
+        return []
+    label = "difference in half-widths of its interval"
+    chart = IntervalChart(title, label, marks, [RefLine(0.0, "no difference")])
+    caption = (
+        f"Right of the dashed line {first.name} is better. Differences are divided by half the width of their "
+        "intervals so that all metrics share an axis; the table above has them in their own units."
+    )
+    return [Figure("differences", caption, chart, SampleFilter(disagreement="runs"))]
 
 
 def _is_size(run: RunInput, metric: ComparedMetric) -> bool:
@@ -123,13 +128,10 @@ def _in_words(metric: ComparedMetric) -> str:
     d = metric.difference
     if d is None:
         return f"{metric.benchmark} {metric.metric}: {metric.reason}"
-    limits = (
-        ""
-        if d.ci_low is None or d.ci_high is None
-        else f" ({d.level:.0%} interval {d.ci_low:+.2f} to {d.ci_high:+.2f})"
-    )
+    interval = limits(d.ci_low, d.ci_high, "+.2f")
+    interval = f" ({d.level:.0%} interval {interval})" if interval else ""
     p = "" if metric.p_adjusted is None else f", p {metric.p_adjusted:.2g} after Holm"
-    return f"{metric.benchmark} {metric.metric}: {d.value:+.2f}{limits} over {d.n_clusters} prompts{p}"
+    return f"{metric.benchmark} {metric.metric}: {d.value:+.2f}{interval} over {d.n_clusters} prompts{p}"
 
 
 def _difference_row(metric: ComparedMetric, first: RunInput) -> list[Cell]:
@@ -137,25 +139,21 @@ def _difference_row(metric: ComparedMetric, first: RunInput) -> list[Cell]:
     d = metric.difference
     if d is None:
         return [name, *(Cell("-", tone="muted") for _ in range(7)), Cell(metric.reason or "")]
-    limits = "" if d.ci_low is None or d.ci_high is None else f"{d.ci_low:+.2f} to {d.ci_high:+.2f}"
     remark = d.note
     if metric.n_only_first or metric.n_only_second:
         remark = f"only A {metric.n_only_first}, only B {metric.n_only_second}. {remark}".strip()
+    samples = SampleFilter(model=first.name, benchmark=metric.benchmark)
     return [
         name,
-        Cell(_number(metric.value_first, ".2f")),
-        Cell(_number(metric.value_second, ".2f")),
-        Cell(f"{d.value:+.2f}", limits, SampleFilter(model=first.name, benchmark=metric.benchmark)),
-        Cell(_number(metric.p_value, ".2g")),
-        Cell(_number(metric.p_adjusted, ".2g")),
+        optional(metric.value_first, ".2f"),
+        optional(metric.value_second, ".2f"),
+        Cell(f"{d.value:+.2f}", limits(d.ci_low, d.ci_high, "+.2f"), samples),
+        optional(metric.p_value, ".2g"),
+        optional(metric.p_adjusted, ".2g"),
         Cell(str(d.n_clusters)),
-        Cell("-" if metric.n_needed is None else f"{metric.n_needed:,}"),
+        optional(metric.n_needed, ",d"),
         Cell(remark),
     ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def _single(run: RunInput) -> Statement:
