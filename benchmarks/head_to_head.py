@@ -1,8 +1,8 @@
 """Two runs' answers judged against each other: the prompts of any judged benchmark, both orders, ties kept.
 
-Against a third model two checkpoints are compared by the difference of two win rates; judged directly, by one. What is
-measured is the candidate's share of the preference, averaged over both orders of presentation, so that a judge who
-follows the position gives every prompt a half.
+Against a third model, two checkpoints are compared by the difference of two win rates; judged directly, by one figure:
+the candidate's share of the preference, averaged over both orders of presentation. A judge that follows the position
+gives every prompt one half.
 
 Deviations       a benchmark that rates answers one by one (MT-Bench) is judged with FastChat's pairwise prompts, turn
                  by turn; the others with their own prompts, each pair in both orders
@@ -32,16 +32,16 @@ _PAIRWISE = "pairwise"
 
 @dataclass(frozen=True)
 class HeadToHead:
-    """A benchmark's prompts with another run's answers as the baseline.
+    """A benchmark's prompts, with another run's answers as the baseline.
 
     Parameters
     ----------
     inner : Benchmark
-        Whose prompts.
+        The benchmark whose prompts are used.
     form : str
         The judge form: the benchmark's own where it compares two answers, else FastChat's pairwise one.
     baseline : Path or None
-        The run whose answers the candidate meets (option ``baseline``).
+        The run whose answers are the baseline (option ``baseline``).
     """
 
     inner: Benchmark
@@ -62,16 +62,16 @@ class HeadToHead:
             )
         inner = load_benchmark(version)
         if not inner.judge_forms:
-            raise UsageError(f"head_to_head:{version}: {version} judges no answers", "a benchmark that a judge decides")
+            raise UsageError(f"head_to_head:{version}: {version} has no judge", "a benchmark with a judge")
         return cls(inner, next(filter(compares, inner.judge_forms), _PAIRWISE))
 
     def with_options(self, options: Mapping[str, Any]) -> HeadToHead:
-        """Take the baseline's run directory.
+        """Set the baseline's run directory.
 
         Raises
         ------
         SpecError
-            Another option, or none.
+            An unknown option, or none.
         """
         unknown = sorted(set(options) - {"baseline"})
         if unknown:
@@ -103,12 +103,12 @@ class HeadToHead:
         return RunDirectory(self.baseline)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """The prompts the baseline's run holds.
+        """The prompts in the baseline's run.
 
         Raises
         ------
         UsageError
-            No baseline is named, or its run does not hold the benchmark.
+            No baseline is given, or its run does not include the benchmark.
         """
         run = self._run()
         run.header()
@@ -122,7 +122,7 @@ class HeadToHead:
         return self.inner.sampling(prompt)
 
     def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
-        """The answers the baseline's run holds."""
+        """The answers in the baseline's run."""
         wanted = {prompt.id for prompt in prompts}
         return [
             answer.model_copy(update={"role": "baseline", "id": f"{answer.id}:baseline"})

@@ -1,7 +1,7 @@
-"""lm-eval's code tasks run programs through the hub's metric ``code_eval``; here it is one that uses the sandbox.
+"""The metric ``code_eval`` of lm-eval's code tasks, run in the sandbox.
 
-The hub's metric is fetched when the task is imported, is code itself, and runs what the model wrote in lm-eval's own
-process. This one takes its place wherever a task asks for it by name. A verdict is pass@k of Chen et al. (2021),
+The hub's metric is code that is downloaded when a task is imported, and it runs model-written programs in lm-eval's own
+process. This one replaces it wherever a task asks for it by name. A verdict is pass@k of Chen et al. (2021),
 arXiv 2107.03374, of one document's programs. Deviation: a program's time limit is `benchmarks.sandbox.code_checks`'s.
 """
 
@@ -23,14 +23,14 @@ __all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "pass_at_k", "replaced_c
 
 
 class NotMeasuredError(AssayError):
-    """A program's verdict could not be had; the message is the reason."""
+    """A program was not measured; the message is the reason."""
 
 
 class CodeEval:
-    """Stands for ``evaluate.load("code_eval")``.
+    """Replaces ``evaluate.load("code_eval")``.
 
-    A task's own scoring code is run twice for a document: once to see which programs it asks about, and, when all
-    documents' programs have been run side by side, once more with the verdicts.
+    A task's own scoring code runs twice for each document: first to collect the programs it asks about, then, when the
+    programs of all documents have been run side by side, with the verdicts.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class CodeEval:
         k: Sequence[int] = (1,),
         **ignored: Any,
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        """Give pass@k, as the hub's metric does; outside a document (a task trying it out on import) 0."""
+        """Return pass@k, as the hub's metric does; outside a document (a task tries it on import), 0."""
         if self._document is None:
             return {f"pass@{n}": 0.0 for n in k}, {}
         asked = [
@@ -76,7 +76,7 @@ class CodeEval:
 
     @contextlib.contextmanager
     def scoring(self, document: Mapping[str, Any]) -> Iterator[None]:
-        """Score a document with the verdicts there are."""
+        """Score a document with the stored verdicts."""
         with self._lock:
             self._document = document
             try:
@@ -85,7 +85,7 @@ class CodeEval:
                 self._document = None
 
     def programs_of(self, document: Mapping[str, Any], score: Any) -> dict[str, tuple[Program, Limits]]:
-        """Find the programs that `score` asks about for a document."""
+        """Collect the programs that `score` asks about for a document."""
         with self.scoring(document):
             found: dict[str, tuple[Program, Limits]] = {}
             self._collecting = found
@@ -96,7 +96,7 @@ class CodeEval:
         return found
 
     def run(self, programs: Mapping[str, tuple[Program, Limits]], workers: int, allow_unsandboxed: bool) -> None:
-        """Run programs and keep their outcomes."""
+        """Run programs and store their outcomes."""
         for limits in dict.fromkeys(limits for _, limits in programs.values()):
             chosen = {key: program for key, (program, wanted) in programs.items() if wanted == limits}
             keys = list(chosen)
@@ -109,7 +109,7 @@ class CodeEval:
 
 
 CODE_EVAL = CodeEval()
-"""The one there is: lm-eval keeps what it imported for the life of the process."""
+"""The only instance: lm-eval keeps imported metrics for the life of the process."""
 
 
 def _key(program: Program) -> str:
@@ -117,13 +117,13 @@ def _key(program: Program) -> str:
 
 
 def _program(document: Mapping[str, Any], candidate: str, test: str) -> tuple[Program, Limits]:
-    """Put a candidate under its test, the test out of its reach where the document says what the test relies on."""
+    """Pair a candidate with its test, and name what the test takes from it if the document's fields say so."""
     if {"entry_point", "prompt", "canonical_solution", "test", "task_id"} <= set(document):
         problem = human_eval_problem(document)
         return Program(f"{candidate}\n", f"{test}\n", problem.names, problem.given), HUMAN_EVAL_LIMITS
     if {"test_list", "code", "task_id"} <= set(document):
         with contextlib.suppress(FileFormatError):
-            # Only names and imports are taken; which assertions count is lm-eval's to say.
+            # Only names and imports are read here; lm-eval decides which assertions count.
             row = {"test_setup_code": "", **document, "test_list": test.split("\n")}
             problem = mbpp_problem(row)
             return Program(f"{candidate}\n", f"{test}\n", problem.names, problem.given), MBPP_LIMITS
@@ -181,7 +181,7 @@ def pass_at_k(n_samples: int, n_correct: int, k: int) -> float:
 
 @contextlib.contextmanager
 def replaced_code_eval() -> Iterator[None]:
-    """Hand out `CODE_EVAL` to whoever loads the metric ``code_eval`` meanwhile."""
+    """Return `CODE_EVAL` to whatever loads the metric ``code_eval`` in the meantime."""
     import evaluate  # type: ignore[import-untyped]
 
     original = evaluate.load

@@ -1,6 +1,6 @@
-"""Which rows a task is given: the one point where lm-eval asks for a dataset is answered from here.
+"""The datasets that tasks are given.
 
-Task definitions stay lm-eval's own; only what ``datasets.load_dataset`` returns while they are built is ours.
+Task definitions are lm-eval's own; only the result of ``datasets.load_dataset`` while they are built is ours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Served:
     splits : tuple of str
         Its splits.
     held_out : dict of str to int
-        Test rows that stand in for a missing split, by that split.
+        Number of test rows that replace a missing split, by that split.
     """
 
     path: str
@@ -51,16 +51,16 @@ class Served:
 
 @dataclass
 class GivenData:
-    """Answers a task's requests for datasets.
+    """Provides the datasets a task asks for.
 
     Parameters
     ----------
     data : DataSource
-        The mirror, where there is one.
+        The mirror, if there is one.
     override : str or None
-        The option ``data``: a file or directory in place of whatever is asked for.
+        The option ``data``: a file or directory instead of what the task asks for.
     num_fewshot : int or None
-        Examples that will be wanted; the task's own number where None.
+        Number of examples needed; None for the task's own number.
     """
 
     data: DataSource
@@ -70,7 +70,7 @@ class GivenData:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Answer ``datasets.load_dataset`` meanwhile."""
+        """Replace ``datasets.load_dataset`` in the meantime."""
         import datasets
 
         with _LOCK:
@@ -99,7 +99,7 @@ class GivenData:
         if place.is_dir():
             return self._from_directory(place, name, arguments), str(place), {}
         if not place.is_file():
-            raise MissingDataError(f"the option data names {place}, which is not there", "a file or a directory")
+            raise MissingDataError(f"the option data names {place}, which does not exist", "a file or a directory")
         if not place.name.endswith(_ROW_FILES):
             raise FileFormatError(place, None, "a file of another kind", "rows as .json or .jsonl (also .gz, .xz)")
         rows = [dict(row.values) for row in read_rows(place)]
@@ -143,7 +143,7 @@ class GivenData:
             raise
         except Exception as error:  # network, hub, cache and builder errors have no common class
             raise MissingDataError(
-                f"the task's dataset {path} cannot be had from the hub: {_first_line(error)}",
+                f"the task's dataset {path} cannot be loaded from the hub: {_first_line(error)}",
                 remedy="check the network and, for a gated dataset, `hf auth login`; without a network set ASSAY_DATA "
                 "to a mirror, see docs/academic.md",
             ) from error

@@ -1,6 +1,6 @@
 """The academic suites' upstream files, read into the rows lm-eval's task definitions expect.
 
-Files are looked up by the catalogue's name in the mirror, else in a directory ``academic/`` in the mirror or beside it:
+Files are looked up in the mirror by catalogue name, then in a directory ``academic/`` in the mirror or beside it:
 
 ====================================  =======================================================================
 ``gsm8k/test.jsonl``                  openai/grade-school-math; ``gsm8k/train.jsonl`` for the examples
@@ -12,7 +12,7 @@ Files are looked up by the catalogue's name in the mirror, else in a directory `
 ``arc/aristo_data-challenge_*.jsonl`` allenai/aristo-leaderboard's answer keys
 ====================================  =======================================================================
 
-Where a split for examples is missing (GSM8K, ARC), the last test items stand in for it and are not scored.
+If a split for examples is missing (GSM8K, ARC), the last test items are the examples and are not scored.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _CHOICE = re.compile(r"Answer(\d+): ?")
 
 @dataclass
 class LocalRows:
-    """Rows in place of a dataset.
+    """Rows of a dataset, read from local files.
 
     Parameters
     ----------
     splits : dict of str to list of dict
         Rows by the name of the split.
     held_out : dict of str to int
-        How many of the test rows were taken out to stand in for a missing split, by that split's name.
+        How many test rows replace a missing split, by the name of that split.
     source : Path or None
         The file of the test split, for messages.
     """
@@ -67,21 +67,21 @@ def find_rows(path: str, name: str | None, data: DataSource, num_fewshot: int | 
     path, name : str, str or None
         The dataset and its configuration, as a task definition names them.
     data : DataSource
-        Where files are.
+        Source of the files.
     num_fewshot : int or None
-        Examples that will be wanted; the task's own number where None.
+        Number of examples needed; None for the task's own number.
 
     Returns
     -------
     LocalRows or None
-        None where this dataset's files are not known here.
+        None for a dataset whose files are not known here.
 
     Raises
     ------
     MissingDataError
-        The files are not there.
+        A file is missing.
     FileFormatError
-        A file has not the fields it should have.
+        A file lacks a field.
     """
     reader = _READERS.get(path.lower())
     if reader is None:
@@ -114,7 +114,7 @@ def _optional(data: DataSource, registered: str | None, local: str) -> Path | No
 
 
 def examples_from_test(rows: Rows, num_fewshot: int, split: str, source: Path) -> LocalRows:
-    """Let the last test rows stand in for a split that is not there, and take them out of the test.
+    """Use the last test rows as examples in place of a missing split, and remove them from the test.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _truthful_qa(data: DataSource, name: str | None, num_fewshot: int) -> LocalR
             targets = row.get(kind, dict, f"{kind} as answers with 1 or 0")
             if not targets or not set(targets.values()) <= {0, 1}:
                 raise row.error(f"{kind} of question {number} are {targets!r:.80}", "answers with 1 or 0")
-            # The task takes the first answer of mc1 for the true one; of mc2 only the labels count.
+            # For mc1 the task takes the first answer as the true one; for mc2 only the labels count.
             ordered = sorted(targets, key=lambda answer: -targets[answer])
             values[kind] = {"choices": ordered, "labels": [targets[answer] for answer in ordered]}
         rows.append(values)

@@ -35,7 +35,7 @@ class LMEvalTask(Unjudged):
     name : str
         lm-eval's name.
     options : TaskOptions
-        What is to be different.
+        Changes to the task's own settings.
     """
 
     name: str
@@ -58,7 +58,7 @@ class LMEvalTask(Unjudged):
         Raises
         ------
         SpecError
-            An option is not known, or its value is wrong.
+            An option is unknown, or its value is wrong.
         """
         given = {**self.options.model_dump(exclude_unset=True), **options}
         return replace(self, options=validated(TaskOptions, given, f"options of {self.name}"), _loaded=[])
@@ -69,14 +69,14 @@ class LMEvalTask(Unjudged):
         return self._loaded[0].version if self._loaded else "lm_eval"
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """All documents; those that stand in as examples for a split that is not there are left out.
+        """All documents, except those that are used as examples because a split is missing.
 
         Raises
         ------
         UnknownNameError
             lm-eval has no such task.
         DataError
-            Its documents cannot be had, or lack a field.
+            Its documents are unavailable, or lack a field.
         UsageError
             It needs a package that is not installed, or cannot be measured here.
         """
@@ -97,7 +97,7 @@ class LMEvalTask(Unjudged):
         return prompts_of(loaded, self.name), left_out
 
     def sampling(self, prompt: Prompt) -> Sampling:
-        """How many tokens a document takes at most; none where answers are scored, not written."""
+        """The most tokens a document takes; none if answers are scored, not generated."""
         return Sampling(max_tokens=int(prompt.meta.get("max_tokens", 0)))
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
@@ -118,7 +118,7 @@ class LMEvalTask(Unjudged):
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
-        """The document's value of each metric, and what calibration is made of."""
+        """The document's value of each metric, and what calibration needs."""
         return scores_of(prompt, candidate)
 
     def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
@@ -126,5 +126,5 @@ class LMEvalTask(Unjudged):
         return metric_items(self.name, metric, scores)
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
-        """Every metric, and the model's calibration where a question has one right choice."""
+        """Every metric, and the model's calibration if questions have one right choice."""
         return summary_rows(self.name, scores)

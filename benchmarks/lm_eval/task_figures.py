@@ -1,7 +1,7 @@
 """From a document's record to scores, and from scores to the figures of the table.
 
-Metrics that lm-eval averages over documents are means here too, accuracies in percent; perplexities are put together
-from log-likelihoods. On questions with one right choice the model's own calibration is shown besides: its probability
+Metrics that lm-eval averages over documents are means here too, accuracies in percent; perplexities are computed from
+log-likelihoods. Questions with one right choice also give the model's calibration: its probability
 of choice k is exp(l_k) / sum_j exp(l_j), l the choices' log-likelihoods (``_norm``: l divided by the choice's length in
 characters, as in lm-eval's acc_norm). ``brier`` is the mean of sum_k (p_k - y_k)^2 (Brier 1950, 0 to 2); ``ece`` the
 expected calibration error of the choice with the highest probability, in 10 bins of equal width, 0 to 1.
@@ -42,11 +42,11 @@ SCORE_KINDS: Mapping[str, ScoreKind] = {
 }
 _ROUNDING = 1e-9
 _UNMEASURED = "all"
-"""Part of the score of a document nothing was measured of: which metrics it would have had is not known."""
+"""Part of the score of a document that was not measured; which metrics it would have had is unknown."""
 
 
 def scores_of(prompt: Prompt, candidate: Response) -> list[Score]:
-    """Turn what was measured of a document into scores.
+    """Turn a document's measurements into scores.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def scores_of(prompt: Prompt, candidate: Response) -> list[Score]:
     Returns
     -------
     list of Score
-        One a metric, and one more for each group figure the document goes into; a reason where nothing was measured.
+        One per metric, and one more per group figure the document enters; a reason if it was not measured.
     """
     if not candidate.ok:
         return [prompt_score(prompt, _OUTCOME, _UNMEASURED, reason=missing_reason(candidate, None, False))]
@@ -84,20 +84,20 @@ def scores_of(prompt: Prompt, candidate: Response) -> list[Score]:
 
 
 def _without_rounding(value: float) -> float:
-    """Put a sum of probabilities that rounding carried past 0 or 1 back on the scale."""
+    """Clip a sum of probabilities that rounding carried past 0 or 1."""
     nearest = min(max(value, 0.0), 1.0)
     return nearest if abs(value - nearest) < _ROUNDING else value
 
 
 def _group_scores(prompt: Prompt, name: str, value: float) -> list[Score]:
-    """Repeat a document's value for the groups it counts in; the benchmark's own group has the metric's bare name."""
+    """Repeat a value for the groups the document is in; the benchmark's own group has the metric's bare name."""
     found = []
     for group, metric, by_task in prompt.meta.get("groups", ()):
         if metric != name.partition(",")[0]:
             continue
         whole = group == prompt.benchmark
         if whole and not by_task:
-            continue  # the bare metric is the mean over documents already
+            continue  # the bare metric already is the mean over documents
         part = name if whole else f"{name}_{group}"
         found.append(prompt_score(prompt, _BY_TASK if by_task else _OUTCOME, part, value=value))
     return found
@@ -158,7 +158,7 @@ def calibration_of(scores: Sequence[Score], suffix: str = "") -> Reliability:
 
 
 def metric_items(benchmark: str, metric: str, scores: Sequence[Score]) -> Items | None:
-    """Say what a metric averages; None where it is no mean over documents."""
+    """Return what a metric averages; None if it is not a mean over documents."""
     if metric.startswith("brier"):
         chosen = select(scores, _CALIBRATION, metric)
         return Items(chosen, bounds=(0.0, 2.0)) if chosen else None
@@ -174,7 +174,7 @@ def metric_items(benchmark: str, metric: str, scores: Sequence[Score]) -> Items 
 
 
 def _unmeasured_for(metric: str, chosen: Sequence[Score], scores: Sequence[Score]) -> list[Score]:
-    """Find the documents that should have gone into a metric and of which nothing was measured."""
+    """Find the unmeasured documents that belong to a metric."""
     missing = select(scores, _OUTCOME, _UNMEASURED)
     whole = {s.prompt_id for s in scores if s.value is not None and s.metric == _OUTCOME}
     if len({s.prompt_id for s in chosen}) == len(whole):
@@ -184,13 +184,15 @@ def _unmeasured_for(metric: str, chosen: Sequence[Score], scores: Sequence[Score
 
 
 def summary_rows(benchmark: str, scores: Sequence[Score]) -> list[SummaryRow]:
-    """Make every figure of a task."""
+    """Compute every figure of a task."""
     measured = [s for s in scores if s.metric == _OUTCOME and s.part != _UNMEASURED]
     grouped = select(scores, _BY_TASK)
     names = list(dict.fromkeys(s.part for s in [*grouped, *measured]))
     rows = [_row(benchmark, name, scores) for name in names]
     for name, how in dict.fromkeys((s.part, s.reason) for s in select(scores, _NOT_KEPT)):
-        reason = f"lm-eval makes this figure of all documents at once ({how}), and assay keeps means and perplexities"
+        reason = (
+            f"lm-eval computes this figure from all documents at once ({how}); assay computes means and perplexities"
+        )
         rows.append(reason_row(benchmark, name, f"{reason}; run the task with lm-eval for it"))
     if not rows:
         unmeasured = select(scores, _OUTCOME, _UNMEASURED)
@@ -199,7 +201,7 @@ def summary_rows(benchmark: str, scores: Sequence[Score]) -> list[SummaryRow]:
 
 
 def _nothing_row(benchmark: str, unmeasured: Sequence[Score]) -> SummaryRow:
-    """Say why nothing at all was measured, in full where there is one reason."""
+    """Say why nothing was measured, in full if there is one reason."""
     reasons = list(dict.fromkeys(s.reason for s in unmeasured if s.reason is not None))
     text = reasons[0].partition(": ")[2] if len(reasons) == 1 else "; ".join(r[:120] for r in reasons[:3])
     return reason_row(benchmark, _UNMEASURED, f"nothing was measured: {text or 'no documents'}", unmeasured)
@@ -218,7 +220,7 @@ def _row(benchmark: str, name: str, scores: Sequence[Score]) -> SummaryRow:
 
 
 def _annotated(row: SummaryRow, scores: Sequence[Score]) -> SummaryRow:
-    """Add to the method what was cut of prompts and of generations."""
+    """Add to the method how prompts and generations were cut."""
     if row.value is None:
         return row
     notes = []
@@ -247,7 +249,7 @@ def _ece(scores: Sequence[Score], suffix: str, scored: Sequence[Score]) -> Estim
 
 
 def _mean_of_tasks(scored: Sequence[Score]) -> Estimate:
-    """Average tasks that count the same; the standard error is of independent means."""
+    """Average tasks with equal weight; the standard error is that of independent means."""
     by_task: dict[str | None, list[float]] = defaultdict(list)
     for score in scored:
         if score.value is not None:

@@ -1,4 +1,4 @@
-"""What can be chosen about a task; each field is lm-eval's argument of that name unless said otherwise."""
+"""Options of a task; each is lm-eval's argument of that name unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TaskOptions(BaseModel):
     Parameters
     ----------
     num_fewshot : int or None
-        Examples before the question; the task's own number where None.
+        Examples before the question; None for the task's own number.
     apply_chat_template : bool
         Render prompts through the model's chat template.
     fewshot_as_multiturn : bool
@@ -27,11 +27,11 @@ class TaskOptions(BaseModel):
     fewshot_seed : int
         Seed with which examples are drawn (``fewshot_random_seed``).
     data : str or None
-        In place of the task's dataset: a directory with a copy of it, or a file of rows.
+        Replaces the task's dataset: a directory with a copy of it, or a file of rows.
     include_path : str or None
-        A directory with task definitions of one's own.
+        A directory with more task definitions.
     code_workers : int
-        Programs that run at once where the task runs code (not lm-eval's; does not change what is measured).
+        Programs run at once if the task runs code (not an lm-eval argument; does not affect results).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,7 @@
-"""How a document of lm-eval is kept as records: the same whether assay measured it or lm-eval's files were imported.
+"""How a document of lm-eval is stored as records, whether assay measured it or lm-eval's files were imported.
 
-A document is a `Prompt`, what was measured of it a `Response` whose ``meta`` holds ``values``: metric to number, the
-metric named as lm-eval names it where a task has one filter, "metric,filter" for its further filters.
+A document is a `Prompt`, its measurements a `Response` whose ``meta`` holds ``values``: metric to number. A metric has
+lm-eval's name under the task's first filter, and the name "metric,filter" under others.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _QUESTION_FIELDS = ("question", "prompt", "query", "text", "problem", "goal", "i
 
 
 def metric_name(metric: str, filter_name: str, filters: Sequence[str]) -> str:
-    """Name a metric under a filter: by itself under the task's first filter, "metric,filter" under others."""
+    """Name a metric under a filter: its bare name under the task's first filter, "metric,filter" under others."""
     return metric if not filters or filter_name == filters[0] else f"{metric},{filter_name}"
 
 
 def document_text(document: Mapping[str, Any]) -> str:
-    """Find what a document asks, for people; JSON where no field says so."""
+    """Return a document's question, for display; JSON if no field holds it."""
     for field in _QUESTION_FIELDS:
         value = document.get(field)
         if isinstance(value, str) and value:
@@ -35,7 +35,7 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 
 def document_key(task: str, benchmark: str, doc_id: object, doc_hash: str | None) -> str:
-    """Name a document by its place and content; with its task's name where the benchmark is a group of tasks."""
+    """Name a document by position and content; in a group of tasks, by its task too."""
     place = f"{doc_id}" if task == benchmark else f"{task}:{doc_id}"
     return f"{place}-{doc_hash[:16]}" if doc_hash else place
 
@@ -48,7 +48,7 @@ def version_of(
     fewshot_as_multiturn: bool = True,
     system_instruction: str | None = None,
 ) -> str:
-    """Say in a few words what makes prompts of a task comparable: its version, shots, and how they are rendered."""
+    """Describe what makes prompts of a task comparable: its version, shots and rendering."""
     parts = [f"lm_eval {task_version}", f"{num_fewshot or 0}-shot"]
     if chat_template:
         parts.append("chat template")

@@ -4,9 +4,9 @@ Paper            Zheng et al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot
 Upstream         lm-sys/FastChat, fastchat/llm_judge, commit 0e6d3e4beaab66f4d3f93db72541a4abab8af28d, Apache-2.0
 Published number RouteLLM's verdicts of GPT-4: martian 8.3125, unify 8.757862 (average of both turns)
 Deviations       - the checkpoint's own chat template, not one guessed from the model's name
-                 - a verdict that cannot be read is not scored and counted; upstream stores -1 and drops it in silence
+                 - an unreadable verdict is not scored, and counted; upstream stores -1 and drops it silently
                  - a failed generation is an error; upstream judges the text "ERROR"
-                 - the figure averages the turns that were rated; with all 160 rated it is upstream's
+                 - the figure averages the rated turns; with all 160 rated it equals upstream's
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from harness.store.jsonl import read_jsonl
 
 __all__ = ["MTBench"]
 
-# FastChat samples the answers of open-ended categories and decodes the others (nearly) greedily.
+# FastChat samples answers in open-ended categories and decodes the others (nearly) greedily.
 _TEMPERATURE = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -51,7 +51,7 @@ _OTHER_TEMPERATURE = 0.7
 _REFERENCE_GUIDED = ("math", "reasoning", "coding")
 _SCALE = (1.0, 10.0)
 _LENGTH_CONTROLLED = "length_controlled_score"
-_SEED = 20230609  # of the bootstrap; fixed, so that the same ratings always give the same figures
+_SEED = 20230609  # of the bootstrap; fixed, so that equal ratings give equal figures
 
 
 @dataclass(frozen=True)

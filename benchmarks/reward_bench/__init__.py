@@ -2,7 +2,7 @@
 
 items       upstream's files (or the user's) become prompts that carry their answers
 measuring   the engine at hand scores or compares the answers of an item; the options are here
-outcomes    what was measured becomes scores; checks that the model told answers apart
-sections    weights of subsets and sections, and the figures made of them
+outcomes    measurements become scores; checks that the model distinguished answers
+sections    weights of subsets and sections, and the figures computed from them
 *_importer  results that reward-bench and LLMBar wrote
 """

@@ -5,8 +5,8 @@ Prior sets  allenai/preference-test-sets, one file a set: prompt (a list of mess
 Version 2   allenai/reward-bench-2: id, prompt, chosen (list), rejected (list), num_correct, subset
 LLMBar      princeton-nlp/LLMBar, Natural: input, output_1, output_2, label; the subset `llmbar-natural` of version 1
 
-An item is a prompt whose answers stand in its `meta`, the right ones first: ``answers``, ``n_right``, and where the
-conversation has earlier answers in it, ``messages``.
+An item is a prompt with its answers in `meta`, the right ones first: ``answers``, ``n_right``, and ``messages`` if the
+conversation has earlier turns.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ _FIELDS_LLMBAR = "input, output_1, output_2, label (1 or 2)"
 
 @dataclass(frozen=True)
 class Source:
-    """Where items come from, and how they are named.
+    """Where items come from, and the benchmark they belong to.
 
     Parameters
     ----------
     benchmark, version : str
         Of the prompts.
     files : mapping of str to str or None
-        Name in the catalogue to the subset its rows belong to; None where the rows say it.
+        Catalogue name to the subset of its rows; None if each row names its subset.
     wanted : tuple of str
-        Subsets that are read; empty for all.
+        Subsets to read; empty for all.
     own : Path or None
-        A file or directory of the user's in place of the catalogue's files.
+        The user's file or directory instead of the catalogue's files.
     """
 
     benchmark: str
@@ -76,7 +76,7 @@ class Source:
 
 @dataclass
 class _Reading:
-    """One file's rows becoming prompts."""
+    """State of reading one file."""
 
     source: Source
     path: Path
@@ -90,12 +90,12 @@ class _Reading:
         return not self.source.wanted or subset in self.source.wanted
 
     def distinct(self, key: str) -> str:
-        """Number the second and further items of a name, which a file of the user's may repeat."""
+        """Number repeated names, which a user's file may have."""
         self.per_key[key] = self.per_key.get(key, 0) + 1
         return key if self.per_key[key] == 1 else f"{key}#{self.per_key[key]}"
 
     def place(self, subset: str) -> int:
-        """Count a row of a subset; the first is 0."""
+        """Return a row's position in its subset, from 0."""
         self.per_subset[subset] = self.per_subset.get(subset, -1) + 1
         return self.per_subset[subset]
 
@@ -106,7 +106,7 @@ def read_items(source: Source, data: DataSource) -> list[Prompt]:
     Parameters
     ----------
     source : Source
-        Which.
+        The items to read.
     data : DataSource
         Upstream's files.
 
@@ -117,9 +117,9 @@ def read_items(source: Source, data: DataSource) -> list[Prompt]:
     Raises
     ------
     MissingDataError
-        A file is not there.
+        A file is missing.
     FileFormatError
-        A row lacks a field, or a field is not what it should be.
+        A row lacks a field, or a field is invalid.
     """
     prompts = [prompt for reading in _readings(source, data) for prompt in _prompts(reading)]
     if not prompts:
@@ -136,14 +136,14 @@ def read_llmbar(path: Path) -> list[Prompt]:
     Raises
     ------
     FileFormatError
-        An item lacks a field, or a field is not what it should be.
+        An item lacks a field, or a field is invalid.
     """
     reading = _Reading(Source("reward_bench", "1", {}), path, "1", None)
     return [_llmbar(reading, row) for row in _rows(path)]
 
 
 def conversation(prompt: Prompt) -> tuple[Message, ...]:
-    """Write an item's conversation up to the answers that are judged."""
+    """Return an item's conversation up to the answers that are judged."""
     earlier = prompt.meta.get("messages")
     if earlier is not None:
         return tuple(Message(m["role"], m["content"]) for m in earlier)
@@ -151,14 +151,14 @@ def conversation(prompt: Prompt) -> tuple[Message, ...]:
 
 
 def answers_of(prompt: Prompt) -> tuple[str, ...]:
-    """Take an item's answers, the right ones first; empty for an item whose answers are not known (imports)."""
+    """Return an item's answers, the right ones first; empty if they are unknown (imports)."""
     return tuple(prompt.meta.get("answers", ()))
 
 
 def _readings(source: Source, data: DataSource) -> Iterator[_Reading]:
     if source.own is not None:
         for path in _own_files(source.own):
-            # The user's own items are no version of upstream's, so that no run of others is compared with them.
+            # The file's hash in the version keeps runs on the user's items apart from runs on upstream's.
             yield _Reading(source, path, f"{source.version}+{file_sha256(path)[:8]}", None)
         return
     for name, subset in source.files.items():
@@ -221,7 +221,7 @@ def _parquet_rows(path: Path) -> Any:
 
 
 def _prompts(reading: _Reading) -> Iterator[Prompt]:
-    """Make prompts of a file's rows, those of subsets that are not wanted left out."""
+    """Turn a file's rows into prompts, except those of subsets that are not wanted."""
     for row in _rows(reading.path):
         if reading.source.benchmark == "reward_bench_2":
             prompt = _version_2(reading, row)

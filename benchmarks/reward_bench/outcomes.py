@@ -1,9 +1,9 @@
-"""What both versions of RewardBench make of measured items: outcomes, ties, and whether the order shown decided.
+"""Scores of measured items, for both versions: outcomes, ties, and whether the order of presentation decided.
 
-An outcome is 1 where a right answer is above every wrong one, and 0 where a wrong one is above; where it shares the
-first place with k - 1 others it is 1/k, as upstream's version 2 has it (upstream's version 1 counts such a tie wrong).
-A judge's verdicts on the two orders of a pair count half each, so that one who always names the first shown gets 0.5;
-a preference model's probabilities are averaged over the orders before they decide.
+An outcome is 1 if a right answer scores above every wrong one, 0 if a wrong one scores above, and 1/k if it shares the
+first place with k - 1 others, as in upstream's version 2 (upstream's version 1 counts such a tie as wrong). A judge's
+verdicts on the two orders of a pair count half each, so a judge that always names the first gets 0.5. A preference
+model's probabilities are averaged over both orders before they decide.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAST_ITEMS = 8
 
 
 def outcome_of(meta: dict[str, Any], n_right: int) -> float:
-    """Compute an item's credit from what was measured, 0 to 1."""
+    """Compute an item's credit from its measurements, 0 to 1."""
     if "rewards" in meta:
         best = max(meta["rewards"])
         winners = [i for i, reward in enumerate(meta["rewards"]) if reward == best]
@@ -43,20 +43,20 @@ def outcome_of(meta: dict[str, Any], n_right: int) -> float:
 
 
 def measured_scores(prompt: Prompt, candidate: Response) -> list[Score]:
-    """Turn what was measured of an item into scores.
+    """Turn an item's measurements into scores.
 
     Parameters
     ----------
     prompt : Prompt
         The item.
     candidate : Response
-        What `benchmarks.reward_bench.measuring` stored of it.
+        Its measurements, as `benchmarks.reward_bench.measuring` stores them.
 
     Returns
     -------
     list of Score
-        "outcome"; "tied" (1 where right and wrong share the first place); where answers were shown in an order,
-        "first_shown_preferred" for each presentation.
+        "outcome"; "tied" (1 if right and wrong answers share the first place); and "first_shown_preferred" for each
+        presentation, if answers were shown in an order.
     """
     if not candidate.ok:
         reason = missing_reason(candidate, None, needs_baseline=False)
@@ -81,7 +81,7 @@ def measured_scores(prompt: Prompt, candidate: Response) -> list[Score]:
 
 
 def check_rows(name: str, scores: Sequence[Score]) -> list[SummaryRow]:
-    """Make the rows that tell whether the accuracies mean anything: the shares of ties and of first-shown verdicts."""
+    """Make the rows that show whether accuracies are meaningful: the shares of ties and of first-shown verdicts."""
     rows = []
     for metric in (TIED, FIRST_SHOWN):
         chosen = select(scores, metric)
@@ -91,10 +91,10 @@ def check_rows(name: str, scores: Sequence[Score]) -> list[SummaryRow]:
 
 
 def judge_problems(name: str, scores: Sequence[Score]) -> list[str]:
-    """Say why no accuracy of the run is to be believed; empty where nothing is wrong.
+    """Say why no accuracy of the run can be trusted; empty if nothing is wrong.
 
-    A model whose answers are all tied does not tell answers apart; one that names the answer shown first (or second)
-    nearly always judges the order.
+    A model that ties all answers does not distinguish them; one that nearly always names the answer shown first (or
+    second) judges the order.
     """
     problems = []
     tied = [s.value for s in select(scores, TIED) if s.value is not None]
@@ -121,5 +121,5 @@ def _share(scored: list[Score]) -> Estimate:
 
 
 def _half(p: float) -> float:
-    """Make a decision of a probability; a half is a half."""
+    """Turn a probability into a decision; 0.5 stays 0.5."""
     return 1.0 if p > 0.5 else 0.0 if p < 0.5 else 0.5

@@ -122,7 +122,7 @@ class RewardBench(Unjudged):
         return prompts, []
 
     def _wanted(self) -> tuple[str, ...]:
-        """Subsets that are measured."""
+        """Subsets to measure."""
         if self.part in SECTIONS_V1:
             return tuple(SECTIONS_V1[self.part])
         if self.part == _PRIOR:
@@ -132,7 +132,7 @@ class RewardBench(Unjudged):
         return (*_subsets(), *(PRIOR_SETS if self.options.prior_sets else ()))
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
-        """Have the model score or compare the answers of each item."""
+        """Let the model score or compare the answers of each item."""
         return measured(prompts, context, "pairwise", self.options, self.options.orders)
 
     def score(
@@ -161,7 +161,7 @@ class RewardBench(Unjudged):
         return Items(weighted if len(weights) > 1 else chosen, scale=100.0, bounds=(0.0, 1.0))
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
-        """Overall, sections, subsets, and whether the model told answers apart."""
+        """Overall, sections, subsets, and whether the model distinguished answers."""
         outcomes = select(scores, "outcome")
         there = list(dict.fromkeys(s.category for s in outcomes if s.category))
         # A part has only its own figures; the whole benchmark has all, those that are missing with a reason.

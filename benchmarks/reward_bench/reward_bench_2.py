@@ -1,4 +1,4 @@
-"""RewardBench 2: the one right answer of four, over five domains, and Ties, where many answers are equally right.
+"""RewardBench 2: one right answer among four in five domains, and Ties, where several answers are equally right.
 
 Paper            Malik et al., "RewardBench 2: Advancing Reward Model Evaluation", arXiv 2506.01937
 Upstream         allenai/reward-bench (scripts/run_v2.py), Apache-2.0 (code); allenai/reward-bench-2, ODC-BY (data)
@@ -7,9 +7,9 @@ Deviations       - a preference model, which upstream does not run, scores an an
                    others of its item
                  - a prompted judge rates each answer with MT-Bench's single-answer prompt (1 to 10), as upstream's
                    ratings mode does with a prompt of its own; an unreadable rating is not scored, upstream gives 0.25
-                 - the overall figure is given only where all six domains are measured
+                 - the overall figure is given only if all six domains are measured
 
-The credit of an item is 1/k where the right answer shares the first place with k - 1 others, as upstream.
+The credit of an item is 1/k if the right answer shares the first place with k - 1 others, as upstream.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class RewardBench2(Unjudged):
         return prompts, []
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
-        """Have the model score the answers of each item."""
+        """Let the model score the answers of each item."""
         return measured(prompts, context, "rating", self.options)
 
     def score(
@@ -135,7 +135,7 @@ class RewardBench2(Unjudged):
         return Items(weighted, scale=100.0, bounds=_TIES_BOUNDS)
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
-        """Overall, the six domains, and whether the model told answers apart."""
+        """Overall, the six domains, and whether the model distinguished answers."""
         sections = (self.part,) if self.part else SECTIONS_V2
         rows = {section: self._section_row(section, scores) for section in sections}
         overall = [] if self.part else [_overall_row(self.name, scores, rows)]

@@ -1,9 +1,10 @@
-"""RewardBench 1 and 2: from comparisons to subsets, sections and the overall score, as upstream weights them.
+"""RewardBench 1 and 2: subsets, sections and the overall score, weighted as upstream weights them.
 
-Version 1: a section is the mean of its subsets weighted by their number of examples, `math-prm` counted 984 times for
-its 447 so that mathematics weighs as much as code; the overall score is the mean of the four sections, the prior sets,
-where they were measured, as a fifth with weight one half. A published prior-set score of exactly 0 marks one that was
-not measured. Version 2: each of six subsets is a section and the overall score their mean.
+Version 1: a section is the mean of its subsets weighted by their number of examples; `math-prm` has weight 984 for its
+447 examples, so that mathematics counts as much as code. The overall score is the mean of the four sections and, if
+measured, the prior sets with weight one half. A published prior-set score of exactly 0 means not measured.
+
+Version 2: each of six subsets is a section, and the overall score is their mean.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def section_scores(subsets: Mapping[str, float | None]) -> dict[str, float | Non
     Returns
     -------
     dict of str to float or None
-        None where any subset of the section is missing: a section of other subsets is another figure.
+        None if any subset of the section is missing, since the figure would not be comparable.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def overall_score(
     Returns
     -------
     float or None
-        The mean over the sections measured (as upstream does for models that lack one), None where there is none.
+        Mean over the measured sections (as upstream does for models that lack one); None if there are none.
 
     Raises
     ------
@@ -162,12 +163,12 @@ def subset_weights() -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Comparisons one by one.
+    """Outcomes of single comparisons.
 
     Parameters
     ----------
     credit : sequence of float, length n
-        1 where the chosen answer scores above the rejected, 0 where not; in between for ties where upstream gives part.
+        1 if the chosen answer scores above the rejected one, else 0; in between for ties that get partial credit.
     subset : sequence of str, length n
         The subset of each.
     clusters : sequence of hashable, length n
@@ -253,7 +254,7 @@ def ties_score(
 ) -> float:
     """RewardBench 2's score of its Ties subset.
 
-    Every prompt comes twice: with one right answer (reference) and with many equally right ones (tied). With the
+    Every prompt appears twice: with one right answer (reference) and with many equally right ones (tied). With the
     margin of the worst right over the best wrong answer, and the gap between the best and the worst right one:
     0.3 of both accuracies (margin > 0), 0.2 of "tied margin > gap", 0.2 of "smaller of both margins > gap", and 0.01 of
     the mean of tanh(smaller margin / gap - 1). The maximum is therefore 1.01.

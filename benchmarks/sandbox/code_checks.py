@@ -1,4 +1,4 @@
-"""How an answer to HumanEval or MBPP becomes a program and a verdict.
+"""Answers to HumanEval and MBPP as programs with a test.
 
 HumanEval: Chen et al. (2021), arXiv 2107.03374; openai/human-eval at 6d43fb9 (MIT). A sample is the prompt followed
 by the completion; it is correct if the problem's ``check`` accepts the function named ``entry_point`` within 3
@@ -7,9 +7,8 @@ seconds.
 MBPP: Austin et al. (2021), arXiv 2108.07732; google-research/mbpp (CC BY 4.0). A sample is the answer alone; it is
 correct if each of the problem's assertions holds.
 
-Deviation from upstream: the test runs in a process of its own, so that a program cannot tamper with it; where that
-could change a verdict is listed in `docs/design/030-sandbox.md`. This module knows verdicts, not prompts: those are
-lm-eval's (`benchmarks.lm_eval`).
+Deviation from upstream: the test runs in a process of its own, so that a program cannot tamper with it;
+`docs/design/030-sandbox.md` lists where that could change a verdict. Prompts are lm-eval's (`benchmarks.lm_eval`).
 """
 
 from __future__ import annotations
@@ -37,28 +36,28 @@ HUMAN_EVAL_LIMITS = Limits(cpu_s=3)
 """Upstream's 3 seconds (``evaluate_functional_correctness --timeout``), counted in processor time."""
 
 MBPP_LIMITS = Limits(cpu_s=10)
-"""Ours: one published solution (task 123) takes 2.5 s on a fast machine, and must not fail on a slow one."""
+"""Our limit: a published solution (task 123) takes 2.5 s on a fast machine, and must not fail on a slow one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeProblem:
-    """What stays the same for every answer to a problem.
+    """A problem: what is the same for every answer to it.
 
     Parameters
     ----------
     name : str
         ``HumanEval/0``, ``MBPP/11``.
     prefix : str
-        What stands before the answer in the program.
+        Code before the answer in the program.
     test : str
-        What decides.
+        Code that decides.
     names : tuple of str
-        What the test takes from the program.
+        Names the test takes from the program.
     given : str
-        What else the test relies on, run beside it and not in the program: helper functions of a HumanEval prompt,
-        imports of an MBPP solution.
+        Other code the test relies on, run with the test and not in the program: helper functions of a HumanEval
+        prompt, imports of an MBPP solution.
     solution : str
-        The published solution, to be put after `prefix`.
+        The published solution, which follows `prefix`.
     """
 
     name: str
@@ -69,13 +68,13 @@ class CodeProblem:
     solution: str
 
     def program(self, answer: str) -> Program:
-        """Put an answer into the program that is run for it.
+        """Build the program for an answer.
 
         Parameters
         ----------
         answer : str
-            Code: what follows the prompt (HumanEval) or the whole of it (MBPP). A completion that repeats the
-            prompt is one too, for the later definition counts.
+            Code: the continuation of the prompt (HumanEval) or the whole program (MBPP). A completion that repeats the
+            prompt works too, since the later definition counts.
         """
         return Program(f"{self.prefix}{answer}\n", self.test, self.names, self.given)
 
@@ -90,12 +89,12 @@ def human_eval_problem(
     row : mapping
         ``task_id``, ``prompt``, ``entry_point``, ``canonical_solution``, ``test``.
     path, line
-        Where the row is from, for the error.
+        Source of the row, for the error.
 
     Raises
     ------
     FileFormatError
-        A field is missing or no string.
+        A field is missing or not a string.
     """
     task, prompt, entry, solution, test = (
         _text(row, field, path, line) for field in ("task_id", "prompt", "entry_point", "canonical_solution", "test")
@@ -111,12 +110,12 @@ def mbpp_problem(row: Mapping[str, Any], path: str = "mbpp.jsonl", line: int | N
     row : mapping
         ``task_id``, ``code``, ``test_list``, and ``test_setup_code`` (full) or ``test_imports`` (sanitized).
     path, line
-        Where the row is from, for the error.
+        Source of the row, for the error.
 
     Raises
     ------
     FileFormatError
-        A field is missing, of another type, or no Python.
+        A field is missing, of another type, or not valid Python.
     """
     code = _text(row, "code", path, line)
     number = row.get("task_id")
@@ -129,7 +128,9 @@ def mbpp_problem(row: Mapping[str, Any], path: str = "mbpp.jsonl", line: int | N
     try:
         names, given = _used_of_solution(code, test)
     except (SyntaxError, ValueError) as error:
-        raise FileFormatError(path, line, f"code or tests of problem {number} are no Python ({error})") from error
+        raise FileFormatError(
+            path, line, f"code or tests of problem {number} are not valid Python ({error})"
+        ) from error
     return CodeProblem(f"MBPP/{number}", "", test, names, given, code)
 
 
@@ -148,9 +149,9 @@ def _texts(row: Mapping[str, Any], field: str, path: str, line: int | None, need
 
 
 def _used_of_solution(code: str, test: str) -> tuple[tuple[str, ...], str]:
-    """What the test uses of the published solution: names that it defines, and imports.
+    """Find what the test uses of the published solution: the names it defines, and its imports.
 
-    Some of the names are built-ins' (``sum``, ``max``). One test (596) relies on the solution's ``import sys``.
+    Some of the names are also built-ins (``sum``, ``max``). One test (596) relies on the solution's ``import sys``.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # escape sequences a later Python will refuse
@@ -181,13 +182,12 @@ def code_of_answer(answer: str) -> str:
     Returns
     -------
     str
-        The first fenced block that says it is Python or does not say what it is (to the end of the answer where the
-        fence is never closed), else the whole answer.
+        The first fenced block marked as Python or not marked (up to the end of the answer if the fence is not closed),
+        else the whole answer.
 
     Notes
     -----
-    Published figures of chat models rest on choices like this one; it is a version of the benchmark's, not a fact
-    about the model.
+    Published figures of chat models depend on this choice; it is part of the benchmark's version.
     """
     text = answer.replace("\r\n", "\n")
     block: list[str] | None = None
@@ -212,6 +212,6 @@ def verdict(outcome: Outcome) -> bool | str:
     Returns
     -------
     bool or str
-        Whether the answer is correct, or why that has not been measured.
+        Whether the answer is correct, or why that was not measured.
     """
     return outcome.passed if outcome.measured else outcome.reason

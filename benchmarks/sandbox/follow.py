@@ -1,4 +1,4 @@
-"""One run seen from outside: what the checker reports and what the program writes."""
+"""One run seen from outside: the checker's report and the program's output."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from benchmarks.sandbox.watch import LOOK_EVERY_S, Usage
 __all__ = ["END_S", "START_S", "Run", "drain", "follow"]
 
 START_S = 30.0
-"""The sandbox itself must stand after this long; on a machine busy enough to miss it nothing can be measured."""
+"""Time limit for starting the sandbox itself; a machine too busy for it cannot measure anything."""
 END_S = 5.0
 _KEPT_BYTES = 64 << 10
 _READ_BYTES = 1 << 16
-# The sandbox's own processes.
+# Allowance for the sandbox's own processes.
 _OWN_BYTES = 64 << 20
 _OWN_PROCESSES = 8
 
 
 @dataclass(slots=True)
 class Run:
-    """One sandbox at work, seen from outside."""
+    """A running program, seen from outside."""
 
     limits: Limits
     deadline: float
@@ -38,7 +38,7 @@ class Run:
     verdict: Outcome | None = None
 
     def read_report(self, part: bytes) -> None:
-        """Take in more of the checker's report; every message is written by the trusted side."""
+        """Read more of the checker's report, which the program cannot write to."""
         self.report += part
         while len(self.report) >= 4:
             size = int.from_bytes(self.report[:4], "big")
@@ -55,18 +55,18 @@ class Run:
                 self.verdict = Outcome(named, reason, exit_status)
 
     def check_usage(self, used: Usage) -> None:
-        """End the program where its processes together hold more memory than one may, or are too many."""
+        """End the program if its processes together use more memory than one may, or are too many."""
         if used.resident_bytes > self.limits.memory_bytes + _OWN_BYTES:
             self.verdict = Outcome("killed", f"its processes held {used.resident_bytes >> 20} MiB of memory")
         elif used.n_threads > self.limits.processes + _OWN_PROCESSES:
             self.verdict = Outcome("killed", f"it had {used.n_threads} processes and threads")
 
     def text(self, name: str) -> str:
-        """What was kept of the program's output."""
+        """Return the part of the program's output that was kept."""
         return self.output[name].decode(errors="replace")
 
     def read_output(self, name: str, part: bytes) -> None:
-        """Take in more of the program's output; what is beyond the part kept is counted and dropped."""
+        """Read more of the program's output; beyond the part that is kept it is only counted."""
         room = _KEPT_BYTES - len(self.output[name])
         self.output[name] += part[: max(0, room)]
         self.n_output += len(part)
@@ -80,11 +80,11 @@ def follow(run: Run, report: int, stdout: int, stderr: int, look: Callable[[], U
     Parameters
     ----------
     run : Run
-        Takes it in.
+        Receives it.
     report, stdout, stderr : int
         Descriptors to read from.
     look : callable
-        Gives what the sandbox's processes use.
+        Returns what the sandbox's processes use.
     """
     next_look = time.monotonic() + LOOK_EVERY_S
     with selectors.DefaultSelector() as selector:
@@ -108,12 +108,12 @@ def follow(run: Run, report: int, stdout: int, stderr: int, look: Callable[[], U
 
 
 def drain(run: Run, stdout: int, stderr: int) -> None:
-    """Keep what was written just before the verdict; the pipes end when the last process has.
+    """Read what was written just before the verdict, until the last process has ended.
 
     Parameters
     ----------
     run : Run
-        Takes it in.
+        Receives it.
     stdout, stderr : int
         Descriptors to read from.
     """

@@ -1,4 +1,4 @@
-"""How a sandbox is started: its command, and what it is shown of the machine."""
+"""How a sandbox is started: its command line, and the files of the machine that are visible in it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from benchmarks.sandbox.program import SandboxKind
 __all__ = ["SCRATCH", "checker_code", "command", "outer_configuration", "program_configuration"]
 
 SCRATCH = "/tmp"
-"""The one directory a program can write to."""
+"""The only directory a program can write to."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-# The checker comes compiled, by a file descriptor: it is the same for every program, nothing of the project has to be
-# shown in the sandbox, and compiling it anew would take longer than all the rest of the start.
+# The checker is passed compiled, in a file descriptor: it is the same for every program, no file of ours needs to
+# be visible in the sandbox, and compiling it each time would take longer than the rest of the start.
 _BOOT = """
 import marshal, os, sys
 for name, code in marshal.loads(os.pread(int(sys.argv[1]), 1 << 24, 0)):
@@ -33,7 +33,7 @@ for name, code in marshal.loads(os.pread(int(sys.argv[1]), 1 << 24, 0)):
 sys.modules["inside.server"].main()
 """
 _MODULES = ("wire", "system", "seccomp", "lockdown", "candidate", "remote", "isolation", "checker", "server")
-# Libraries and nothing else: no programs but Python, no configuration, nobody's files.
+# Libraries only: no programs but Python, no configuration, no user's files.
 _LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/etc/ld.so.cache")
 _USERS_AT_ONCE = 1024
 _turns: Iterator[int] = itertools.count()
@@ -41,7 +41,7 @@ _turns: Iterator[int] = itertools.count()
 
 @functools.cache
 def checker_code() -> BinaryIO:
-    """The compiled modules of the checker, in an open file, each after those it imports."""
+    """Return an open file with the compiled modules of the checker, each after those it imports."""
     modules = [("inside", compile("", "inside/__init__.py", "exec"))]
     for name in _MODULES:
         path = Path(__file__).parent / "inside" / f"{name}.py"
@@ -54,7 +54,7 @@ def checker_code() -> BinaryIO:
 
 @functools.cache
 def _interpreter() -> str:
-    """The interpreter itself; that of a virtual environment is a link, and needs files a program must not see."""
+    """Return the base interpreter; a virtual environment's needs files that a program must not see."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -72,18 +72,18 @@ def _shown() -> tuple[tuple[str, str], ...]:
 
 @functools.cache
 def _first_user() -> int:
-    """The lowest of the user numbers lent to programs: at the far end of those this process may become."""
+    """Return the lowest of the user ids lent to programs, at the end of the range this process may use."""
     try:
         rows = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except OSError:
         rows = [[0, 0, 1 << 32]]
     first, _, count = max(rows, key=lambda row: row[2])
-    # The very last number means "no user".
+    # The last id means "no user".
     return first + max(1, count - 2 - 2 * _USERS_AT_ONCE)
 
 
 def _users(kind: SandboxKind) -> tuple[int | None, int | None]:
-    """Two users of its own for each program, so that the limit on processes counts nobody else's."""
+    """Choose two user ids for each program, so that the limit on processes counts no one else's."""
     if kind.user_namespace or kind.name == "none":
         return None, None
     turn = (os.getpid() * 64 + next(_turns)) % _USERS_AT_ONCE
@@ -92,7 +92,7 @@ def _users(kind: SandboxKind) -> tuple[int | None, int | None]:
 
 
 def outer_configuration(kind: SandboxKind) -> dict[str, Any]:
-    """What the first process in the sandbox is told."""
+    """Return the configuration of the first process in the sandbox."""
     return {
         "kind": kind.name,
         "user_namespace": kind.user_namespace,
@@ -104,7 +104,7 @@ def outer_configuration(kind: SandboxKind) -> dict[str, Any]:
 
 
 def program_configuration(kind: SandboxKind, limits: Limits, scratch: str) -> dict[str, Any]:
-    """What the checker of one program is told, the program aside.
+    """Return the configuration of one program's checker, except the program.
 
     Parameters
     ----------
@@ -125,15 +125,15 @@ def program_configuration(kind: SandboxKind, limits: Limits, scratch: str) -> di
 
 
 def command(kind: SandboxKind, limits: Limits, descriptors: tuple[int, ...]) -> list[str]:
-    """The command line of a sandbox.
+    """Return the command line of a sandbox.
 
     Parameters
     ----------
     kind : SandboxKind
     limits : Limits
-        Of the program, where the sandbox is for one alone.
+        Limits of the program, if the sandbox is for one program.
     descriptors : tuple of three ints
-        The checker's code, the configuration, the control socket; the process inherits them under these numbers.
+        The checker's code, the configuration and the control socket, inherited under these numbers.
     """
     # No site packages, no user packages, no current directory, no bytecode written.
     python = [_interpreter(), "-s", "-S", "-P", "-B", "-c", _BOOT, *map(str, descriptors)]
@@ -149,7 +149,7 @@ def _bubblewrap(kind: SandboxKind, limits: Limits) -> list[str]:
             arguments += ["--cap-add", "CAP_SYS_ADMIN"]
     arguments += ["--die-with-parent", "--as-pid-1", "--clearenv", "--setenv", "PYTHONHASHSEED", "0"]
     for above in _directories_above(target for _, target in _shown()):
-        # Left to itself bubblewrap makes them readable to their owner alone, and programs run as another user.
+        # By default bubblewrap makes them readable by their owner only, and programs run as another user.
         arguments += ["--perms", "0755", "--dir", above]
     for source, target in _shown():
         arguments += ["--ro-bind", source, target]

@@ -1,4 +1,4 @@
-"""What a program may use up."""
+"""Limits on what a program may use."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use; the processor time is HumanEval's limit, the rest is far above what solutions need.
+    """Limits for one program; the processor time is HumanEval's, the others are far above what solutions need.
 
-    What ends a busy program is processor time, so that a verdict does not depend on what else the machine does; the
-    wall clock is for those that wait.
+    Processor time ends a busy program, so that the verdict does not depend on the machine's load; the wall clock ends
+    one that waits.
 
     Parameters
     ----------
     wall_s : float
-        Seconds from the program's start (not the sandbox's) to its test's end.
+        Seconds from the program's start (not the sandbox's) to the end of its test.
     cpu_s : int
-        Seconds of processor time of each of its processes, in whole seconds because the kernel counts so.
+        Processor time of each of its processes; the kernel counts whole seconds.
     memory_bytes : int
         Address space of each process, and resident memory of all of them together.
     processes : int
@@ -29,7 +29,7 @@ class Limits:
     file_bytes : int
         Size of any one file.
     scratch_bytes : int
-        All files together, in the one directory that can be written to.
+        Total size of the files in the one writable directory.
     output_bytes : int
         Standard output and standard error together; more than that ends the program.
     open_files : int

@@ -1,4 +1,4 @@
-"""A program to run, and what came of it."""
+"""A program to run, and its outcome."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Status = Literal["passed", "failed", "timeout", "killed", "sandbox_error"]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Code nobody trusts, and the test it has to pass.
+    """Untrusted code, and the test it has to pass.
 
     Parameters
     ----------
     source : str
         The program. It runs first, in a process of its own, with an empty namespace.
     test : str
-        What decides. It runs in another process; ends without an exception, and the program has passed. With an
-        empty test a program passes that runs to its end, which only the program itself can say: for code that may
-        want to cheat, put what decides into the test.
+        Code that decides. It runs in another process; if it ends without an exception, the program has passed. With
+        an empty test a program passes by running to its end, which only the program itself can report: for code that
+        may cheat, write a test.
     names : tuple of str
-        What the test takes from the program; there these names stand for the program's objects. Empty: every name
-        that neither the test nor Python defines.
+        Names the test takes from the program; in the test they refer to the program's objects. Empty: every name that
+        neither the test nor Python defines.
     given : str
-        Code the test may rely on, run before it in its process; `names` that it defines are replaced by the
-        program's.
+        Code the test relies on, run before it in the same process; if it defines one of `names`, the program's object
+        replaces it.
     """
 
     source: str
@@ -38,21 +38,21 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one program.
+    """The outcome of one program.
 
     Parameters
     ----------
     status : {"passed", "failed", "timeout", "killed", "sandbox_error"}
         "passed": the test ran to its end. "failed": the program or its test raised, or the program ended early.
         "timeout": more than `Limits.wall_s`. "killed": ended by a signal or for too much output.
-        "sandbox_error": the program has not been measured, and `reason` says why; never the program's doing as long
-        as the kernel holds.
+        "sandbox_error": the program was not measured, and `reason` says why. A program cannot cause this unless it
+        breaks the kernel.
     reason : str
-        What happened, in words; "" where passed.
+        What happened; "" if it passed.
     exit_status : int or None
-        Of the program's process, a signal as its negative; 0 where it passed, None where it was still alive.
+        Exit status of the program's process, or a signal as a negative number; 0 if it passed, None if it was alive.
     stdout, stderr : str
-        The beginning of what it wrote.
+        The beginning of its output.
     seconds : float
         From the program's start to the verdict.
     """
@@ -71,7 +71,7 @@ class Outcome:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a verdict at all."""
+        """Whether there is a verdict."""
         return self.status != "sandbox_error"
 
 
@@ -82,13 +82,13 @@ class SandboxKind:
     Parameters
     ----------
     name : {"bubblewrap", "namespaces", "none"}
-        What builds the walls; "none" is limits only.
+        What isolates the program; "none" sets resource limits only.
     user_namespace : bool
-        Whether they stand in a user namespace (no privilege needed), else they are built by the superuser and
-        programs run as users that own nothing.
+        Whether isolation is set up in a user namespace, which needs no privilege. Otherwise the superuser sets it up,
+        and programs run as users that own nothing.
     nested : bool
-        Whether one sandbox serves many programs, each in inner namespaces of its own; else every program has the
-        whole of it built anew, which takes longer.
+        Whether one sandbox serves many programs, each in inner namespaces of its own. Otherwise every program gets a
+        new sandbox, which is slower.
     """
 
     name: Literal["bubblewrap", "namespaces", "none"]
@@ -102,7 +102,7 @@ class SandboxKind:
 
 @dataclass(frozen=True, slots=True)
 class NotAvailable:
-    """No sandbox can be had here.
+    """No sandbox works on this machine.
 
     Parameters
     ----------

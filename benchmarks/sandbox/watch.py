@@ -1,8 +1,8 @@
-"""What a sandbox holds: the memory of all its processes together, and their number.
+"""Memory and number of a sandbox's processes, read from /proc.
 
-No resource limit counts the first, and the kernel does not hold the superuser to the one on the second. A control
-group would count both exactly, but most users may not make one. Looking costs nothing for programs that are done
-before the first look, and needs no right at all.
+No resource limit covers the memory of all processes together, and the limit on their number does not bind the
+superuser. A control group would count both exactly, but most users may not create one. Reading /proc needs no
+privilege, and costs nothing for programs that end before the first check.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 __all__ = ["LOOK_EVERY_S", "Usage", "usage"]
 
 LOOK_EVERY_S = 0.1
-"""What a program can take between two looks is what the machine's memory can be written at in this time."""
+"""Between two checks a program can use as much memory as it can write in this time."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a number of processes use.
+    """What a set of processes uses.
 
     Parameters
     ----------
     resident_bytes : int
-        Memory, files not counted; pages that a process shares with the one it was forked from count in both.
+        Memory without files; pages shared between a process and its parent count in both.
     n_threads : int
-        Threads, of which every process has one.
+        Threads, at least one per process.
     """
 
     resident_bytes: int
@@ -36,12 +36,12 @@ class Usage:
 
 
 def usage(ancestor: int) -> Usage:
-    """Look at the descendants of a process; where the system does not tell, nothing is used.
+    """Add up the descendants of a process; zero on a system without /proc.
 
     Parameters
     ----------
     ancestor : int
-        The process they all come from; it is not counted itself.
+        Their common ancestor, which is not counted.
     """
     children: dict[int, list[tuple[int, int]]] = {}
     for place in Path("/proc").glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""A sandbox that runs one program after the other."""
+"""A sandbox that runs programs one after another."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class _StartError(Exception):
 
 
 class Sandbox:
-    """A place to run programs, one at a time; a context manager.
+    """Runs programs, one at a time; a context manager.
 
-    It starts with the first program, starts again if it is lost, and ends with the thread that started it.
+    The sandbox starts with the first program, is restarted if it dies, and ends with the thread that started it.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Sandbox:
         Returns
         -------
         Outcome
-            A sandbox that cannot be started is an outcome too, with status "sandbox_error".
+            Status "sandbox_error" if the sandbox cannot be started.
         """
         try:
             control = self._started(limits)
@@ -107,7 +107,7 @@ class Sandbox:
             try:
                 ready = ours.recv(1)
             except TimeoutError as error:
-                raise _StartError(f"it was not up after {START_S:g} s") from error
+                raise _StartError(f"it did not start within {START_S:g} s") from error
             if ready != wire.READY:
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip().splitlines()
@@ -119,9 +119,9 @@ class Sandbox:
             scratch = SCRATCH
             if self._kind.name == "none":
                 scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="assay-", ignore_cleanup_errors=True))
-            told = program_configuration(self._kind, limits, scratch) | {"source": program.source}
-            config = stack.enter_context(_file_of(told))
-            test = stack.enter_context(_file_of(_told_to_checker(program)))
+            settings = program_configuration(self._kind, limits, scratch) | {"source": program.source}
+            config = stack.enter_context(_file_of(settings))
+            test = stack.enter_context(_file_of(_test_of(program)))
             (report, stdout, stderr), theirs = _pipes(stack)
             try:
                 socket.send_fds(control, [wire.RUN], [config.fileno(), test.fileno(), *theirs])
@@ -145,7 +145,7 @@ class Sandbox:
         return usage(self._process.pid) if self._process is not None else Usage(0, 0)
 
     def _end_program(self, control: socket.socket) -> bool:
-        """Kill what is left of the program; where that cannot be had at once, kill the sandbox."""
+        """Kill what is left of the program; if that takes too long, kill the sandbox."""
         if self._kind.nested:
             control.settimeout(END_S)
             try:
@@ -159,12 +159,12 @@ class Sandbox:
         return not self._kind.nested
 
 
-def _told_to_checker(program: Program) -> dict[str, Any]:
+def _test_of(program: Program) -> dict[str, Any]:
     return {"source": program.test, "given": program.given, "names": program.names}
 
 
 def _file_of(content: dict[str, Any]) -> BinaryIO:
-    # A file and not a pipe: nothing has to be fed while the other side starts.
+    # A file, not a pipe: nothing has to be written while the other side starts.
     handle = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     handle.write(wire.encode(content, wire.no_objects))
     handle.flush()

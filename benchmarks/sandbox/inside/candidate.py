@@ -1,7 +1,7 @@
-"""The process that runs the program: executes it, then answers the checker's calls into it.
+"""The process that runs the program, then answers the checker's calls into it.
 
-Nothing here is trusted once the program has started, for the program can change every object of its process. All it
-can do with that is give other answers.
+Once the program has started, nothing in this process is trusted: the program can change every object in it. All it
+gains is the choice of its answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 
 class _Objects:
-    """The objects the checker knows by number."""
+    """Objects that the checker refers to by number."""
 
     def __init__(self) -> None:
         self.known: list[object] = []
@@ -78,7 +78,7 @@ def run(source: str, requests: int, answers: int) -> None:
 
 def _raised(error: BaseException) -> bytes:
     kind = type(error)
-    # By identity: a class of the program's own may have any name, or no module.
+    # By identity: the program may give a class of its own any name.
     kinds = tuple(each.__name__ for each in kind.__mro__ if vars(builtins).get(each.__name__) is each)
     try:
         text = str(error)[:2000]

@@ -1,8 +1,8 @@
-"""The checker: first process of a program's own namespaces, and the only one whose word counts.
+"""The checker: the first process of a program's own namespaces, and the only one that reports a verdict.
 
-It forks the process that will run the program, and only then reads the test, so that the program's process has never
-held it. The test runs here, where no line of the program ever runs; it reaches into the program through `Remote`
-objects and gets plain data back. The verdict goes out through a pipe that the program's process does not have.
+It forks the process that will run the program before it reads the test, so that the program's process never holds the
+test. The test runs here, where no line of the program runs; it uses the program's objects through `Remote` and receives
+plain data. The verdict is written to a pipe that the program's process does not have.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _LINUX = sys.platform == "linux"
 
 
 def run(config_fd: int, test_fd: int, report_fd: int) -> None:
-    """Run one program in a process of its own making, report, and end this process.
+    """Run one program in a child process, report the verdict, and end this process.
 
     Parameters
     ----------
     config_fd, test_fd, report_fd : int
-        Descriptors: what to run and how, what decides, where the verdict goes. Standard output and standard error
-        are the program's already.
+        Descriptors of the program and its settings, of the test, and of the pipe for the verdict. Standard output and
+        standard error already belong to the program.
     """
     try:
         config = wire.decode(_whole(config_fd), wire.no_handles)
@@ -55,7 +55,7 @@ def run(config_fd: int, test_fd: int, report_fd: int) -> None:
 
 def _start(config: dict[str, Any], test_fd: int, report_fd: int) -> tuple[Connection, int]:
     confined = config["confined"]
-    # The first process of a PID namespace gets only the signals it has handlers for; Python has one for this.
+    # The first process of a PID namespace receives only signals it has a handler for, and Python has one for SIGINT.
     signal_disposition(_SIGINT, ignore=True)
     if _LINUX:
         hide_memory()
@@ -80,7 +80,7 @@ def _start(config: dict[str, Any], test_fd: int, report_fd: int) -> tuple[Connec
             os._exit(0)
     os.close(requests_out)
     os.close(answers_in)
-    limit_memory(config["limits"]["memory_bytes"])  # the program decides how large its answers are
+    limit_memory(config["limits"]["memory_bytes"])  # the program decides the size of its answers
     if confined:
         become_user(config["checker_uid"])
         drop_capabilities()
@@ -98,16 +98,16 @@ def _check(connection: Connection, child: int, test: dict[str, Any], cpu_s: int)
         code = compile(test["source"], "<test>", "exec")
         namespace: dict[str, Any] = {}
         exec(given, namespace)  # noqa: S102 - the benchmark's own code
-    except Exception as error:  # noqa: BLE001 - no fault of the program's
-        return "fault", f"the test is no Python: {error}", None
-    # Built-in names stay the checker's own, unless the program was asked to define one.
+    except Exception as error:  # noqa: BLE001 - not the program's fault
+        return "fault", f"the test is not valid Python: {error}", None
+    # Built-in names remain the checker's, unless the program was asked to define one.
     wanted = test["names"] or tuple(sorted(_names(code) - _BUILTIN_NAMES - set(namespace)))
     try:
         connection.answer()
         found = connection.ask("names", wanted)
         if not isinstance(found, dict):
             raise ProgramGoneError("the program's process sent no readable answer")
-        # Names that were not asked for could be anything: `__builtins__`, say.
+        # Ignore names that were not asked for, `__builtins__` for example.
         namespace |= {name: found[name] for name in wanted if name in found}
         exec(code, namespace)  # noqa: S102 - the benchmark's own code
     except TestNotSupportedError as error:
@@ -138,18 +138,18 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _how_it_ended(child: int, reason: str, cpu_s: int) -> tuple[str, str, int | None]:
-    """Say how the program's process ended, if it has; one that only closed its pipe may live on."""
+    """Say how the program's process ended, if it did; it may have closed its pipe and still be running."""
     for _ in range(100):
         pid, status, used = os.wait4(child, os.WNOHANG)
         if pid:
             break
-        time.sleep(0.002)  # a pipe closes a moment before its owner can be waited for
+        time.sleep(0.002)  # a pipe closes shortly before its process can be waited for
     else:
         return "failed", reason, None
     ended = os.waitstatus_to_exitcode(status)
     if ended >= 0:
         return "failed", f"{reason} (exit status {ended})", ended
-    # A program may ignore the first signal for it; the second cannot be told from others but by the time used.
+    # A program may ignore SIGXCPU; the SIGKILL that follows is recognised only by the time used.
     if ended == -_SIGXCPU or used.ru_utime + used.ru_stime >= cpu_s:
         return "timeout", f"used more than {cpu_s} s of processor time", ended
     return "killed", f"ended by signal {-ended}{_SIGNALS.get(-ended, '')}", ended

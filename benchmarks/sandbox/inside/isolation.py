@@ -1,4 +1,4 @@
-"""Namespaces: an outer sandbox for those without bubblewrap, and an inner one for every single program."""
+"""Namespaces: the outer sandbox on machines without bubblewrap, and the inner one of every program."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _MAX_FILES = 4096
 
 
 def enter(config: dict[str, Any]) -> None:
-    """Move into new namespaces and a small read-only root, and return in a child that is the first process there.
+    """Enter new namespaces with a small read-only root, and return in a child that is the first process there.
 
-    The calling process never returns: it waits for the child and ends with its exit status.
+    The calling process does not return: it waits for the child and exits with its status.
 
     Parameters
     ----------
     config : dict
-        ``user_namespace`` (bool), ``paths`` (pairs: what is shown read-only, and where), ``devices``, ``scratch``
-        (the directory programs may write to), ``mount_point`` (any directory).
+        ``user_namespace`` (bool), ``paths`` (pairs of source and target, mounted read-only), ``devices``, ``scratch``
+        (the writable directory), ``mount_point`` (any directory).
 
     Raises
     ------
@@ -55,18 +55,18 @@ def enter(config: dict[str, Any]) -> None:
 
 
 def enter_for_one_program(scratch: str, size: int) -> None:
-    """Move into namespaces that no other program of this sandbox shares, and return in their first process.
+    """Enter namespaces of this program's own, and return in their first process.
 
-    What is new: the process numbers, so that a program sees and reaches its own processes alone and all of them
-    die with the first; the scratch directory; System V objects. The network has no interface in either and the root
-    is read-only, so there is nothing in them that one program could leave to the next.
+    New are the process ids, so that a program reaches only its own processes and all of them end with the first; the
+    scratch directory; and System V objects. The network namespace has no interfaces and the root is read-only, so one
+    program can leave nothing there for the next.
 
     Parameters
     ----------
     scratch : str
-        The directory that can be written to; it starts empty.
+        The writable directory; it starts empty.
     size : int
-        Its limit in bytes.
+        Limit on its size in bytes.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def _new_root(config: dict[str, Any]) -> None:
     Path(f"{base}/old").mkdir(0o700)
     Path(f"{base}/new").mkdir(0o755)
     _pivot(base, f"{base}/old")
-    # A mount point can only become the root if it is a mount of its own.
+    # Only a mount point can become the root.
     _mount("/new", "/new", None, _MS_BIND)
     for source, target in config["paths"]:
         _show(source, target, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
@@ -111,7 +111,7 @@ def _new_root(config: dict[str, Any]) -> None:
     Path("/new" + config["scratch"]).mkdir(0o755, parents=True, exist_ok=True)
     Path("/new/old").mkdir(0o700)
     _pivot("/new", "/new/old")
-    # Both former roots hang below the second: the machine's own and the one that only served to build this.
+    # Both former roots are below /old: the machine's, and the one used to build this.
     if libc.umount2(b"/old", _MNT_DETACH) != 0:
         raise_errno("umount2")
     Path("/old").rmdir()

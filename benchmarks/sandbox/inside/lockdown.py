@@ -1,4 +1,4 @@
-"""A process takes its own rights away, in the order in which each step is still allowed."""
+"""A process drops its own rights, each step while it is still allowed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def set_limits(limits: dict[str, Any]) -> None:
 
 def limit_memory(size: int) -> None:
     """Limit the address space of this process and of every one it starts."""
-    if sys.platform == "linux":  # others count what is not used, or do not let it be lowered
+    if sys.platform == "linux":  # other systems count unused memory, or do not allow lowering it
         _lower(resource.RLIMIT_AS, size, size)
 
 
@@ -52,7 +52,7 @@ def _lower(number: int, soft: int, hard: int) -> None:
 
 
 def become_user(uid: int | None) -> None:
-    """Become a user that owns nothing; None keeps the user, for a sandbox in a user namespace of its own."""
+    """Become a user that owns nothing; None keeps the user, for a sandbox in a user namespace."""
     if uid is None:
         return
     os.setgroups([])
@@ -61,7 +61,7 @@ def become_user(uid: int | None) -> None:
 
 
 def lock_down(limits: dict[str, Any], uid: int | None, confined: bool) -> None:
-    """Leave the process with the limits, no privilege, no way to one, and no dangerous system call.
+    """Set the limits, drop every privilege for good, and forbid dangerous system calls.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def lock_down(limits: dict[str, Any], uid: int | None, confined: bool) -> None:
     uid : int or None
         The user to become.
     confined : bool
-        False without a sandbox, where the limits are all there is.
+        False without a sandbox: then only the limits are set.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def lock_down(limits: dict[str, Any], uid: int | None, confined: bool) -> None:
     """
     if not confined:
         unlimited = dict(limits)
-        # The user's other processes count here, so this limit would stop the first of them.
+        # This limit counts all processes of the user, so it could stop the first of the program's.
         unlimited["processes"] = resource.getrlimit(resource.RLIMIT_NPROC)[0]
         set_limits(unlimited)
         return

@@ -1,4 +1,4 @@
-"""What the checker holds of the program: objects it can call and look at, but whose code runs elsewhere."""
+"""The program's objects as the checker sees them: it can call and read them, but their code runs elsewhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Connection", "ProgramError", "ProgramGoneError", "Remote", "TestNotS
 
 
 class ProgramError(Exception):
-    """The program raised something that is no built-in exception."""
+    """The program raised an exception that is not built in."""
 
 
 class ProgramGoneError(BaseException):
-    """The program's process ended, or answered with what is no answer; no test may catch this."""
+    """The program's process ended or sent an invalid answer; a test cannot catch this."""
 
 
 class TestNotSupportedError(BaseException):
-    """The test hands the program something that cannot cross; its fault, not the program's."""
+    """The test passes the program a value that cannot be sent; not the program's fault."""
 
     __test__ = False
 
@@ -31,7 +31,7 @@ class TestNotSupportedError(BaseException):
 class Remote:
     """An object of the program's process.
 
-    Equality is identity: what an object of the program's own making thinks itself equal to is no evidence.
+    Equality is identity: a program's own ``__eq__`` is not evidence.
     """
 
     __slots__ = ("_connection", "_number")
@@ -95,18 +95,18 @@ class Connection:
         self._answers = answers
 
     def let_go(self) -> None:
-        """Tell the program's process, which has waited for it, to execute the program."""
+        """Tell the waiting process to execute the program."""
         os.write(self._requests, b"+")
 
     def ask(self, operation: str, *operands: object) -> Any:
-        """Have the program's process do something, and give its value or raise its exception.
+        """Request an operation from the program's process; return its value or raise its exception.
 
         Raises
         ------
         ProgramGoneError
-            No answer, or none that can be read.
+            No answer, or an unreadable one.
         TestNotSupportedError
-            An operand can neither cross nor is of the program's side.
+            An operand is neither plain data nor one of the program's objects.
         """
         try:
             wire.send(self._requests, wire.encode((operation, *operands), self._refer))
@@ -145,10 +145,10 @@ def _exception(names: object, name: object, text: object) -> BaseException:
     )
     for kind in known:
         if isinstance(kind, type) and issubclass(kind, Exception):
-            # Only an exception of exactly that name keeps it; one of the program's own shows what it is as well.
+            # An exception class of the program's own is raised as its nearest built-in base, its name in the message.
             message = str(text) if kind.__name__ == name else f"{name}: {text}"
             try:
                 return kind(message)
-            except TypeError:  # a few, as UnicodeDecodeError, want more than a message
+            except TypeError:  # a few, such as UnicodeDecodeError, need more than a message
                 continue
     return ProgramError(f"{name}: {text}")

@@ -1,8 +1,8 @@
-"""The system calls a program has no business with.
+"""A filter for system calls that no program needs.
 
-Namespaces decide what a program can reach; this filter takes away the calls that would give it new ones, that would
-use memory no limit counts, and those with a history of kernel faults. It is a second wall: where the machine is of a
-type not listed here, the first one stands alone.
+Namespaces decide what a program can reach. This filter refuses calls that create namespaces, that use memory no limit
+counts, and those with a history of kernel faults. It is a second line of defence: on a machine type that is not listed
+here, the namespaces are the only one.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def _program(machine: str) -> list[tuple[int, int, int, int]]:
         (_RETURN, 0, 0, _ERRNO | _ENOSYS),
         (_RETURN, 0, 0, _ALLOW),
     )
-    # Calls of another machine's table (32-bit, x32) carry other numbers, so none of them is let through.
+    # Calls of another ABI (32-bit, x32) have other numbers, so all of them are refused.
     program = [(_LOAD, 0, 0, _MACHINE_AT), (_EQUAL, 1, 0, audit), unknown]
     program += [(_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, 0, 1, _X32_BIT), unknown]
     for number in (*(each[column] for each in _REFUSED.values()), *_REFUSED_EVERYWHERE.values()):
         program += [(_EQUAL, 0, 1, number), refuse]
-    # clone3 hides its flags behind a pointer; told that it does not exist, the C library falls back to clone.
+    # A filter cannot read clone3's flags, which are behind a pointer; on ENOSYS the C library falls back to clone.
     program += [(_EQUAL, 0, 1, _CLONE3), unknown]
     argument = (_LOAD, 0, 0, _FIRST_ARGUMENT_AT)
     program += [(_EQUAL, 0, 4, clone), argument, (_ANY_BIT, 0, 1, _NEW_NAMESPACES), refuse, allow]
@@ -114,12 +114,12 @@ def _program(machine: str) -> list[tuple[int, int, int, int]]:
 
 
 def forbid_dangerous_calls() -> bool:
-    """Install the filter; it needs no privilege, only that new ones are forbidden already.
+    """Install the filter; this needs no privilege once new privileges are forbidden.
 
     Returns
     -------
     bool
-        False where this type of machine has no table here.
+        False if this machine type has no table here.
 
     Raises
     ------

@@ -1,7 +1,6 @@
 """The first process of a sandbox: forks a checker for each program.
 
-No line of any program ever runs here, so what it forks is as clean as a freshly started interpreter, at a small part
-of the price.
+No line of any program runs here, so a fork is as clean as a new interpreter, and much cheaper.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ from .system import die_with_parent
 __all__ = ["main"]
 
 _SIGKILL = 9
-# What most programs import; in a fork of this process it is there already. Not `random`: each process must draw
-# its own seed.
+# Modules that most programs import, loaded before the fork. Not `random`: each process must draw its own seed.
 _COMMON = (
     "bisect",
     "collections",
@@ -39,9 +37,9 @@ _COMMON = (
 def main() -> None:
     """Serve until the other end of the control socket closes.
 
-    The arguments are descriptors: this code, the configuration, the control socket. `RUN` comes with the descriptors
-    of `checker.run` and the program's standard output and standard error; `END` kills what is left of the program and
-    is answered with `ENDED` once nothing is.
+    The arguments are descriptors: this code, the configuration, the control socket. `wire.RUN` comes with the
+    descriptors of `checker.run` and the program's standard output and error. `wire.END` kills what is left of the
+    program and is answered with `wire.ENDED`.
     """
     config_fd, control_fd = (int(argument) for argument in sys.argv[2:4])
     config = wire.decode(os.pread(config_fd, 1 << 20, 0), wire.no_handles)
@@ -88,7 +86,7 @@ def _become_checker(descriptors: list[int], control: socket.socket) -> None:
 
 
 def _end(child: int) -> None:
-    """Kill the session of a program and wait for everything it leaves to this process, the first of its namespace."""
+    """Kill a program's session and wait for every process it leaves behind."""
     if not child:
         return
     with contextlib.suppress(ProcessLookupError):

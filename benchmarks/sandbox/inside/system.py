@@ -1,4 +1,4 @@
-"""The calls Python has no function for; on a system that is not Linux most of them do nothing."""
+"""System calls that Python has no function for; Linux only, except `signal_disposition`."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def raise_errno(what: str) -> None:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; a change of user takes the wish back."""
+    """Have the kernel kill this process when its parent ends; a change of user resets this."""
     prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
 
 def hide_memory() -> None:
-    """Let no other process of the same user read or change this one's memory and file descriptors."""
+    """Forbid other processes of the same user to access this one's memory and file descriptors."""
     prctl(_PR_SET_DUMPABLE, 0)
 
 
 def forbid_new_privileges() -> None:
-    """Set-user-id programs gain nothing any more, here and in every descendant."""
+    """Disable set-user-id programs for this process and its descendants."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_capabilities() -> None:
-    """Give up every capability for good."""
+    """Drop every capability for good."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     if libc.capset(header, nothing) != 0:
@@ -66,7 +66,7 @@ def drop_capabilities() -> None:
 
 
 def signal_disposition(number: int, ignore: bool) -> None:
-    """Ignore a signal or give it its default action; without the `signal` module, whose import is slow."""
+    """Ignore a signal or restore its default action, without the slow import of `signal`."""
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
     libc.signal.restype = ctypes.c_void_p
     libc.signal(number, ctypes.c_void_p(1 if ignore else 0))

@@ -1,8 +1,8 @@
-"""Values between two processes that do not trust each other.
+"""Serialisation between two processes that do not trust each other.
 
-Only plain data crosses: a reader builds nothing but built-in values, whatever bytes it is given, and everything else
-is a number that stands for an object on the other side. `pickle` runs code by design, `marshal` is documented not to
-withstand malicious data, and `json` has neither sets nor tuples nor integers as keys.
+Only plain data is sent by value: whatever bytes it is given, a reader builds nothing but built-in values. Any other
+object is sent as a number that refers to it. `pickle` runs code by design, `marshal` is documented as unsafe against
+malicious data, and `json` has no sets, tuples or integer keys.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 READY, RUN, END, ENDED = b"r", b"p", b"x", b"e"
-"""Bytes on a sandbox's control socket: it stands; run a program; end the program; nothing is left of it."""
+"""Bytes on a sandbox's control socket: it has started; run a program; end the program; nothing is left of it."""
 
 MAX_FRAME_BYTES = 64 << 20
-"""Longest message; a longer one is refused before it is read."""
+"""Longest message; a longer one is refused unread."""
 
 _CONSTANTS = {b"N": None, b"T": True, b"F": False, b"E": Ellipsis}
 _TAG_OF_CONSTANT = {id(constant): tag for tag, constant in _CONSTANTS.items()}
@@ -39,11 +39,11 @@ _MAX_DEPTH = 200
 
 
 class WireError(Exception):
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 class CannotCross(Exception):  # noqa: N818 - reads as what it says
-    """A value that is neither plain data nor an object of the other side."""
+    """A value that is neither plain data nor an object of the other process."""
 
 
 def encode(value: object, refer: Callable[[object], int]) -> bytes:
@@ -52,9 +52,9 @@ def encode(value: object, refer: Callable[[object], int]) -> bytes:
     Parameters
     ----------
     value : object
-        Plain data, nested as it likes. Instances of subclasses of the plain types cross as the plain type.
+        Plain data, nested. Instances of subclasses of the plain types are sent as the plain type.
     refer : callable
-        Gives the number that stands for an object that is no plain data, or raises `CannotCross`.
+        Returns the number of an object that is not plain data, or raises `CannotCross`.
 
     Raises
     ------
@@ -169,14 +169,14 @@ def decode(data: bytes, deref: Callable[[int], object]) -> Any:
     Parameters
     ----------
     data : bytes
-        What `encode` wrote, or anything else.
+        Output of `encode`, or anything else.
     deref : callable
-        Gives what a number stands for on this side.
+        Returns the object that a number refers to.
 
     Raises
     ------
     WireError
-        The bytes are no message.
+        The bytes are not a message.
     """
     try:
         value, end = _read(data, 0, deref, 0)
@@ -211,7 +211,7 @@ def _read(data: bytes, at: int, deref: Callable[[int], object], depth: int) -> t
 
 
 def send(fd: int, body: bytes) -> None:
-    """Write one message; its length comes first.
+    """Write one message, preceded by its length.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def send(fd: int, body: bytes) -> None:
 
 
 def receive(fd: int) -> bytes | None:
-    """Read one message; None where the other side has closed.
+    """Read one message; None if the other side has closed.
 
     Raises
     ------
@@ -258,10 +258,10 @@ def _exactly(fd: int, size: int) -> bytes | None:
 
 
 def no_objects(value: object) -> int:
-    """Refuse whatever is no plain data; for `encode` where both sides exchange data alone."""
-    raise CannotCross(f"{type(value).__name__} is no plain data")
+    """Refuse anything but plain data; for `encode` if both sides exchange only data."""
+    raise CannotCross(f"{type(value).__name__} is not plain data")
 
 
 def no_handles(number: int) -> object:
-    """Refuse every number; for `decode` where both sides exchange data alone."""
+    """Refuse every object number; for `decode` if both sides exchange only data."""
     raise WireError(f"object {number} in a message of plain data")
