@@ -94,7 +94,7 @@ def test_output_is_cut(box):
 
 def test_a_test_that_cannot_be_run_is_not_the_program_s_fault(box):
     broken = run(box, "x = 1", "assert (")
-    assert broken.status == "sandbox_error" and "no Python" in broken.reason and not broken.measured
+    assert broken.status == "sandbox_error" and "not valid Python" in broken.reason and not broken.measured
     callback = run(box, "def apply(f):\n    return f(1)", "assert apply(lambda x: x) == 1")
     assert callback.status == "sandbox_error" and "function" in callback.reason
 
