@@ -1,9 +1,9 @@
-"""What the environment decides: the one module, beside the engines, that reads it.
+"""Settings from environment variables. Only this module and the engines read the environment.
 
 ==================  ==============================================================================
-``ASSAY_DATA``      A mirror of the upstream files; where it is set, no file is fetched.
-``ASSAY_CACHE``     Where fetched files are kept; else ``$XDG_CACHE_HOME/assay``, else ``~/.cache/assay``.
-``HF_HUB_OFFLINE``  True ("1", "on", "yes", "true"): nothing is asked of the Hugging Face hub.
+``ASSAY_DATA``      A mirror of the upstream files; if set, no file is fetched.
+``ASSAY_CACHE``     Directory of fetched files; else ``$XDG_CACHE_HOME/assay``, else ``~/.cache/assay``.
+``HF_HUB_OFFLINE``  True ("1", "on", "yes", "true"): the Hugging Face hub is not contacted.
 ==================  ==============================================================================
 """
 
@@ -19,21 +19,21 @@ from harness.errors import UsageError
 
 __all__ = ["Settings", "cache_dir"]
 
-_TRUE = frozenset({"1", "on", "yes", "true"})  # what huggingface_hub itself takes for true
+_TRUE = frozenset({"1", "on", "yes", "true"})  # as huggingface_hub reads them
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where files are, and whether the hub may be asked.
+    """Locations of files, and whether the hub may be contacted.
 
     Parameters
     ----------
     data_dir : Path or None
         A mirror of the upstream files.
     cache_dir : Path
-        Where fetched files are kept. It need not exist.
+        Directory of fetched files. It need not exist.
     hub_offline : bool
-        Whether the Hugging Face hub is off limits.
+        Whether the Hugging Face hub must not be contacted.
     """
 
     data_dir: Path | None
@@ -42,7 +42,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings; a variable that is set but empty counts as not set.
+        """Read the settings; an empty variable counts as unset.
 
         Parameters
         ----------
@@ -52,10 +52,10 @@ class Settings:
         Raises
         ------
         UsageError
-            Nothing says where the cache is: no ``ASSAY_CACHE``, no ``XDG_CACHE_HOME`` and no home directory.
+            The cache directory is unknown: no ``ASSAY_CACHE``, no ``XDG_CACHE_HOME`` and no home directory.
         """
         data_dir = environ.get("ASSAY_DATA")
-        # huggingface_hub goes offline for either variable, and so must what is said about it here.
+        # huggingface_hub goes offline if either variable is set.
         offline = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
         return cls(
             data_dir=Path(data_dir).expanduser() if data_dir else None,
@@ -65,7 +65,7 @@ class Settings:
 
 
 def cache_dir() -> Path:
-    """Name the directory for everything assay may delete and make again."""
+    """Return the directory of everything that assay can recreate."""
     return Settings.from_env().cache_dir
 
 

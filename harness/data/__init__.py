@@ -1,11 +1,11 @@
-"""Data: the registry of upstream files, and where they come from.
+"""The registry of upstream files, and how they are obtained.
 
 ===============  ====================================================================
 `catalog`        Which files there are.
-`store`          Where a verified copy of one is.
-`constants`      A constant out of a Python source file that is never run.
-`checksum`       What a file must hash to.
-`download`       Fetching from GitHub.
-`hub`            Fetching from the Hugging Face hub.
+`store`          Verified local copies.
+`constants`      Constants from a Python source file that is never run.
+`checksum`       Pinned checksums.
+`download`       Downloads from GitHub.
+`hub`            Downloads from the Hugging Face hub.
 ===============  ====================================================================
 """

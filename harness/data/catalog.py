@@ -29,7 +29,7 @@ class DataFile:
     name : str
         ``BENCHMARK/FILE``: how assay names it.
     host : {"github", "huggingface"}
-        Who has it; on the hub it is a dataset repository.
+        Where it is hosted; on the hub, in a dataset repository.
     repository : str
         ``OWNER/NAME``.
     commit : str
@@ -41,11 +41,11 @@ class DataFile:
     what : str
         What it is, in a few words.
     sha256 : str or None
-        Pinned checksum, 64 hex digits; None where it is not known.
+        Pinned checksum, 64 hex digits; None if unknown.
     git_blob : str or None
-        Pinned git object id, 40 hex digits, for a file whose `sha256` is not known.
+        Pinned git object id, 40 hex digits, for a file whose `sha256` is unknown.
     size : int or None
-        Bytes; None where not known.
+        Bytes; None if unknown.
     """
 
     name: str
@@ -66,14 +66,14 @@ class DataFile:
 
     @property
     def url(self) -> str:
-        """Where it can be downloaded."""
+        """Its download address."""
         if self.host == "github":
             return f"{GITHUB_RAW}/{self.repository}/{self.commit}/{quote(self.path)}"
         return f"{HUGGINGFACE}/datasets/{self.repository}/resolve/{self.commit}/{quote(self.path)}"
 
     @property
     def mirror_path(self) -> str:
-        """Where it lies below a mirror (and below the cache), with forward slashes."""
+        """Its path below a mirror (and below the cache), with forward slashes."""
         if self.host == "github":
             return f"github/{self.repository}/{self.commit}/{self.path}"
         return f"huggingface/datasets/{self.repository}/{self.path}"
@@ -111,19 +111,19 @@ def select(names: Iterable[str], catalog: Mapping[str, DataFile] = CATALOG) -> l
     ----------
     names : iterable of str
         ``mt_bench/questions`` is a file, ``mt_bench`` and ``arena_hard@v2.0`` all files of a benchmark, ``arena_hard``
-        those of all its versions. None at all means every file.
+        those of all its versions. No name means every file.
     catalog : mapping of str to DataFile
-        Where to look.
+        The files to select from.
 
     Returns
     -------
     list of DataFile
-        In the order of the catalogue, each once.
+        In the order of the catalogue, without repetition.
 
     Raises
     ------
     UnknownNameError
-        A name is neither.
+        A name matches no file and no benchmark.
     """
     wanted: set[str] = set()
     asked = list(names)

@@ -1,4 +1,4 @@
-"""What identifies the content of a file, and the lists that say what it should be."""
+"""Checksums of files, and lists of expected checksums."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SUMS_NAME = "SHA256SUMS"
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What a file must hash to.
+    """The expected hash of a file.
 
     Parameters
     ----------
     kind : {"sha256", "git_blob"}
-        How it is hashed.
+        The hash function.
     digest : str
-        The result, in hex digits.
+        The expected value, in hex digits.
     source : str
-        Who says so.
+        Where the value comes from.
     """
 
     kind: Literal["sha256", "git_blob"]
@@ -53,13 +53,13 @@ def check(file: DataFile, path: Path, pin: Pin | None, remedy: str) -> str:
     Parameters
     ----------
     file : DataFile
-        Which file it should be.
+        The file it should be.
     path : Path
-        Where it lies.
+        Its location.
     pin : Pin or None
-        What it must hash to; None where nobody knows.
+        Its expected hash; None if unknown.
     remedy : str
-        What to do if it does not.
+        What to do if it differs.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def check(file: DataFile, path: Path, pin: Pin | None, remedy: str) -> str:
     Raises
     ------
     ChecksumError
-        It is another file.
+        The hash differs.
     DataError
         It cannot be read.
     """
@@ -82,7 +82,7 @@ def check(file: DataFile, path: Path, pin: Pin | None, remedy: str) -> str:
         ) from error
     if pin is not None and actual != pin.digest:
         raise ChecksumError(
-            f"{file.name}: {path} is not the file that was pinned, and is not used; its "
+            f"{file.name}: {path} does not have the pinned checksum and is not used; its "
             f"{pin.kind.replace('_', ' ')} is {actual}",
             str(pin),
             remedy,
@@ -106,7 +106,7 @@ def read_sums(path: Path) -> dict[str, str]:
     Raises
     ------
     FileFormatError
-        A line is something else.
+        A line has another form.
     """
     if not path.is_file():
         return {}

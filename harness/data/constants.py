@@ -1,7 +1,7 @@
-"""Constants read out of a Python source file that is never run.
+"""Read constants from a Python source file without running it.
 
 Arena-Hard v2.0 keeps its judge prompts in a Python module. The file is parsed, not imported: a module that holds
-anything but constants is refused as a whole, since then the value read might not be the value the module would have.
+anything but constants is refused as a whole, because the value read might then differ from the value at run time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.errors import FileFormatError, MissingDataError, nearest
 
 __all__ = ["read_constant"]
 
-MAX_BYTES = 1 << 20  # the files meant are a few kilobytes; a parser fed megabytes can exhaust memory
+MAX_BYTES = 1 << 20  # the expected files are a few kilobytes; parsing megabytes can exhaust memory
 
 
 def read_constant(path: Path, name: str) -> Any:
@@ -80,7 +80,7 @@ def _parse(path: Path) -> ast.Module:
 
 
 def _assignment(path: Path, statement: ast.stmt) -> tuple[str, ast.expr]:
-    """Take ``NAME = VALUE`` apart; the name is "" for a docstring or another bare literal."""
+    """Split ``NAME = VALUE``; the name is "" for a docstring or another bare literal."""
     match statement:
         case ast.Assign(targets=[ast.Name(id=target)], value=value):
             return target, value
@@ -92,7 +92,7 @@ def _assignment(path: Path, statement: ast.stmt) -> tuple[str, ast.expr]:
 
 
 class _Names(ast.NodeTransformer):
-    """Puts the values of earlier constants in place of their names."""
+    """Replaces the names of earlier constants by their values."""
 
     def __init__(self, path: Path, constants: Mapping[str, Any]) -> None:
         self._path = path
@@ -100,9 +100,7 @@ class _Names(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.Constant:
         if node.id not in self._constants:
-            raise FileFormatError(
-                self._path, node.lineno, f"{node.id!r} is no constant of the lines above", "a constant"
-            )
+            raise FileFormatError(self._path, node.lineno, f"{node.id!r} is not a constant defined above", "a constant")
         return ast.copy_location(ast.Constant(self._constants[node.id]), node)
 
 
@@ -119,6 +117,6 @@ def _refused(path: Path, node: ast.stmt | ast.expr) -> FileFormatError:
         path,
         node.lineno,
         f"holds something other than a constant: {ast.unparse(node)[:60]!r}",
-        "assignments of literals, and nothing that would have to be run",
-        "the file is not run and not used",
+        "only assignments of literals",
+        "use a file that holds only constants",
     )

@@ -1,4 +1,4 @@
-"""Fetching one file of a GitHub repository: pooch does the work, and every way it can fail is put into words."""
+"""Downloads of single files from GitHub with pooch; every failure becomes an error with a remedy."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from harness.errors import AssayError, ChecksumError, DataError, MissingDataErro
 
 __all__ = ["MIRROR_ADVICE", "HostUnreachableError", "download", "write_error"]
 
-TIMEOUT_S = 30.0  # without a byte, not for the whole file
+TIMEOUT_S = 30.0  # between two bytes, not for the whole file
 
 MIRROR_ADVICE = "set ASSAY_DATA (or --data-dir) to a mirror of the files (`assay data pull --to DIR` makes one)"
 
 
 class HostUnreachableError(MissingDataError):
-    """A host does not answer at all, so that asking it for another file is of no use."""
+    """A host does not answer at all, so requesting another file from it is pointless."""
 
 
 def download(file: DataFile, destination: Path, *, progress: bool) -> None:
-    """Fetch a file; at `destination` there is the whole, right file or what was there before.
+    """Download a file; `destination` ends up with the complete, verified file or is unchanged.
 
-    The bytes go to a temporary file beside `destination`, which is renamed once its checksum is right: of two
-    processes that fetch the same file at once, both end with a good one.
+    The bytes go to a temporary file beside `destination`, which is renamed once its checksum is verified, so that
+    two processes may fetch the same file at once.
 
     Parameters
     ----------
     file : DataFile
-        What to fetch. A file that is there already is fetched again only if its SHA-256 is pinned and another.
+        What to fetch. An existing file is fetched again only if its SHA-256 is pinned and differs.
     destination : Path
         Where to put it.
     progress : bool
@@ -43,19 +43,19 @@ def download(file: DataFile, destination: Path, *, progress: bool) -> None:
     HostUnreachableError
         The host does not answer.
     MissingDataError
-        It answers, but not with the file; or the download broke off.
+        It answers, but not with the file; or the download was interrupted.
     ChecksumError
-        What came is another file; it is deleted.
+        The checksum of the download is wrong; the file is deleted.
     StorageFullError, DataError
         The file cannot be written.
     """
     import pooch
     import requests
 
-    pooch.get_logger().setLevel("WARNING")  # it would announce every file, progress bar or not
+    pooch.get_logger().setLevel("WARNING")  # it would log every file, even with a progress bar
     fetch = pooch.HTTPDownloader(progressbar=progress, timeout=TIMEOUT_S, chunk_size=1 << 16)
     try:
-        # pooch makes the directory too, but fails if another process is just making it.
+        # pooch creates the directory too, but fails if another process creates it at the same time.
         destination.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(
             url=file.url,
@@ -74,17 +74,17 @@ def download(file: DataFile, destination: Path, *, progress: bool) -> None:
         raise _http_error(file, None if error.response is None else error.response.status_code) from error
     except requests.RequestException as error:
         raise MissingDataError(
-            f"{file.name}: the download of {file.url} broke off ({_reason(error)}); nothing of it is kept",
+            f"{file.name}: the download of {file.url} was interrupted ({_reason(error)}); nothing was kept",
             remedy=f"try again, or {MIRROR_ADVICE}",
         ) from error
-    except ValueError as error:  # how pooch says that the checksum is wrong; it has deleted the file
+    except ValueError as error:  # pooch raises it for a wrong checksum, after it has deleted the file
         raise _wrong_file(file, str(error)) from error
     except OSError as error:
         raise write_error(destination, error) from error
 
 
 def _checking(fetch: Callable[..., Any], file: DataFile) -> Callable[[str, str, Any], None]:
-    """Add to a pooch downloader what pooch does not do; an exception here makes it delete the temporary file."""
+    """Wrap a pooch downloader to check git blob ids too; on an exception pooch deletes the temporary file."""
 
     def fetch_and_check(url: str, temporary: str, pooch: Any) -> None:
         fetch(url, temporary, pooch)
@@ -98,7 +98,7 @@ def _checking(fetch: Callable[..., Any], file: DataFile) -> Callable[[str, str, 
 
 def _wrong_file(file: DataFile, difference: str) -> ChecksumError:
     return ChecksumError(
-        f"{file.name}: what {file.url} sent is not the file that was pinned; it has been deleted ({difference})",
+        f"{file.name}: what {file.url} sent does not have the pinned checksum and has been deleted ({difference})",
         f"sha256 {file.sha256}" if file.sha256 else f"git blob {file.git_blob}",
         f"try again: a proxy or a login page may have answered; or {MIRROR_ADVICE}",
     )
@@ -115,14 +115,14 @@ def _http_error(file: DataFile, status: int | None) -> MissingDataError:
 
 
 def _reason(error: BaseException) -> str:
-    """Name the first cause, which the HTTP library wraps several layers deep, in one line."""
+    """Describe in one line the first cause, which the HTTP library wraps in several layers."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
 
 
 def write_error(path: Path, error: OSError) -> AssayError:
-    """Put into words that a fetched file cannot be written."""
+    """Build the error for a fetched file that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError(f"no room to write {path}", remedy="free some space, or set ASSAY_CACHE elsewhere")
     return DataError(

@@ -1,4 +1,4 @@
-"""Files of Hugging Face hub datasets: huggingface_hub fetches and caches them, in its own cache."""
+"""Files of Hugging Face hub datasets, which huggingface_hub downloads to its own cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHA256_LENGTH, _SHA1_LENGTH = 64, 40
 
 
 def cached(file: DataFile) -> Path | None:
-    """Find the copy in the hub's cache, without asking the hub."""
+    """Find the copy in the hub's cache, without contacting the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(file.repository, file.path, revision=file.commit, repo_type="dataset")
@@ -23,10 +23,10 @@ def cached(file: DataFile) -> Path | None:
 
 
 def cached_pin(path: Path) -> Pin | None:
-    """Say what a file of the hub's cache must hash to.
+    """Return the expected hash of a file of the hub's cache.
 
-    The cache names a file's content by what the hub said it is: the SHA-256 of a large file, the git blob id of
-    another. A copy that was changed or cut off later no longer fits its name.
+    The cache names content by the hash the hub reported: the SHA-256 of a large file, the git blob id of any other.
+    A copy that was changed or truncated later no longer matches its name.
     """
     content = path.resolve()
     if content.parent.name != "blobs" or set(content.name) - set("0123456789abcdef"):
@@ -39,20 +39,20 @@ def cached_pin(path: Path) -> Pin | None:
 
 
 def discard(path: Path) -> None:
-    """Take a copy out of the hub's cache, so that the next download fetches it again."""
+    """Delete a copy from the hub's cache, so that it is downloaded again."""
     path.resolve().unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
 def download(file: DataFile, *, offline: bool) -> Path:
-    """Bring a file of a hub dataset here, or find that the copy in the cache is still the hub's.
+    """Download a file of a hub dataset unless the cached copy is current.
 
     Parameters
     ----------
     file : DataFile
         What to fetch.
     offline : bool
-        Use the copy in the cache as it is.
+        Use the cached copy without contacting the hub.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def download(file: DataFile, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    # The root of the HTTP library huggingface_hub is built on, which has been another one before.
+    # The base exception of the HTTP library huggingface_hub uses, which differs between its versions.
     transport_error: type[Exception] = HfHubHTTPError.__bases__[0]
     try:
         return Path(
@@ -84,12 +84,12 @@ def download(file: DataFile, *, offline: bool) -> Path:
     except (EntryNotFoundError, HfHubHTTPError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingDataError(
-            f"{file.name}: the hub does not give out {file.url} ({type(error).__name__}: {first_line})",
+            f"{file.name}: the hub refuses {file.url} ({type(error).__name__}: {first_line})",
             remedy=f"check HF_TOKEN and HF_ENDPOINT if they are set, or {MIRROR_ADVICE}",
         ) from error
     except transport_error as error:
         raise MissingDataError(
-            f"{file.name}: the download of {file.url} broke off ({type(error).__name__}: {error})",
+            f"{file.name}: the download of {file.url} was interrupted ({type(error).__name__}: {error})",
             remedy=f"try again, or {MIRROR_ADVICE}",
         ) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The one door to upstream files: in a mirror, or fetched once into a cache; checked whenever handed out."""
+"""Access to upstream files: from a mirror, or fetched once into a cache; verified on every use."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ CATALOGUE = "pinned in assay's catalogue"
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """How it stands with one file.
+    """The state of one file.
 
     Parameters
     ----------
     name : str
         Its name in the catalogue.
     state : {"ok", "unpinned", "missing", "bad"}
-        "unpinned": there and readable, but nothing says what it should be. "bad": there and never used.
+        "unpinned": readable, but without an expected checksum. "bad": present, but never used.
     path : Path or None
-        Where it is; None where it is missing.
+        Its location; None if missing.
     sha256 : str or None
         Its checksum; None unless it is usable.
     message : str
-        What is wrong and what to do; "" where nothing is.
+        What is wrong and what to do; "" if nothing is.
     """
 
     name: str
@@ -57,18 +57,18 @@ class FileCheck:
 class DataStore:
     """Upstream files by name.
 
-    With a mirror the network is never touched: a file is in the mirror or it is missing. Without one, a file of
-    GitHub is fetched once into the cache, and a file of the Hugging Face hub is left to the hub's own cache.
+    With a mirror the network is never used: a file is in the mirror or it is missing. Without one, files of GitHub are
+    fetched once into the cache, and files of the Hugging Face hub are kept in the hub's own cache.
 
     Parameters
     ----------
     data_dir : Path or None
-        The mirror: ``github/OWNER/REPO/COMMIT/PATH`` and ``huggingface/datasets/ORG/NAME/FILE``, and at its root, if
-        it likes, ``SHA256SUMS``, against which files are checked that the catalogue does not pin.
+        The mirror: ``github/OWNER/REPO/COMMIT/PATH`` and ``huggingface/datasets/ORG/NAME/FILE``, and optionally
+        ``SHA256SUMS`` at its root, which has the checksums of files that the catalogue does not pin.
     cache_dir : Path
-        Where fetched files are kept, below ``data/`` and laid out as a mirror.
+        Where fetched files are kept: below ``data/``, laid out as a mirror.
     hub_offline : bool
-        Whether the Hugging Face hub is off limits.
+        Whether the Hugging Face hub must not be contacted.
     catalog : mapping of str to DataFile
         The files.
 
@@ -93,7 +93,7 @@ class DataStore:
             self._mirror_sums = read_sums(data_dir / SUMS_NAME)
 
     def path(self, name: str) -> Path:
-        """Return a local copy of a file, checked just now.
+        """Return a local copy of a file after verifying it.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class DataStore:
         Returns
         -------
         Path
-            The file. It is not to be written to.
+            The file, which must not be modified.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class DataStore:
         MissingDataError
             It is not in the mirror, or cannot be fetched.
         ChecksumError
-            What is there is another file, or changed since it was first handed out.
+            Its checksum is wrong, or changed since its first use.
         DataError
             It cannot be read or written.
         """
@@ -144,7 +144,7 @@ class DataStore:
         Raises
         ------
         ChecksumError
-            It changed since it was first handed out.
+            It changed since its first use.
         """
         if self.data_dir is None:
             return None
@@ -158,7 +158,7 @@ class DataStore:
         return None
 
     def used(self) -> dict[str, str]:
-        """List what was handed out.
+        """List the files that were used.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class DataStore:
         return dict(sorted(self._used.items()))
 
     def pin(self, file: DataFile) -> Pin | None:
-        """Say what a file must hash to; None where nobody knows."""
+        """Return the expected hash of a file; None if unknown."""
         if file.sha256 is not None:
             return Pin("sha256", file.sha256, CATALOGUE)
         if file.git_blob is not None:
@@ -178,14 +178,14 @@ class DataStore:
         return None
 
     def locate(self, file: DataFile) -> Path | None:
-        """Find the local copy of a file, unchecked and without touching the network; None where there is none."""
+        """Find the local copy of a file, unverified and without using the network; None if there is none."""
         if self.data_dir is None and file.host == "huggingface":
             return hub.cached(file)
         path = self._own_path(file)
         return path if path.is_file() else None
 
     def verify(self, names: Iterable[str] = ()) -> list[FileCheck]:
-        """Check local copies, without touching the network.
+        """Verify local copies, without using the network.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ class DataStore:
         Returns
         -------
         list of FileCheck
-            One a file, in the order of the catalogue.
+            One for each file, in the order of the catalogue.
 
         Raises
         ------
@@ -205,10 +205,10 @@ class DataStore:
         return [self._verified(file) for file in select(names, self.catalog)]
 
     def pull(self, names: Iterable[str] = ()) -> list[FileCheck]:
-        """Bring files here; a copy that is not the file that was pinned is replaced.
+        """Fetch files; a copy with a wrong checksum is replaced.
 
-        One file's failure does not stop the others, except that a host that does not answer is not asked again.
-        With a mirror nothing is fetched: its files are checked.
+        One file's failure does not stop the others, but a host that does not answer is not tried again.
+        With a mirror nothing is fetched; its files are verified.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class DataStore:
         Returns
         -------
         list of FileCheck
-            One a file, in the order of the catalogue.
+            One for each file, in the order of the catalogue.
 
         Raises
         ------
@@ -238,7 +238,7 @@ class DataStore:
         return checks
 
     def _refreshed(self, file: DataFile, found: FileCheck, silent: dict[str, str]) -> FileCheck:
-        """Fetch a file and check it; a host that does not answer is noted in `silent`."""
+        """Fetch a file and verify it; record a host that does not answer in `silent`."""
         try:
             self._discard(file, found)
             self._obtain(file)
@@ -259,12 +259,12 @@ class DataStore:
         names : iterable of str
             Names of files or benchmarks; all files where empty.
         directory : Path
-            The mirror; made where missing, added to where not.
+            The mirror; created if missing, else added to.
 
         Returns
         -------
         list of FileCheck
-            One a file: where its copy is, or why there is none.
+            One for each file: where its copy is, or why there is none.
 
         Raises
         ------
@@ -291,7 +291,7 @@ class DataStore:
         return (self.data_dir or self.cache_dir / "data") / file.mirror_path
 
     def _obtain(self, file: DataFile) -> Path:
-        """Return the path of a copy, fetching it where that is allowed and needed."""
+        """Return the path of a copy; fetch it if it is missing and there is no mirror."""
         if self.data_dir is None and file.host == "huggingface":
             known = self._from_hub.get(file.name)
             if known is None or not known.is_file():
@@ -310,7 +310,7 @@ class DataStore:
         if self.data_dir is not None:
             remedy = f"restore it from {file.url}"
             if pin is not None and SUMS_NAME in pin.source:
-                remedy += f", or correct {self.data_dir / SUMS_NAME} if it was replaced on purpose"
+                remedy += f", or correct {self.data_dir / SUMS_NAME} if it was replaced deliberately"
         else:
             remedy = f"`assay data pull {file.name}` fetches it again"
             if file.host == "huggingface":
@@ -374,7 +374,7 @@ def _not_in_mirror(file: DataFile, path: Path, data_dir: Path) -> MissingDataErr
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that the target is wholly there or not at all."""
+    """Copy a file atomically."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=target.parent)

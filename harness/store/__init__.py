@@ -1,1 +1,1 @@
-"""What is on disk: run directories, JSON lines, locks, provenance."""
+"""Files and directories on disk: run directories, JSON lines, locks, provenance."""

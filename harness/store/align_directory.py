@@ -1,11 +1,11 @@
-"""What an `align` directory says of itself: stages, variants, their measures and the gate's decisions.
+"""The record of an `align` directory: its stages, variants, their measures and the gate's decisions.
 
 ::
 
     OUT/
-      align.json                    this module's `AlignState`, replaced whole after every step
-      stages/NAME-KEY/              a stage each, named by the hash of what it was made from:
-        stage.json                  written last, so that it means "done"
+      align.json                    this module's `AlignState`, rewritten after every step
+      stages/NAME-KEY/              one for each stage, named by the hash of its inputs:
+        stage.json                  written last: it marks the stage as done
         metrics.jsonl               of a training stage (`training.metrics` lists the keys)
         model/                      of a training stage: the checkpoint
         samples.jsonl               of a sampling stage: `Sample` records (samples-K.jsonl of several workers)
@@ -46,7 +46,7 @@ RecordType = TypeVar("RecordType", bound=BaseModel)
 MEASURES: dict[str, str] = {
     "reward": "mean reward of the validation answers, in the ranker's unit",
     "reward_sd": "standard deviation of those rewards over all answers",
-    "gold": "mean score by the one who knows the truth, where there is one",
+    "gold": "mean true score, where it is known",
     "win_rate_vs_previous": "share of validation prompts won against the variant it was trained from, in percent",
     "win_rate_vs_sft": "the same against the SFT model",
     "kl_per_response": "KL divergence from the SFT model, in nats a response, estimated on the variant's own answers",
@@ -69,16 +69,16 @@ class _Frozen(BaseModel):
 
 
 class Figure(_Frozen):
-    """A number with its uncertainty, or the reason why there is none.
+    """A number with its uncertainty, or the reason why it is missing.
 
     Parameters
     ----------
     value, stderr, ci_low, ci_high : float or None
         The figure, its standard error and its 95 % interval, clustered by prompt.
     n : int
-        Prompts it rests on.
+        Number of prompts it is computed from.
     by : str
-        Who says so, where a judge or model does.
+        The judge or model it comes from, if any.
     reason : str or None
         Why there is no value.
     """
@@ -99,7 +99,7 @@ class Figure(_Frozen):
 
 
 class RewardLengthCell(_Frozen):
-    """Prompts of similar mean reward, and how their answers' rewards go with their lengths.
+    """Prompts of similar mean reward, and the correlation of reward and length among their answers.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class RewardLengthCell(_Frozen):
     n_prompts : int
         Prompts in it.
     pearson : float or None
-        Mean over them of the correlation of reward and characters; None where no prompt has a spread in both.
+        Mean over them of the correlation of reward and characters; None if no prompt has variation in both.
     """
 
     low: float
@@ -129,11 +129,11 @@ class Sample(_Frozen):
     sample : int
         From 0; with n answers a prompt the first half is drawn at the first temperature.
     temperature : float
-        What it was drawn at.
+        The sampling temperature.
     response : str
-        The answer, without white space around it; "" on error.
+        The answer, stripped of white space; "" on error.
     drawn : str or None
-        The text as it was drawn, where white space was taken off.
+        The text before it was stripped, if that changed it.
     finish : {"stop", "length", "error"}
         "length" where the token limit cut it.
     n_tokens, n_chars : int or None
@@ -141,7 +141,7 @@ class Sample(_Frozen):
     seed : int or None
         Of its own random stream.
     error : str
-        Why there is no answer.
+        Why the answer is missing.
     """
 
     prompt_key: str
@@ -158,7 +158,7 @@ class Sample(_Frozen):
 
 
 class SampleReward(_Frozen):
-    """What the ranker says of one answer; `gold` is the truth's word where there is one."""
+    """The ranker's reward for one answer; `gold` is the true score where known."""
 
     prompt_key: str
     sample: int
@@ -175,13 +175,13 @@ class StageRecord(_Frozen):
     name : str
         "sft", "reward", "sample-1", "rank-1", "dpo-1", "validate-dpo-1", "evaluate-dpo-1", ...
     key : str
-        Hash of what it is made from.
+        Hash of its inputs.
     dir : str
         Where.
     status : {"running", "done"}
         Whether it is finished.
     seconds : float or None
-        What it took, over all attempts that were not killed.
+        Duration, summed over all attempts that were not killed.
     figures : dict
         Counts and figures of its own (pairs dropped, held-out accuracy).
     """
@@ -195,7 +195,7 @@ class StageRecord(_Frozen):
 
 
 class AlignVariant(_Frozen):
-    """One checkpoint on the way.
+    """One checkpoint of the alignment.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class AlignVariant(_Frozen):
     parent : str or None
         The variant it was trained from.
     accepted : bool or None
-        What the gate said; None where it was not asked.
+        The gate's decision; None if it was not asked.
     run : str or None
         Directory of its evaluation run.
     samples, rewards : str or None
@@ -222,7 +222,7 @@ class AlignVariant(_Frozen):
     hacking : dict or None
         The reward-hacking alarm's evidence (`training.align.reward_hacking`).
     note : str
-        Anything else to know.
+        A remark.
     """
 
     name: str

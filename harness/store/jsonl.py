@@ -1,4 +1,4 @@
-"""Append-only JSON lines: what was written survives a kill, and a torn last line never corrupts the next."""
+"""Append-only JSON lines: written lines survive a kill, and a torn last line does not corrupt the next one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from harness.errors import FileFormatError, MissingDataError, StorageFullError, 
 
 __all__ = ["JsonlAppender", "read_json", "read_jsonl", "read_jsonl_places", "read_text", "write_atomically"]
 
-FSYNC_INTERVAL_S = 1.0  # a process kill loses nothing; a power cut at most this much
+FSYNC_INTERVAL_S = 1.0  # a killed process loses nothing; a power failure at most this much
 
 
 class JsonlAppender(Closing):
     """Append lines to a file of which this process is the only writer.
 
-    A line is written by one system call. On opening, a last line without its newline is completed if it is a whole
-    JSON object (no proper prefix of an object is one, so nothing is guessed) and cut off otherwise.
+    A line is written by one system call. On opening, a last line without its newline is completed if it is a valid
+    JSON object (no proper prefix of an object is one) and removed otherwise.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class JsonlAppender(Closing):
     Raises
     ------
     StorageFullError
-        There is no room; the file ends with the last whole line.
+        The disk is full; the file ends with the last complete line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,13 +120,13 @@ def _storage_error(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFullError(
             f"no room to write {path}: {error.strerror}",
-            remedy="free some space, then `assay resume` goes on; everything written so far is kept",
+            remedy="free some space, then resume with `assay resume`; everything written so far is kept",
         )
     return StoreError(f"cannot write {path}: {error.strerror}", remedy="check the directory and its permissions")
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Replace a file by a new version (one text, or pieces of it) that is either wholly there or not at all."""
+    """Replace a file atomically by a new version: one text, or pieces of it."""
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as stream:
@@ -145,7 +145,7 @@ def read_jsonl(path: Path, *, allow_torn_tail: bool = False) -> Iterator[tuple[i
     Parameters
     ----------
     path : Path
-        The file. Blank lines are passed over.
+        The file. Blank lines are skipped.
     allow_torn_tail : bool
         Ignore a last line that has no newline and is no JSON object (a run that is being written).
 
@@ -212,7 +212,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain, .gz or .xz file; whatever fails while it is read becomes an error that names it."""
+    """Open a plain, .gz or .xz file; a failure while it is read becomes an error that names it."""
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, Path.open)
     try:
         with opener(path, "rb") as stream:

@@ -12,26 +12,26 @@ __all__ = ["take_lock"]
 
 
 def take_lock(directory: Path, doing: str) -> int:
-    """Make a directory where it is missing, and hold it for this process.
+    """Create a directory if it is missing, and lock it for this process.
 
     Parameters
     ----------
     directory : Path
         The directory.
     doing : str
-        What the holder is doing there ("writing to"), for the message to others.
+        What the holder does with it ("writing to"), for the error message of others.
 
     Returns
     -------
     int
-        A descriptor; closing it, or the end of the process, gives the directory up.
+        A descriptor; closing it, or the end of the process, releases the lock.
 
     Raises
     ------
     RunLockedError
         Another process holds it.
     StoreError
-        It cannot be made or written.
+        It cannot be created or written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

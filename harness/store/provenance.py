@@ -1,4 +1,4 @@
-"""Where a figure comes from: code revision, package versions."""
+"""Provenance of figures: code revision, package versions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that can move a figure."""
+    """Versions of Python and of the installed packages that can affect a figure."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -6,15 +6,15 @@
       run.json         written first: the spec, code revision, package versions, data checksums, seeds
       prompts.jsonl    append-only, one writer each
       responses.jsonl
-      turns.jsonl      first turns of conversations that are not finished yet
+      turns.jsonl      first turns of unfinished conversations
       judgments.jsonl
-      canaries.jsonl   verdicts on questions that only test the judge
-      scores.jsonl     derived, rewritten whole by scoring
+      canaries.jsonl   verdicts on questions that test the judge itself
+      scores.jsonl     derived, rewritten by scoring
       summary.json     derived: the figures
-      manifest.json    sha256 of every file; written last, so its existence means "complete"
+      manifest.json    sha256 of every file; written last: it marks the run as complete
 
-A later record for the same thing replaces an earlier one: an answer that failed and was tried again, a verdict that
-could not be read and was asked for again.
+A later record with the same key replaces an earlier one: a retried answer after one that failed, a new verdict after
+one that could not be read.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ _DATA_FILES = (
 
 
 def response_key(response: Response) -> tuple[str, str, int, str]:
-    """What a response is the answer to: prompt, role, sample and, for baselines, whose."""
+    """Key of a response: prompt, role, sample and, for baselines, the model."""
     return (response.prompt_id, response.role, response.sample, response.model if response.role == "baseline" else "")
 
 
 def judgment_key(judgment: Judgment) -> str:
-    """What a judgment is the verdict on: judge, prompt, responses in the order shown, turn."""
+    """Key of a judgment: judge, prompt, responses in the order shown, turn."""
     return task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)
 
 
 def task_key(judge_id: str, prompt_id: str, response_ids: Iterable[str], turn: int) -> str:
-    """Name a judging task before there is a judgment."""
+    """Key of a judging task, before it is judged."""
     return content_hash("task", judge_id, prompt_id, list(response_ids), turn)
 
 
@@ -78,12 +78,12 @@ class RunDirectory:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a run here."""
+        """Whether the directory holds a run."""
         return (self.path / "run.json").is_file()
 
     @property
     def complete(self) -> bool:
-        """Whether the run was finished (it may still hold items that were not scored)."""
+        """Whether the run was finished (it may still contain items without a score)."""
         return (self.path / "manifest.json").is_file()
 
     def header(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class RunDirectory:
         yield from self._records("prompts.jsonl", Prompt)
 
     def responses_by_prompt(self) -> RecordsByPrompt[Response]:
-        """Find the latest responses to a prompt without holding all of them in memory."""
+        """Index the latest responses by prompt, without keeping them in memory."""
         return RecordsByPrompt(
             self.path / "responses.jsonl",
             Response,
@@ -117,7 +117,7 @@ class RunDirectory:
         )
 
     def judgments_by_prompt(self) -> RecordsByPrompt[Judgment]:
-        """Find the latest judgments on a prompt without holding all of them in memory."""
+        """Index the latest judgments by prompt, without keeping them in memory."""
         return RecordsByPrompt(
             self.path / "judgments.jsonl", Judgment, lambda j: (j["judge_id"], *j["response_ids"], j.get("turn", 1))
         )
@@ -153,7 +153,7 @@ class RunDirectory:
         return {judgment_key(j): j for j in self._records("canaries.jsonl", Judgment, drop=("raw",))}
 
     def scores(self) -> list[Score]:
-        """Read the scores as last computed."""
+        """Read the latest scores."""
         path = self.path / "scores.jsonl"
         if not path.exists():
             return []
@@ -180,31 +180,31 @@ class RunDirectory:
         Returns
         -------
         list of str
-            What differs, in words; empty where all is as it was written.
+            The differences, in words; empty if there are none.
         """
         manifest = read_json(self.path / "manifest.json")
         faults = []
         for name, expected in manifest["files"].items():
             path = self.path / name
             if not path.exists():
-                faults.append(f"{name} is gone")
+                faults.append(f"{name} is missing")
             elif file_sha256(path) != expected:
-                faults.append(f"{name} is not the file that was written")
+                faults.append(f"{name} has changed since it was written")
         return faults
 
 
 class RecordsByPrompt(Generic[RecordType]):
-    """The latest records about each prompt, read from their file when they are asked for.
+    """The latest records of each prompt, read from their file on demand.
 
     Parameters
     ----------
     path : Path
-        A file of records; one that is missing holds none.
+        A file of records, which need not exist.
     kind : type
-        What its lines are.
+        The type of its lines.
     key : callable
-        From a line's JSON to what tells records about the same prompt apart; a later record of the same key replaces
-        an earlier one.
+        From a line's JSON to its key among the records of a prompt; a later record with the same key replaces an
+        earlier one.
     """
 
     def __init__(self, path: Path, kind: type[RecordType], key: Callable[[dict[str, Any]], Hashable]) -> None:
@@ -224,7 +224,7 @@ class RecordsByPrompt(Generic[RecordType]):
                 ) from error
 
     def of(self, prompt_id: str) -> list[RecordType]:
-        """Read the latest records about a prompt."""
+        """Read the latest records of a prompt."""
         places = self._places.get(prompt_id)
         if not places:
             return []
@@ -255,7 +255,7 @@ class RunWriter(RunDirectory, Closing):
     RunLockedError
         Another process writes to it.
     StoreError
-        The directory cannot be made or written.
+        The directory cannot be created or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -268,7 +268,7 @@ class RunWriter(RunDirectory, Closing):
         write_atomically(self.path / "run.json", json.dumps(header, indent=2, ensure_ascii=False) + "\n")
 
     def record_data(self, used: dict[str, str]) -> None:
-        """Add the checksums of upstream files to run.json; those that scoring reads are known only afterwards."""
+        """Add the checksums of upstream files to run.json; those read by scoring are known only afterwards."""
         header = self.header()
         known = header.get("data", {})
         if used.keys() - known.keys():
@@ -280,11 +280,11 @@ class RunWriter(RunDirectory, Closing):
         self._appender(name).append(record.to_line())
 
     def append_canary(self, judgment: Judgment) -> None:
-        """Keep a verdict that only tests the judge."""
+        """Append a verdict that tests the judge itself."""
         self._appender("canaries.jsonl").append(judgment.to_line())
 
     def append_turn(self, partial: Response) -> None:
-        """Keep a conversation that is not finished, so that a killed run does not generate it again."""
+        """Append an unfinished conversation, so that a resumed run does not generate it again."""
         self._appender("turns.jsonl").append(partial.to_line())
 
     def _appender(self, name: str) -> JsonlAppender:
@@ -293,7 +293,7 @@ class RunWriter(RunDirectory, Closing):
         return self._appenders[name]
 
     def reopen(self) -> None:
-        """Take back "complete": the run goes on."""
+        """Mark the run as incomplete again."""
         (self.path / "manifest.json").unlink(missing_ok=True)
 
     def write_scores(self, scores: Iterable[Score]) -> None:
@@ -307,7 +307,7 @@ class RunWriter(RunDirectory, Closing):
         )
 
     def write_manifest(self) -> None:
-        """Declare the run complete: hash every file."""
+        """Mark the run as complete: write the hash of every file."""
         self.sync()
         files = {name: file_sha256(self.path / name) for name in _DATA_FILES if (self.path / name).exists()}
         text = json.dumps({"complete": True, "files": files}, indent=2) + "\n"
@@ -319,7 +319,7 @@ class RunWriter(RunDirectory, Closing):
             appender.sync()
 
     def close(self) -> None:
-        """Flush, close and give up the lock; closing twice is harmless."""
+        """Flush, close and release the lock; closing twice is harmless."""
         try:
             for appender in self._appenders.values():
                 appender.close()

@@ -250,7 +250,7 @@ def test_a_run_whose_files_were_changed(tmp_path, old):
     new = run(tmp_path, alpaca_eval=shares(2))
     with (new / "scores.jsonl").open("a") as file:
         file.write("\n")
-    assert "scores.jsonl is not the file that was written" in reason(gate(new, old, {"improve": WIN_RATE}))
+    assert "scores.jsonl has changed since it was written" in reason(gate(new, old, {"improve": WIN_RATE}))
 
 
 def test_a_metric_neither_holds(tmp_path, old):

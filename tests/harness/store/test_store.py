@@ -62,7 +62,7 @@ def test_the_manifest_means_complete_and_shows_tampering(writer):
     assert writer.complete
     assert writer.verify() == []
     (writer.path / "prompts.jsonl").write_text("")
-    assert writer.verify() == ["prompts.jsonl is not the file that was written"]
+    assert writer.verify() == ["prompts.jsonl has changed since it was written"]
     writer.reopen()
     assert not writer.complete
 
