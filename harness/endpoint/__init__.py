@@ -1,1 +1,1 @@
-"""The client of OpenAI-compatible endpoints: requests, retries, cache of verdicts, cost ledger."""
+"""The client of OpenAI-compatible endpoints: requests, retries, judgment cache, cost ledger."""

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, so that a plain iterator can be fed by many requests at once."""
+"""An event loop in its own thread, so that concurrent requests can feed a plain iterator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["BackgroundLoop"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_GRACE_S = 10.0  # how long results already paid for are waited for once something has failed
+_GRACE_S = 10.0  # how long to wait, after a failure, for results that are already paid for
 
 
 class BackgroundLoop:
-    """Runs coroutines for callers that have no event loop; to be closed."""
+    """Runs coroutines for callers without an event loop; must be closed."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -44,10 +44,10 @@ class BackgroundLoop:
     def stream(
         self, items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], n_workers: int
     ) -> Iterator[Result]:
-        """Work on many items at once and yield the results as they complete.
+        """Process many items concurrently and yield the results as they complete.
 
-        Whatever `work` raises ends the iteration, after the results of the items that were under way. Closing the
-        iterator cancels what is under way.
+        An exception of `work` ends the iteration, after the results of the items in flight. Closing the iterator
+        cancels the items in flight.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class BackgroundLoop:
         work : callable
             A coroutine function of one item.
         n_workers : int
-            How many items are worked on at once.
+            Number of items processed at once.
         """
         results: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
         future = asyncio.run_coroutine_threadsafe(_work_all(iter(items), work, n_workers, results), self._loop)
@@ -76,7 +76,7 @@ class BackgroundLoop:
                 _drain(results)
 
     def close(self) -> None:
-        """Cancel what is under way and end the thread; closing twice is harmless."""
+        """Cancel what is in flight and end the thread; closing twice is harmless."""
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result()
@@ -92,7 +92,7 @@ async def _work_all(
     results: queue.SimpleQueue[tuple[bool, Any]],
 ) -> None:
     """Put (True, result) for each item, and at the end (False, error or None)."""
-    fault: BaseException | None = AssayError("the engine was closed while it was at work")
+    fault: BaseException | None = AssayError("the engine was closed while requests were in flight")
     stopping = False
 
     async def worker() -> None:
@@ -118,7 +118,7 @@ async def _work_all(
 
 
 def _drain(results: queue.SimpleQueue[tuple[bool, Any]]) -> None:
-    """Wait until everything under way is cancelled."""
+    """Wait until everything in flight is cancelled."""
     with suppress(queue.Empty):
         while results.get(timeout=_GRACE_S)[0]:
             pass

@@ -1,14 +1,14 @@
-"""The client of OpenAI-compatible chat endpoints: many requests at once, none lost, none paid for in vain.
+"""The client of OpenAI-compatible chat endpoints: concurrent requests with retries and a circuit breaker.
 
 ::
 
     client = ChatClient(EndpointOptions(model="judge", base_url="http://localhost:8000/v1", concurrency=64))
-    await client.check()                      # before hours are spent
+    await client.check()                      # fails early
     reply = await client.complete(ChatRequest((Message("user", "Hello"),), max_tokens=64))
     await client.aclose()
 
-Transport, connection pool and errors are those of the `openai` package. Retries are made here and not by it, because
-whether a failed request should be tried again depends on what happened to the others (see `harness.endpoint.health`).
+The `openai` package provides transport, connection pool and errors. Retries are made here, because whether to retry a
+request depends on the other requests (see `harness.endpoint.health`).
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ _MOST_TIMEOUT_RETRIES = 2
 _CONNECT_TIMEOUT_S = 10.0
 _CHECK_TIMEOUT_S = 15.0
 _CHECK_DELAYS_S = (0.5, 2.0)
-_NO_KEY = "EMPTY"  # what servers without keys are told, as in vLLM's documentation
+_NO_KEY = "EMPTY"  # sent to servers that need no key, as in vLLM's documentation
 _CHAT_PATH = "/chat/completions"
 _REFUSALS = frozenset({"400", "404", "405", "422"})
 _JSON = {"content-type": "application/json"}
 
 
 class ChatClient:
-    """Asks one model behind one endpoint; to be used within one event loop.
+    """Sends requests to one model of one endpoint, within one event loop.
 
     Parameters
     ----------
     options : EndpointOptions
-        Which endpoint, and how it is asked.
+        Which endpoint, and how requests are sent to it.
 
     Attributes
     ----------
     n_calls, n_replies, n_retries, n_rate_limited : int
-        Requests begun, replies had, attempts after the first, answers with status 429.
+        Requests started, replies received, attempts after the first, responses with status 429.
     seconds_waited : float
         Time spent between attempts, summed over requests.
 
@@ -89,7 +89,7 @@ class ChatClient:
         self._key = read_key(options.api_key_env)
         if self._key is None and options.url == OPENAI_BASE_URL:
             raise AuthenticationError(
-                f"{options.api_key_env} is not set, and {options.url} wants a key",
+                f"{options.api_key_env} is not set, and {options.url} requires a key",
                 "a key in the environment",
                 f"export {options.api_key_env}=..., or name another endpoint (--judge-base-url, or base_url)",
             )
@@ -101,14 +101,14 @@ class ChatClient:
         self._jitter = random.Random()
 
     async def check(self) -> None:
-        """See that the endpoint is there, takes the key and has the model, before anything is spent.
+        """Check that the endpoint can be reached, accepts the key and has the model.
 
         A server that lists no models (404, 405, an empty list) passes.
 
         Raises
         ------
         EndpointError
-            It cannot be reached, or lists models and not this one.
+            It cannot be reached, or does not list the model.
         AuthenticationError
             It refuses the key.
         """
@@ -122,7 +122,7 @@ class ChatClient:
         if not isinstance(answer, Fault):
             self._check_model(answer)
         elif answer.label in ("404", "405", "429") or answer.action == "fail":
-            return  # it is there, and does not list models
+            return  # it responds, but does not list models
         elif answer.error is not None:
             raise answer.error
         else:
@@ -140,7 +140,7 @@ class ChatClient:
             return
         names = [m["id"] for m in listed or () if isinstance(m, dict) and isinstance(m.get("id"), str)]
         model = self.options.model
-        # Proxies list patterns ("openai/*"), Gemini prefixes what it lists ("models/...").
+        # Proxies list patterns ("openai/*"); Gemini lists names with a prefix ("models/...").
         if not names or any(fnmatch.fnmatchcase(model, n) or n.endswith("/" + model) for n in names):
             return
         close = nearest(model, names)
@@ -152,7 +152,7 @@ class ChatClient:
         )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Ask for one more turn; waits for a free slot, and between attempts.
+        """Request one more turn; waits for a free slot, and between attempts.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class ChatClient:
     async def complete_raw(
         self, path: str, body: Mapping[str, Any], parse: Callable[[dict[str, Any]], Parsed]
     ) -> Parsed:
-        """Post any other body under the same rules, for what is no chat completion.
+        """Post any other body under the same rules, for requests that are not chat completions.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class ChatClient:
         body : mapping
             The JSON body without the model.
         parse : callable
-            From the reply's object to a result; raises `BadReply` where it is not what it should be.
+            Converts the reply's object to a result; raises `BadReply` if it is malformed.
         """
         encoded = encode_body({"model": self.options.model, **body, **self.options.extra_body})
         return await self._ask(path, lambda: encoded, parse)
@@ -218,14 +218,14 @@ class ChatClient:
             return reply_fault(bad.detail, final=bad.final, key=self._key)
 
     async def _after_fault(self, path: str, call: CallState, fault: Fault) -> None:
-        """Wait before the next attempt, or raise what there is to raise."""
+        """Wait before the next attempt, or raise."""
         self._health.raise_if_open()
         if fault.action == "rename_limit" and self.options.token_limit_field is None and not call.renamed:
             self._health.succeeded()
             self._limit_field = "max_completion_tokens"
             call.renamed = True
             return
-        # What other paths lack or refuse is no reason not to chat.
+        # Another path may be missing while chat completions work.
         only_here = path != _CHAT_PATH and fault.label in _REFUSALS
         if fault.error is not None and not only_here:
             self._health.open(fault.error)
@@ -241,10 +241,10 @@ class ChatClient:
         await self._wait(path, call, fault)
 
     async def _stop_if_down(self, path: str, fault: Fault) -> None:
-        """Open the breaker where nothing is answered any more.
+        """Open the circuit breaker if nothing is answered any more.
 
-        The last requests of a run may all be ones this server cannot answer: a fault that may hang on the request
-        counts against the endpoint only once it does not answer the simplest request either.
+        The last requests of a run may all be requests this server cannot answer. A fault that may be caused by the
+        request counts against the endpoint only if the simplest request fails too.
         """
         if not self._health.is_silent():
             return
@@ -266,16 +266,18 @@ class ChatClient:
         return not isinstance(answer, Fault) or answer.action == "fail"
 
     def _is_exhausted(self, call: CallState, fault: Fault) -> bool:
-        if fault.endpoint_wide:  # no property of the request: it gets all the time there is
+        if fault.endpoint_wide:  # not caused by the request: it is retried for as long as allowed
             waited = time.monotonic() - call.first_failure_at
             return call.n_failures > self.options.max_retries and waited >= self.options.give_up_after_s
-        # What timed out may have been answered and billed all the same.
+        # A request that timed out may have been answered and billed.
         limit = min(self.options.max_retries, _MOST_TIMEOUT_RETRIES) if fault.kind == "timeout" else None
         return call.n_failures > (self.options.max_retries if limit is None else limit)
 
     async def _wait(self, path: str, call: CallState, fault: Fault) -> None:
         backoff = min(_LONGEST_BACKOFF_S, _BACKOFF_S * 2.0 ** min(call.n_failures - 1, 10))
-        jitter = self._jitter.uniform(0.0, backoff)  # full jitter: requests that failed together come back apart
+        jitter = self._jitter.uniform(
+            0.0, backoff
+        )  # full jitter: requests that failed together are retried at different times
         asked = fault.retry_after_s
         patience = max(0.0, self._health.patience_left())
         began = time.monotonic()
@@ -284,7 +286,7 @@ class ChatClient:
                 await self._health.sleep(min(jitter, patience) if patience else jitter)
             elif asked <= self.options.give_up_after_s:
                 await self._health.sleep(asked + min(jitter, 0.1 * asked))
-            else:  # too long; another request may still show that the endpoint is not down for good
+            else:  # too long; meanwhile another request may show that the endpoint is up
                 await self._health.sleep(patience)
                 await self._stop_if_down(path, fault)
                 raise ChatFailure(
@@ -332,7 +334,7 @@ class ChatClient:
             "timeout": httpx2.Timeout(options.timeout_s, connect=min(_CONNECT_TIMEOUT_S, options.timeout_s)),
         }
         try:
-            # aiohttp takes half the time of httpx for each request, and less still with many connections.
+            # aiohttp takes half the time of httpx for each request, and even less with many connections.
             http_client = openai.DefaultAioHttpClient(**arguments)
         except RuntimeError:
             http_client = openai.DefaultAsyncHttpxClient(**arguments)
@@ -349,7 +351,7 @@ class ChatClient:
 
 
 def _response_type() -> type[httpx2.Response]:
-    """The response as it is: its parsing by the package costs more than all the rest of a request."""
+    """The raw response: parsing by the package costs more than the rest of a request."""
     import httpx2
 
     return httpx2.Response

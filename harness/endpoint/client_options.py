@@ -28,23 +28,23 @@ class EndpointOptions(Options):
     model : str
         The name the endpoint knows.
     base_url : str or None
-        Where its paths start, as ``http://localhost:8000/v1``; None is OpenAI.
+        Its base URL, for example ``http://localhost:8000/v1``; None is OpenAI.
     api_key_env : str
         Environment variable that holds the key.
     concurrency : int
-        Requests under way at once.
+        Requests in flight at once.
     timeout_s : float
         Limit on one attempt, from sending to the last byte of the reply.
     max_retries : int
         Attempts after the first that a request gets while the endpoint answers others; after a timeout at most two,
         since what timed out may have been billed.
     give_up_after_s : float
-        How long nothing may succeed before the endpoint counts as down; also the longest wait a server may ask for.
+        Time without a success after which the endpoint counts as down; also the longest wait a server may request.
     extra_body : mapping
-        Further fields of every request's body, sent as they are; they may replace ours.
+        Further fields of every request's body, sent unchanged; they override ours.
     token_limit_field : {"max_tokens", "max_completion_tokens"} or None
-        What the limit on new tokens is called. None sends "max_tokens" and changes to the other when the server
-        answers that it wants that one, as OpenAI's reasoning models do.
+        Name of the limit on new tokens. None sends "max_tokens" and switches to the other if the server asks for it, as
+        OpenAI's reasoning models do.
     """
 
     model: str = Field(min_length=1)
@@ -60,7 +60,7 @@ class EndpointOptions(Options):
     @field_validator("base_url")
     @classmethod
     def _an_address_without_a_key(cls, value: str | None) -> str | None:
-        if value:  # an empty one is OpenAI too
+        if value:  # an empty address is OpenAI too
             _check_address(value)
         return value
 
@@ -76,7 +76,7 @@ class EndpointOptions(Options):
 
     @property
     def url(self) -> str:
-        """The address in force, without a slash at its end."""
+        """The address in use, without a trailing slash."""
         return (self.base_url or OPENAI_BASE_URL).rstrip("/")
 
 
@@ -93,7 +93,7 @@ def _check_address(url: str) -> None:
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is this machine or on its own network."""
+    """Whether an address is on this machine or its local network."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)

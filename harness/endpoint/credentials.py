@@ -1,4 +1,4 @@
-"""Keys of endpoints: read from the environment when they are needed, stored nowhere."""
+"""API keys: read from the environment when needed, never stored."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["read_key"]
 
 
 def read_key(variable: str) -> str | None:
-    """Read a key from an environment variable; None where it is not set or empty."""
+    """Read a key from an environment variable; None if it is unset or empty."""
     return os.environ.get(variable, "").strip() or None

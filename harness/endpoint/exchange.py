@@ -1,4 +1,4 @@
-"""What is asked of a chat endpoint, what it replies, and what keeps it from replying."""
+"""Requests to a chat endpoint, its replies, and its failures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.messages import Message
 __all__ = ["ChatFailure", "ChatReply", "ChatRequest", "FailureKind", "TokenLogprob"]
 
 FailureKind = Literal[
-    "timeout",  # no whole reply within the limit for one request
+    "timeout",  # no complete reply within the limit for one request
     "bad_request",  # refused as malformed or not allowed
     "context_length",  # longer than the model's context
     "server_error",  # status 5xx
     "rate_limited",  # status 429
-    "connection",  # not reached, or cut off
-    "bad_reply",  # answered, but not with a chat completion
+    "connection",  # not reached, or interrupted
+    "bad_reply",  # the reply is not a chat completion
 ]
 
 
@@ -27,9 +27,9 @@ class ChatFailure(Exception):  # noqa: N818 - recorded as "not measured", as a r
     Parameters
     ----------
     kind : FailureKind
-        What kept it from being answered.
+        The kind of failure.
     detail : str
-        The same in words, the server's own message included; never the key.
+        A description with the server's own message; never the key.
     """
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
@@ -43,7 +43,7 @@ class ChatFailure(Exception):  # noqa: N818 - recorded as "not measured", as a r
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A conversation that wants one more turn, and how to decode it.
+    """A conversation to be continued by one turn, and how to decode it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ChatRequest:
     max_tokens : int
         Limit on new tokens.
     temperature : float or None
-        None sends none and leaves it to the server.
+        None sends none: the server decides.
     top_p : float
         Nucleus mass; 1 is not sent.
     seed : int or None
@@ -60,7 +60,7 @@ class ChatRequest:
     stop : tuple of str
         Strings that end the reply.
     top_logprobs : int
-        How many alternatives are wanted for each token; 0 asks for no log-probabilities.
+        Number of alternatives per token; 0 requests no log-probabilities.
     """
 
     messages: tuple[Message, ...]
@@ -83,22 +83,22 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """What came back.
+    """A reply.
 
     Parameters
     ----------
     text : str
-        The reply; "" where the model refused or was cut before its first visible token.
+        The text; "" if the model refused or was cut before its first visible token.
     finish : str
         The server's reason: "stop", "length", "content_filter", ...
     refusal : str
-        The refusal, where the server marks it as one.
+        The refusal, if the server marks it as one.
     logprobs : tuple of TokenLogprob or None
-        One for each token; None where not asked for or not given.
+        One for each token; None if not requested or not returned.
     n_prompt_tokens, n_completion_tokens : int or None
-        As the server counts them (and bills them); None where it does not say.
+        As counted (and billed) by the server; None if not reported.
     model : str
-        The model as the server names it, which may be more exact than the name asked for; "" where it does not say.
+        The model's name as reported, which may be more precise than the requested one; "" if not reported.
     """
 
     text: str

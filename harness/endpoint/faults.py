@@ -1,4 +1,4 @@
-"""What a failed attempt means: try again, give this request up, or stop asking the endpoint at all."""
+"""Classification of failed attempts: retry, fail the request, or stop using the endpoint."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ _NOT_CONNECTED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why an attempt came to nothing.
+    """Why an attempt failed.
 
     Parameters
     ----------
     action : {"retry", "fail", "stop", "rename_limit"}
-        Try again; give up this request alone; stop asking (`error` says why); send the token limit under its other
-        name.
+        Retry; fail this request alone; stop using the endpoint (`error` says why); send the token limit under its
+        other name.
     kind : FailureKind
-        What a `ChatFailure` would call it.
+        The kind of the `ChatFailure`.
     label : str
-        What it is counted as ("429", "timeout", "connection refused").
+        Its label in counts ("429", "timeout", "connection refused").
     detail : str
-        In words.
+        A description.
     endpoint_wide : bool
-        Whether it tells of the endpoint, whatever was asked (no connection, a rate limit), or may hang on the request.
+        Whether it concerns the endpoint as a whole (no connection, a rate limit), or may be caused by the request.
     retry_after_s : float or None
-        How long the server asks to wait.
+        The wait requested by the server.
     error : EndpointError or None
         What to raise on "stop".
     """
@@ -70,7 +70,7 @@ class Fault:
 
 
 def redact(text: str, key: str | None) -> str:
-    """Take the key, and whatever looks like one, out of a message, and shorten it."""
+    """Remove the key, and anything that looks like one, from a message, and shorten it."""
     if key:
         text = text.replace(key, "[key]")
     text = " ".join(_BEARER.sub("[key]", text).split())
@@ -78,7 +78,7 @@ def redact(text: str, key: str | None) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read how long a server asks to wait, in seconds; None where it does not say (RFC 9110, section 10.2.3)."""
+    """Read the wait a server requests, in seconds; None if it requests none (RFC 9110, section 10.2.3)."""
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -95,21 +95,21 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def reply_fault(detail: str, *, final: bool, key: str | None = None) -> Fault:
-    """Judge a reply with status 200 that is no chat completion."""
+    """Classify a reply with status 200 that is not a chat completion."""
     return Fault("fail" if final else "retry", "bad_reply", "bad reply", redact(detail, key))
 
 
 def status_fault(
     options: EndpointOptions, key: str | None, status: int, headers: Mapping[str, str], content: bytes
 ) -> Fault:
-    """Judge an HTTP status that is an error.
+    """Classify an HTTP error status.
 
     Parameters
     ----------
     options : EndpointOptions
         For the message.
     key : str or None
-        The key in use, to keep it out of the message.
+        The key in use, which is removed from the message.
     status : int
         The status.
     headers, content
@@ -146,7 +146,7 @@ def _stopping_error(
 
 
 def _refusal(options: EndpointOptions, status: int, body: _ErrorBody, detail: str) -> Fault:
-    """Judge the refusal of a request: its length, a parameter every request has, or this request alone."""
+    """Classify a refusal: for the length, for a parameter that every request has, or for this request alone."""
     label = str(status)
     if body.code in _CONTEXT_CODES or status == 413 or _CONTEXT_WORDS.search(body.message):
         return Fault("fail", "context_length", label, detail)
@@ -158,12 +158,12 @@ def _refusal(options: EndpointOptions, status: int, body: _ErrorBody, detail: st
 
 
 def connection_fault(error: BaseException, *, timed_out: bool, key: str | None = None) -> Fault:
-    """Judge an attempt that ended without a response.
+    """Classify an attempt that ended without a response.
 
     Parameters
     ----------
     error : exception
-        What the client raised; the transport's own is in its chain of causes.
+        The client's exception; the transport's is in its chain of causes.
     timed_out : bool
         Whether the client calls it a timeout.
     key : str or None
@@ -184,7 +184,7 @@ def connection_fault(error: BaseException, *, timed_out: bool, key: str | None =
 
 
 def _in_words(chain: list[BaseException]) -> str:
-    """Say what failed in the operating system's words, else in those of the first cause."""
+    """Describe a failure by the operating system's message, else by that of the first cause."""
     os_words = next((link.strerror for link in chain if isinstance(link, OSError) and link.strerror), None)
     return os_words or str(chain[-1]) or type(chain[-1]).__name__
 
@@ -223,7 +223,7 @@ class _ErrorBody:
 
 
 def _json_or_text(content: bytes) -> tuple[dict[str, Any], str]:
-    """Read a JSON object, the first of a list of them; where there is none, {} and the text that is there instead."""
+    """Read a JSON object, or the first of a list; if there is none, return {} and the text."""
     text = content[:4000].decode("utf-8", "replace").strip()
     try:
         value: Any = json.loads(content)
@@ -247,16 +247,16 @@ def _key_error(options: EndpointOptions, key: str | None, detail: str) -> Authen
 
 def _quota_error(options: EndpointOptions, detail: str) -> EndpointError:
     return EndpointError(
-        f"{options.url} answers no more requests for want of credit: {detail}",
+        f"{options.url} refuses further requests because the credit is used up: {detail}",
         "an account with credit left",
-        "top it up; everything obtained so far is kept and `assay resume` goes on from there",
+        "top it up, then resume with `assay resume`; everything obtained so far is kept",
     )
 
 
 def _path_error(options: EndpointOptions, detail: str) -> EndpointError:
     return EndpointError(
         f"{options.url} has no such path, or no model {options.model}: {detail}",
-        "an address whose /chat/completions exists (it mostly ends in /v1) and a model it serves",
+        "an address whose /chat/completions exists (it usually ends in /v1) and a model it serves",
         "correct base_url or the model's name",
     )
 
@@ -264,6 +264,6 @@ def _path_error(options: EndpointOptions, detail: str) -> EndpointError:
 def _parameter_error(options: EndpointOptions, body: _ErrorBody, detail: str) -> EndpointError:
     return EndpointError(
         f"{options.model} refuses the parameter {body.param!r} of every request: {detail}",
-        "a model that can be asked as the benchmark prescribes",
+        "a model that accepts the parameters the benchmark prescribes",
         f"choose another model, or a value of {body.param} that it takes",
     )

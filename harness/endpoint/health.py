@@ -1,8 +1,8 @@
-"""Whether an endpoint works at all: the circuit breaker over all requests of one client.
+"""The circuit breaker of a client: whether its endpoint works at all.
 
-A single request that keeps failing while others are answered is that request's misfortune. When nothing is answered
-any more, the run must stop, soon and with one message, and must not burn through its items marking each as failed.
-The breaker tells the two apart by what happened to the other requests since the last success.
+A request that keeps failing while others are answered fails alone. When nothing is answered any more, the run must
+stop soon and with one message, instead of marking every item as failed. The breaker distinguishes the two cases by what
+happened to the other requests since the last success.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["CallState", "EndpointHealth"]
 
 @dataclass(slots=True)
 class CallState:
-    """One request under way.
+    """One request in flight.
 
     Parameters
     ----------
     n_failures : int
-        Attempts that failed.
+        Failed attempts.
     first_failure_at : float
-        When the first of them did (monotonic clock).
+        When the first of them failed (monotonic clock).
     streak, n_in_streak : int
-        The streak of failures (of all requests, since the last success) it failed in last, and how often it did.
+        The streak of failures (of all requests, since the last success) of its last failure, and its failures in it.
     renamed : bool
-        Whether it was sent again with the other name of the token limit.
+        Whether it was resent with the other name of the token limit.
     """
 
     n_failures: int = 0
@@ -44,10 +44,10 @@ class CallState:
 
 
 class EndpointHealth:
-    """Counts what happens to the requests of a client; once it is opened, every request gets the same error.
+    """Tracks the requests of a client; once open, it raises the same error for every request.
 
     A streak of failures begins with the first after a success. The endpoint counts as silent once a streak has
-    lasted for `give_up_after_s` and every request under way has failed in it.
+    lasted for `give_up_after_s` and every request in flight has failed in it.
     """
 
     def __init__(self, options: EndpointOptions) -> None:
@@ -57,7 +57,7 @@ class EndpointHealth:
         self._active: set[int] = set()
         self._streak = 0
         self._streak_began: float | None = None
-        self._failed_now = 0  # of those under way
+        self._failed_now = 0  # of those in flight
         self._seen: Counter[str] = Counter()
         self._last_detail = ""
 
@@ -81,7 +81,7 @@ class EndpointHealth:
             self._failed_now -= 1
 
     def succeeded(self) -> None:
-        """Note that the endpoint answered a request, be it by refusing this one."""
+        """Record that the endpoint answered a request, even with a refusal."""
         if self._streak_began is not None:
             self._streak += 1
             self._streak_began = None
@@ -89,7 +89,7 @@ class EndpointHealth:
             self._seen.clear()
 
     def failed(self, call: CallState, fault: Fault) -> None:
-        """Note a failed attempt."""
+        """Record a failed attempt."""
         now = time.monotonic()
         if self._streak_began is None:
             self._streak_began = now
@@ -104,16 +104,16 @@ class EndpointHealth:
         self._last_detail = fault.detail
 
     def is_own_fault(self, call: CallState) -> bool:
-        """Whether others were answered while this request kept failing.
+        """Whether other requests were answered while this one kept failing.
 
-        An outage begins while some requests are being tried again: what counts is that at least half of a
-        request's failures lie before the last success.
+        An outage may begin while some requests are being retried: the test is whether at least half of a request's
+        failures came before the last success.
         """
         in_streak = call.n_in_streak if call.streak == self._streak else 0
         return 2 * in_streak <= call.n_failures
 
     def is_silent(self) -> bool:
-        """Whether nothing has been answered for as long as is put up with, and nothing hopeful is under way."""
+        """Whether nothing was answered within `give_up_after_s`, and every request in flight has failed."""
         return self.patience_left() <= 0 and self._failed_now >= len(self._active)
 
     def patience_left(self) -> float:
@@ -122,7 +122,7 @@ class EndpointHealth:
         return patience if self._streak_began is None else self._streak_began + patience - time.monotonic()
 
     def open_as_down(self) -> None:
-        """Open because nothing is answered."""
+        """Open the breaker because nothing is answered."""
         silent_s = time.monotonic() - (self._streak_began or 0.0)
         seen = ", ".join(f"{label} ({count}x)" for label, count in self._seen.most_common())
         self.open(
@@ -130,24 +130,24 @@ class EndpointHealth:
                 f"{self._options.url} (model {self._options.model}) has answered no request for {silent_s:.0f} s: "
                 f"{seen}; the last: {self._last_detail}",
                 f"an answer within {self._options.give_up_after_s:g} s of the first failure",
-                "everything obtained so far is kept: when the endpoint answers again, `assay resume` goes on from "
-                "there; fewer requests at once (concurrency) or more patience (give_up_after_s) may help",
+                "everything obtained so far is kept: when the endpoint answers again, resume with `assay resume`; "
+                " fewer requests at once (concurrency) or more patience (give_up_after_s) may help",
             )
         )
 
     def open(self, error: AssayError) -> None:
-        """Refuse every further request with this error; the first one counts."""
+        """Refuse every further request with this error, or with the one it was opened with before."""
         if self._error is None:
             self._error = error
             self._opened.set()
 
     def raise_if_open(self) -> None:
-        """Raise what the breaker opened with."""
+        """Raise the error the breaker was opened with, if it is open."""
         if self._error is not None:
             raise self._error
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, but no longer than until the breaker opens.
+        """Wait, at most until the breaker opens.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""The judgment cache: what a judge once replied to a request, shared by runs, so that nothing is paid for twice.
+"""The judgment cache: a judge's replies, shared by runs, so that no request is paid for twice.
 
-It is a convenience and never the truth: runs keep their own judgments. Whatever goes wrong with it is a warning in
-the log, and the run goes on without it.
+Runs keep their own judgments and do not depend on it. A fault of the cache is logged as a warning, and the run
+continues without it.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _CLOSE_TIMEOUT_S = 60.0
 def cache_key(
     model: str, base_url: str | None, request: ChatRequest, extra_body: Mapping[str, Any] | None = None
 ) -> str:
-    """Hash everything that decides a reply.
+    """Hash everything that determines a reply.
 
     Parameters
     ----------
     model, base_url
-        Who is asked; None is OpenAI.
+        Model and endpoint; None is OpenAI.
     request : ChatRequest
-        What is asked.
+        The request.
     extra_body : mapping, optional
-        The further fields of `EndpointOptions`, which change the reply as much as the others.
+        `EndpointOptions.extra_body`, which affects the reply too.
     """
     return content_hash(
         "chat",
@@ -63,19 +63,19 @@ def cache_key(
 class JudgmentCache(Closing):
     """A store of replies by the hash of their requests, in one SQLite file that several processes may use.
 
-    Writing happens in a thread of its own, many replies to a commit, so that neither the disk nor another process's
-    lock ever holds up an event loop. A process that is killed loses at most the last twentieth of a
-    second, which its run has kept itself.
+    Replies are written in a thread of its own, many per commit, so that neither the disk nor another process's lock
+    blocks an event loop. A killed process loses at most the last twentieth of a second, and its run has kept those
+    judgments.
 
     Parameters
     ----------
     path : Path
-        The file; it and its directory are made where missing.
+        The file; it and its directory are created if missing.
 
     Attributes
     ----------
     fault : str
-        Why the cache is not used (any more); "" while it is.
+        Why the cache is not used; "" while it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class JudgmentCache(Closing):
         return connection
 
     def get(self, key: str) -> ChatReply | None:
-        """Look a reply up; None where there is none."""
+        """Look up a reply; None if there is none."""
         kept = self._pending.get(key)
         if kept is None and self._reader is not None and not self.fault:
             try:
@@ -130,11 +130,11 @@ class JudgmentCache(Closing):
             return None
 
     def put(self, key: str, reply: ChatReply) -> None:
-        """Keep a reply; an earlier one for the same request is replaced."""
+        """Store a reply, in place of an earlier one to the same request."""
         if self.fault or self._writer is None:
             return
         self._pending[key] = reply.to_json()
-        if not self._wanted.is_set():  # waking a thread costs more than all the rest
+        if not self._wanted.is_set():  # waking a thread costs more than the rest of this method
             self._wanted.set()
 
     def _write_until_closed(self) -> None:
@@ -172,14 +172,14 @@ class JudgmentCache(Closing):
             return
         self.fault = str(error)
         _LOG.warning(
-            "the judgment cache %s cannot be used (%s); the run goes on without it. If the file is damaged, delete it "
-            "and a new one is made",
+            "the judgment cache %s cannot be used (%s); the run continues without it. If the file is damaged, delete "
+            "it and a new one is created",
             self.path,
             error,
         )
 
     def close(self) -> None:
-        """Write what waits and close; closing twice is harmless."""
+        """Write pending replies and close; closing twice is harmless."""
         if self._writer is not None:
             self._closing.set()
             self._wanted.set()

@@ -1,4 +1,4 @@
-"""What judging costs: prices, token estimates, and a ledger that never lets a run spend more than it may."""
+"""The cost of judging: prices, token estimates, and a ledger that enforces a limit."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _TOKENS_PER_REQUEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs.
+    """The price of a model.
 
     Parameters
     ----------
     input_per_million, output_per_million : float
         Money per million prompt and completion tokens.
     currency : str
-        Of what.
+        The currency.
     as_of : str
-        Date of the price list; "" for a price somebody gave.
+        Date of the price list; "" for a price given by the user.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class Price:
                 raise SpecError(f"a price of {value}", "money per million tokens, from 0", "give --judge-price IN,OUT")
 
     def cost(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
-        """Price a call."""
+        """Compute the cost of a call."""
         return (n_prompt_tokens * self.input_per_million + n_completion_tokens * self.output_per_million) / 1e6
 
 
@@ -69,13 +69,12 @@ def find_price(model: str, base_url: str | None = None) -> Price | None:
     model : str
         The exact name.
     base_url : str or None
-        Whose endpoint; None is OpenAI.
+        The endpoint; None is OpenAI.
 
     Returns
     -------
     Price or None
-        None where it is not known, which is not the same as free: a model of the same name elsewhere may cost
-        anything.
+        None if unknown, which does not mean free: a model of the same name elsewhere may have any price.
     """
     return _price_list().get((urlsplit(base_url or OPENAI_BASE_URL).hostname or "", model))
 
@@ -91,14 +90,14 @@ def _price_list() -> dict[tuple[str, str], Price]:
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate how many tokens a text is, without the model's tokenizer.
+    """Estimate the number of tokens of a text, without the model's tokenizer.
 
     Returns
     -------
     int
-        One token for four ASCII characters, four for five others. For English prose and code byte-pair encodings
-        take 3.5 to 4.5 characters a token, for Chinese, Japanese or Korean 0.8 to 1.6: an estimate, good to some
-        20 %. For a limit that must hold use :func:`most_prompt_tokens`.
+        One token per four ASCII characters, four per five others. Byte-pair encodings have 3.5 to 4.5 characters per
+        token in English prose and code, and 0.8 to 1.6 in Chinese, Japanese or Korean; the estimate is accurate to
+        about 20 %. For a strict limit use :func:`most_prompt_tokens`.
     """
     n_ascii = len(text.encode("ascii", "ignore"))
     return math.ceil(n_ascii / _ASCII_PER_TOKEN + (len(text) - n_ascii) / _OTHER_PER_TOKEN)
@@ -118,7 +117,7 @@ def most_prompt_tokens(messages: Iterable[Message]) -> int:
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Money set aside for a call that is under way."""
+    """Money reserved for a call in flight."""
 
     amount: float
     n_prompt_tokens: int
@@ -127,26 +126,26 @@ class Reservation:
 
 
 class Ledger:
-    """Counts tokens and money, and keeps both what is spent and what is under way within a limit.
+    """Counts tokens and money, and keeps the total of spent and reserved money within a limit.
 
-    Before a call its highest price is reserved, afterwards its real one is booked. Of calls that fail nothing is
-    booked; a call that timed out may be billed by its provider all the same, which no client can see.
+    The highest possible price of a call is reserved before it, the actual one is booked after it. Failed calls cost
+    nothing here; the provider may still bill a call that timed out, which a client cannot see.
 
     Parameters
     ----------
     limit : float or None
         The most that may be spent, `spent` included; None for no limit.
     price : Price or None
-        None where it is not known: tokens are counted, money is not.
+        None if unknown: tokens are counted, money is not.
     spent : float
-        What was spent before (by the run that is resumed).
+        Money spent before, by the run that is resumed.
 
     Attributes
     ----------
     n_calls, n_prompt_tokens, n_completion_tokens : int
-        Calls that were answered, and the tokens they took.
+        Answered calls, and their tokens.
     n_unmetered : int
-        Calls whose reply did not say what they took; they are booked at what was reserved.
+        Calls whose reply did not report its tokens; they are booked as reserved.
 
     Raises
     ------
@@ -157,7 +156,7 @@ class Ledger:
     def __init__(self, limit: float | None, price: Price | None, spent: float = 0.0) -> None:
         if limit is not None and price is None:
             raise UsageError(
-                "a cost limit was given, and the price of the judge is not known",
+                "a cost limit was given, but the price of the judge is unknown",
                 "a price for every model with a limit",
                 "give --judge-price IN,OUT (money per million prompt and completion tokens; 0,0 for a free one)",
             )
@@ -176,29 +175,29 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """Money spent so far, what was spent before included; 0 where the price is not known."""
+        """Money spent so far, including what was spent before; 0 if the price is unknown."""
         return self._spent
 
     @property
     def reserved(self) -> float:
-        """Money set aside for calls under way."""
+        """Money reserved for calls in flight."""
         return self._reserved
 
     def reserve(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
-        """Set money aside for a call.
+        """Reserve money for a call.
 
         Parameters
         ----------
         expected_prompt_tokens : int
-            Tokens of the prompt. The limit holds strictly if this is no less than what the call takes, as
-            :func:`most_prompt_tokens` is; with an estimate it holds as well as the estimate does.
+            Tokens of the prompt. The limit is strict if this is an upper bound, as :func:`most_prompt_tokens` is; with
+            an estimate it is as accurate as the estimate.
         max_completion_tokens : int
             The limit on the reply.
 
         Raises
         ------
         CostLimitReached
-            With this call and those under way the total could pass the limit.
+            With this call and those in flight the total could exceed the limit.
         """
         amount = self._amount(expected_prompt_tokens, max_completion_tokens)
         with self._lock:
@@ -214,15 +213,15 @@ class Ledger:
         return self.limit is None or self._spent + amount <= self.limit
 
     async def acquire(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
-        """Set money aside as `reserve` does, but wait for calls under way that may turn out cheaper.
+        """Reserve money as `reserve` does, but wait for calls in flight that may turn out cheaper.
 
-        Calls mostly take a fraction of what is reserved for them. Waiting for theirs lets a run spend its money to
-        the last call that fits, instead of stopping at the limit less a reservation for every call under way.
+        Most calls cost a fraction of what is reserved for them. Waiting for them lets a run spend its money up to the
+        last call that fits, instead of stopping when the reservations reach the limit.
 
         Raises
         ------
         CostLimitReached
-            The call could pass the limit even with nothing else under way.
+            The call could exceed the limit even with nothing else in flight.
         """
         amount = self._amount(expected_prompt_tokens, max_completion_tokens)
         while True:
@@ -238,27 +237,27 @@ class Ledger:
 
     def _limit_reached(self, amount: float) -> CostLimitReached:
         currency = self.price.currency if self.price else ""
-        under_way = f", {self._reserved:.4f} are reserved for calls under way" if self._reserved > 0 else ""
+        under_way = f", {self._reserved:.4f} are reserved for calls in flight" if self._reserved > 0 else ""
         return CostLimitReached(
             f"the cost limit of {self.limit:.4f} {currency} is reached: {self._spent:.4f} are spent{under_way}, and "
             f"the next call could cost {amount:.4f}",
-            remedy="everything obtained so far is kept; `assay resume` with a higher --max-cost goes on from there",
+            remedy="everything obtained so far is kept; resume with `assay resume` and a higher --max-cost",
         )
 
     def settle(self, reservation: Reservation, reply: ChatReply) -> float | None:
-        """Book what a call took.
+        """Book the cost of a call.
 
         Parameters
         ----------
         reservation : Reservation
-            What was set aside for it; given back.
+            Its reservation, which is released.
         reply : ChatReply
-            What it brought. Where it does not say how many tokens it took, what was reserved is booked.
+            The reply. If it does not report its tokens, the reserved amount is booked.
 
         Returns
         -------
         float or None
-            Its cost; None where the price or the number of tokens is not known.
+            Its cost; None if the price or the number of tokens is unknown.
         """
         n_prompt, n_completion = reply.n_prompt_tokens, reply.n_completion_tokens
         metered = n_prompt is not None and n_completion is not None
@@ -276,7 +275,7 @@ class Ledger:
         return cost if metered else None
 
     def release(self, reservation: Reservation) -> None:
-        """Give back what was set aside for a call that was not answered."""
+        """Release the reservation of a call that was not answered."""
         with self._lock:
             self._close(reservation)
         self._wake()
@@ -286,7 +285,7 @@ class Ledger:
             raise ValueError("the reservation was settled or released before")
         reservation.is_open = False
         self._reserved -= reservation.amount
-        if self._reserved < 1e-12:  # rounding must not leave a debt that nobody will pay
+        if self._reserved < 1e-12:  # rounding must not leave a remainder that is never released
             self._reserved = 0.0
 
     def _wake(self) -> None:

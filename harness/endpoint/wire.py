@@ -15,9 +15,9 @@ __all__ = ["BadReply", "chat_body", "encode_body", "first_choice", "parse_chat",
 
 
 class BadReply(Exception):  # noqa: N818 - becomes a ChatFailure
-    """A reply that is no chat completion.
+    """A reply that is not a chat completion.
 
-    `final` says that the model did answer, with nothing to read: asking again would be answered alike.
+    `final`: the model did answer, but without content, and would do so again.
     """
 
     def __init__(self, detail: str, *, final: bool = False) -> None:
@@ -67,7 +67,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
     Raises
     ------
     BadReply
-        It is something else.
+        It is not a JSON object.
     """
     try:
         value = json.loads(content)
@@ -116,7 +116,7 @@ def parse_completion(value: Mapping[str, Any]) -> ChatReply:
 
 
 def first_choice(value: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the first choice of a reply; None where it has none."""
+    """Return the first choice of a reply; None if it has none."""
     choices = value.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return choice if isinstance(choice, dict) else None
@@ -142,7 +142,7 @@ def _reply(
 
 
 def _text(content: Any) -> str | None:
-    if isinstance(content, list):  # some servers send typed parts
+    if isinstance(content, list):  # some servers send a list of typed parts
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else None
@@ -157,7 +157,7 @@ def _usage(usage: Any) -> tuple[int | None, int | None]:
 
 
 def _logprobs(value: Any) -> tuple[TokenLogprob, ...] | None:
-    """Read the tokens' log-probabilities; None where any is missing, so that no figure rests on half of them."""
+    """Read the tokens' log-probabilities; None if any is missing, so that no figure rests on a part."""
     content = value.get("content") if isinstance(value, dict) else None
     if not isinstance(content, list) or not content:
         return None

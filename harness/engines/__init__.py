@@ -1,1 +1,1 @@
-"""Engines: what turns prompts into responses. `harness.engines.base` has the protocol."""
+"""Engines generate responses and score text. `harness.engines.base` has the protocol."""

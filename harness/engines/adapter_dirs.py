@@ -1,4 +1,4 @@
-"""LoRA adapter directories: what their configuration says, and the base model of one given in a model's place."""
+"""LoRA adapter directories: their configuration, and the base model of an adapter given as the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations that end with an answer, as the models that score answers take them."""
+"""Conversations that end with an answer, for engines that score answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def required_template(tokenizer: Any, options: HFOptions) -> ChatTemplate:
     Raises
     ------
     NoChatTemplateError
-        Neither has one: a model that scores answers was trained on its template's text, which is not guessed.
+        Neither has one. The template is not guessed: a model that scores answers was trained on its text.
     """
     template = load_chat_template(tokenizer, options.chat_template)
     if template is None:
@@ -27,7 +27,7 @@ def required_template(tokenizer: Any, options: HFOptions) -> ChatTemplate:
 
 
 def not_an_answer(messages: Sequence[Message]) -> str:
-    """Say why a conversation has no answer to score; "" where it has."""
+    """Say why a conversation has no answer to score; "" if it has one."""
     if not messages:
         return "the conversation is empty"
     if messages[-1].role != "assistant":
@@ -45,7 +45,7 @@ def cut_start(ids: list[int], limit: int | None, bos: int | None) -> tuple[list[
     limit : int or None
         Tokens the model takes.
     bos : int or None
-        The begin-of-sequence token: a model that learned with it at the start reads badly without.
+        The begin-of-sequence token: a model trained with it at the start is unreliable without it.
 
     Returns
     -------

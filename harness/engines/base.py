@@ -1,9 +1,8 @@
-"""The one protocol every engine speaks.
+"""The protocol of engines.
 
-An engine is loaded once for a checkpoint and serves every benchmark. It is handed all requests at once, so that
-it can order and batch them as it likes, and yields each generation as it completes. A generation never depends
-on the batch it rode in: greedy decoding is batch-invariant in fp32, and sampling draws from a random stream of
-the request's own.
+An engine is loaded once for a checkpoint and serves every benchmark. It receives all requests at once, so that
+it can order and batch them, and yields each generation as it completes. A generation does not depend on the other
+requests in its batch: greedy decoding is batch-invariant in fp32, and every sampled request has its own random stream.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ Finish = Literal["stop", "length", "error"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A conversation that wants one more assistant turn.
+    """A conversation to be continued by one assistant turn.
 
     Exactly one of `messages` and `text` is given: messages go through the chat template, text is taken as it is
-    (with the tokenizer's own special tokens), which is what few-shot academic suites want.
+    (with the tokenizer's own special tokens), as few-shot academic suites require.
 
     Parameters
     ----------
@@ -47,8 +46,7 @@ class GenerationRequest:
     text : str or None
         A raw prompt instead of messages.
     prompt_ids : tuple of int or None
-        The tokens of `text`, where the caller has cut them to length itself; an engine without a tokenizer of its own
-        uses `text`.
+        The tokens of `text`, if the caller has truncated them itself; an engine without a tokenizer uses `text`.
     """
 
     request_id: str
@@ -60,7 +58,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came of a request.
+    """The result of a request.
 
     Parameters
     ----------
@@ -71,13 +69,13 @@ class Generation:
     finish : {"stop", "length", "error"}
         "length" means cut by `max_tokens` or by the context.
     n_prompt_tokens, n_tokens : int or None
-        Tokens in the prompt and in the generation, end-of-sequence token counted; None where the engine cannot know.
+        Tokens in the prompt and in the generation, end-of-sequence token counted; None if unknown.
     seed : int or None
         The seed that was used; None for greedy decoding.
     error : str
         Why there is no text; "" unless finish is "error".
     retryable : bool
-        False where trying again must give the same error (a prompt longer than the context).
+        False if a retry would give the same error (a prompt longer than the context).
     """
 
     request_id: str
@@ -92,7 +90,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class LogLikelihoodRequest:
-    """A continuation whose probability is wanted.
+    """A continuation whose log-probability is requested.
 
     `context_ids` and `continuation_ids`, where given, are used as they are; else the engine tokenises
     `context + continuation` and finds the boundary (see `harness.engines.hf.boundary`).
@@ -120,7 +118,7 @@ class LogLikelihood:
     n_tokens : int
         Tokens in the continuation.
     error : str
-        Why there is no figure.
+        Why there is no value.
     """
 
     request_id: str
@@ -143,11 +141,11 @@ class Fingerprint:
     engine : str
         Name of the engine.
     weights_hash : str or None
-        SHA-256 over the weight files; None where they cannot be seen (an endpoint).
+        SHA-256 over the weight files; None if they are not accessible (an endpoint).
     chat_template_hash : str or None
-        SHA-256 of the chat template; None where the server applies its own.
+        SHA-256 of the chat template; None if the server applies its own.
     options : mapping
-        What else changes the output: dtype, adapter, revision.
+        Everything else that changes the output: dtype, adapter, revision.
     """
 
     name: str
@@ -166,7 +164,7 @@ class Fingerprint:
 
 
 class LoadedEngine(Protocol):
-    """What every engine offers. Engines are context managers: leaving frees the model."""
+    """What every engine offers. Engines are context managers; the exit frees the model."""
 
     @property
     def name(self) -> str:
@@ -185,7 +183,7 @@ class LoadedEngine(Protocol):
 
 @runtime_checkable
 class Engine(LoadedEngine, Protocol):
-    """What generates."""
+    """An engine that generates."""
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Yield one generation per request, in the order they complete.

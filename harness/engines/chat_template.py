@@ -1,4 +1,4 @@
-"""The tokenizer's own chat template, or a file in its stead; never a guess from the model's name."""
+"""Chat templates: the tokenizer's own, or one from a file; never guessed from the model's name."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ChatTemplate:
         Raises
         ------
         ChatTemplateError
-            The template does not take these messages; the message is the template's own.
+            The template rejects these messages; the error's text is its own.
         """
         return self._apply([{"role": m.role, "content": m.content} for m in messages], add_generation_prompt=True)
 
@@ -88,9 +88,9 @@ class ChatTemplate:
     def end_of_turn_ids(self) -> set[int]:
         """Find the special token the template itself writes right after an assistant's turn.
 
-        Some chat checkpoints name only the end of *text* as their eos and leave the end of a *turn* to the template;
-        a generation that does not stop there runs on into the next user's turn. Only a token the tokenizer declares
-        as special counts.
+        Some chat checkpoints declare only the end of *text* as eos, and their template ends a *turn* with another
+        token; a generation that does not stop there continues with the next user's turn. Only tokens that the
+        tokenizer declares as special are considered.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class ChatTemplate:
                 remedy="correct it, or give another with --chat-template FILE",
             ) from error
         except (jinja2.TemplateError, ValueError, TypeError):
-            return  # it parses; whether it takes a conversation is asked of each conversation
+            return  # it parses; whether it accepts a conversation is checked for each conversation
 
     def _apply(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         try:
@@ -153,12 +153,12 @@ def load_chat_template(tokenizer: Any, path: Path | None) -> ChatTemplate | None
     Returns
     -------
     ChatTemplate or None
-        None where neither has one.
+        None if neither has one.
 
     Raises
     ------
     MissingDataError
-        The file is not there or not text.
+        The file is missing or not text.
     ModelError
         The template is not valid Jinja.
     """
@@ -182,7 +182,7 @@ def load_chat_template(tokenizer: Any, path: Path | None) -> ChatTemplate | None
 
 
 def no_chat_template(model: str) -> NoChatTemplateError:
-    """Build the error for a conversation asked of a model without a template."""
+    """Build the error for a conversation put to a model without a template."""
     return NoChatTemplateError(
         f"{model} has no chat template, so a conversation cannot be put to it",
         "a tokenizer with a chat template (chat_template in tokenizer_config.json, or chat_template.jinja)",

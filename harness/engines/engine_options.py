@@ -1,4 +1,4 @@
-"""Options of engines: models that `harness.spec.validated` reads, what every engine and every checkpoint takes."""
+"""Options common to all engines and to all checkpoints; `harness.spec.validated` reads them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DTypeName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeV
 
 
 class EngineOptions(Options):
-    """Options of an engine that takes nothing else, and the base of all others.
+    """Options of every engine, and all options of an engine without its own.
 
     Parameters
     ----------

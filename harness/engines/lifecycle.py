@@ -1,4 +1,4 @@
-"""What every engine does alike: reading its options, saying what it is, being closed.
+"""The base class of engines: reading options, the fingerprint, closing.
 
 A plug-in engine derives from `BaseEngine`, sets `name`, and writes `_identify` and what it offers (`generate` and
 `loglikelihood`, or `rewards`, or `preferences`)::
@@ -40,7 +40,7 @@ OptionsType = TypeVar("OptionsType", bound=EngineOptions)
 
 
 class BaseEngine(Closing, Generic[OptionsType]):
-    """An engine that is made from options, has a fingerprint, and is closed once.
+    """An engine that is created from options, has a fingerprint, and is closed once.
 
     Parameters
     ----------
@@ -89,10 +89,10 @@ class BaseEngine(Closing, Generic[OptionsType]):
 
     @abstractmethod
     def _identify(self) -> Fingerprint:
-        """Say what identifies the model; it is open."""
+        """Build the fingerprint; the engine is open."""
 
     def _release(self) -> None:
-        """Free what was loaded; called once, also after a constructor that failed."""
+        """Free what was loaded. Called once, also if `_closing_on_error` closes the engine."""
 
     def _check_open(self) -> None:
         if self._closed:
@@ -103,7 +103,7 @@ class BaseEngine(Closing, Generic[OptionsType]):
 
     @contextmanager
     def _closing_on_error(self) -> Iterator[None]:
-        """Close the engine where a step of its construction fails."""
+        """Close the engine if a step of its construction fails."""
         try:
             yield
         except BaseException:
@@ -130,11 +130,11 @@ def checkpoint_fingerprint(
     dtype : str
         Name of the floating type in use.
     directories : sequence of Path
-        Where the weights are; none where they did not come from files.
+        Where the weights are; none if they were not loaded from files.
     template : ChatTemplate or None
         The chat template in use.
     **own
-        What else changes the output.
+        Everything else that changes the output.
     """
     return Fingerprint(
         name=options.display_name,

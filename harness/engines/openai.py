@@ -32,13 +32,13 @@ class OpenAIOptions(EndpointOptions, EngineOptions):
 class OpenAIEngine(BaseEngine[OpenAIOptions]):
     """Generates through an endpoint, `concurrency` requests at a time.
 
-    The endpoint applies the chat template and holds the weights; neither can be hashed from here, so that two runs
-    count as of the same model when address and model name are the same.
+    The endpoint applies the chat template and holds the weights. Neither can be hashed, so two runs have the same
+    model if address and model name are equal.
 
     Parameters
     ----------
     options : OpenAIOptions
-        Which endpoint, and how it is asked.
+        Which endpoint, and how requests are sent to it.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
         return engine
 
     def check(self) -> None:
-        """See that the endpoint answers and has the model.
+        """Check that the endpoint answers and has the model.
 
         Raises
         ------
@@ -94,21 +94,21 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
         Raises
         ------
         EndpointError
-            The endpoint is down or refuses the key; what was under way is yielded first.
+            The endpoint is down or refuses the key; what was in flight is yielded first.
         ModelError
-            Raw text is to be continued, and the endpoint cannot.
+            The endpoint cannot continue raw text, and a request needs it.
         """
         if any(request.text is not None for request in requests):
             self._loop.run(self._check_completions())
         yield from self._loop.stream(requests, self._generate, self.options.concurrency)
 
     async def _check_completions(self) -> None:
-        """See that raw text can be continued, so that not every request fails for the same reason."""
+        """Check that raw text can be continued, so that not every request fails for the same reason."""
         try:
             await self._client.complete_raw("/completions", {"prompt": "Hello", "max_tokens": 1}, parse_completion)
         except ChatFailure as failure:
             if failure.kind not in ("bad_request", "bad_reply"):
-                return  # each request will tell for itself
+                return  # each request reports its own failure
             raise ModelError(
                 f"{self.options.url} does not continue raw text: {failure.detail}",
                 "an endpoint with /completions, as vLLM's, for benchmarks that bring their own prompt format",
@@ -169,7 +169,7 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
         return await self._client.complete_raw("/completions", body, parse_completion)
 
     def _sent_stops(self, stops: tuple[str, ...]) -> tuple[str, ...]:
-        """The stop strings the endpoint takes; the text is cut at all of them once it is here."""
+        """The stop strings the endpoint accepts; the reply is cut at all of them afterwards."""
         return stops[:_MOST_STOPS] if self.options.url == OPENAI_BASE_URL else stops
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:

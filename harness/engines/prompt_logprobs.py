@@ -1,10 +1,10 @@
 """Log-probabilities of given text from an endpoint: the legacy completions API with `echo`.
 
 A prompt is sent with ``echo`` and ``logprobs``, and the server returns the log-probability of each of its tokens. vLLM
-and SGLang do that; OpenAI no longer does. Where the continuation begins is settled as everywhere
-(`harness.engines.hf.boundary`): the context is tokenised alone too, and the continuation is what the joint tokenisation
-has beyond it. Where the joint one begins otherwise than the context alone, because a token reaches over the boundary,
-the server is asked for token ids (vLLM gives them), and context and continuation are sent as such.
+and SGLang do that; OpenAI no longer does. The continuation is found as in `harness.engines.hf.boundary`:
+the context is tokenised alone too, and the continuation is what the joint tokenisation has beyond it. If the two differ
+within the context, because a token crosses the boundary, the server is asked for token ids (vLLM returns them), and
+context and continuation are sent as ids.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Token:
 
 
 class PromptLogprobs:
-    """Scores continuations through one client; to be used within its event loop.
+    """Scores continuations through one client, within its event loop.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ class PromptLogprobs:
         self._contexts: dict[str, asyncio.Task[list[_Token]]] = {}
 
     async def check(self) -> None:
-        """See that the endpoint gives prompt log-probabilities at all.
+        """Check that the endpoint returns prompt log-probabilities.
 
         Raises
         ------
         ModelError
-            It does not.
+            It returns none.
         """
         try:
             tokens = await self._tokens("The sky is blue")
@@ -107,7 +107,7 @@ class PromptLogprobs:
         kept = request.context.rstrip()  # white space at the end of the context belongs to the continuation
         tokens = await self._tokens(whole)
         if not kept:
-            # A server may put one token before every prompt (bos), which then stands for the context.
+            # A server may add one token before every prompt (bos), which is then the context.
             return tokens, int("".join(token.text for token in tokens[1:]) == whole)
         alone = await self._context(kept)
         n_context = len(alone)
@@ -117,7 +117,7 @@ class PromptLogprobs:
         return tokens, n_context
 
     async def _tokens(self, prompt: str | list[int]) -> list[_Token]:
-        # One token is generated, and dropped: some servers refuse to generate none.
+        # One token is generated and dropped: some servers refuse to generate none.
         body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
         return await self._client.complete_raw(_PATH, body, _echoed_tokens)
 
@@ -141,7 +141,7 @@ def _prompt_token_ids(value: Mapping[str, Any]) -> list[int]:
     ids = choice.get("prompt_token_ids")
     if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):
         raise BadReply(
-            "a token reaches from the context into the continuation, and the endpoint gives no token ids to part them",
+            "a token crosses from the context into the continuation, and the endpoint returns no token ids",
             final=True,
         )
     return ids

@@ -1,4 +1,4 @@
-"""Requests as token ids, and why a request cannot be served: one wording for all engines that load a checkpoint."""
+"""Requests as token ids, and refusals, for all engines that load a checkpoint."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def _prompt_ids(request: GenerationRequest, tokenizer: Any, template: ChatTempla
 
 
 def encode_pairs(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | str]:
-    """Tokenise requests; where that is impossible, the reason."""
+    """Tokenise requests; the reason where that fails."""
     try:
         return [str(x) if isinstance(x, BoundaryError) else x for x in encode_requests(tokenizer, requests)]
     except ENCODING_ERRORS as error:
         if len(requests) == 1:
             return [f"the tokenizer refuses the text: {type(error).__name__}: {error}"]
-        # One text spoils the lot: find it.
+        # One text fails: find it.
         return [pair for request in requests for pair in encode_pairs(tokenizer, [request])]
 
 
 def misfit(pair: TokenPair, n_embeddings: int, context_length: int | None, n_unread: int) -> str:
-    """Say why a continuation cannot be scored; "" where it can.
+    """Say why a continuation cannot be scored; "" if it can.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def misfit(pair: TokenPair, n_embeddings: int, context_length: int | None, n_unr
 
 
 def unknown_token(token_ids: Sequence[int], n_embeddings: int) -> str:
-    """Say which token the model has no embedding for; "" where there is none.
+    """Say which token the model has no embedding for; "" if there is none.
 
     On a GPU such a lookup would destroy the whole process's context, not only one request.
     """
@@ -105,12 +105,12 @@ def unknown_token(token_ids: Sequence[int], n_embeddings: int) -> str:
 
 
 def seed_used(request: GenerationRequest) -> int | None:
-    """Name the seed a generation depends on; None for greedy decoding."""
+    """Return the seed a generation depends on; None for greedy decoding."""
     return request.sampling.seed if request.sampling.temperature > 0 else None
 
 
 def refused_generation(request: GenerationRequest, reason: str, n_prompt_tokens: int | None = None) -> Generation:
-    """Build the result of a request that would fail again."""
+    """Build the result of a request that cannot be served."""
     return Generation(
         request.request_id, "", "error", n_prompt_tokens, seed=seed_used(request), error=reason, retryable=False
     )

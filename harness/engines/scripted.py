@@ -32,12 +32,12 @@ Score = Callable[[LogLikelihoodRequest], float]
 
 
 class ScriptedOptions(EngineOptions):
-    """What a scripted engine says.
+    """Options of the scripted engine.
 
     Parameters
     ----------
     model : str
-        Name of the pretended model; or, where it names an existing ``.jsonl`` file and `replies` is not given, the
+        Name of the simulated model; or, where it names an existing ``.jsonl`` file and `replies` is not given, the
         file of replies: one object ``{"prompt": ..., "reply": ...}`` a line, the prompt being a request id, the text
         of the last message, or "*" for all others; an ``"error"`` in place of the reply makes that request fail.
     replies : callable, mapping or None
@@ -63,7 +63,7 @@ class ScriptedOptions(EngineOptions):
 
 
 class ScriptedEngine(BaseEngine[ScriptedOptions]):
-    """Replies as it was told to; an `harness.engines.base.Engine`.
+    """Gives the replies of its options; an `harness.engines.base.Engine`.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class ScriptedEngine(BaseEngine[ScriptedOptions]):
         return self._generate(requests)
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
-        """Give the written log-probability of each request; an error where none is written.
+        """Give the written log-probability of each request; an error if none is written.
 
         Raises
         ------
@@ -174,7 +174,7 @@ class ScriptedEngine(BaseEngine[ScriptedOptions]):
         )
 
     def _written(self, request: GenerationRequest) -> tuple[str, str]:
-        """Look up the reply to a request and, where there is none, the reason."""
+        """Look up the reply to a request or, if there is none, the reason."""
         prompt = request.text if request.text is not None else request.messages[-1].content
         error = _first(self._errors, (request.request_id, prompt))
         if error is not None:
@@ -197,7 +197,7 @@ class ScriptedEngine(BaseEngine[ScriptedOptions]):
 
 
 def _first(written: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """Look up the first key that is there; None where none is."""
+    """Look up the first key that is there; None if there is none."""
     return next((written[key] for key in keys if key in written), None)
 
 

@@ -57,7 +57,7 @@ class StoredAnswers(BaseEngine[EngineOptions]):
         )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
-        """Give the stored answer to each request; one that is not there, or failed, is an error for good."""
+        """Give the stored answer to each request; a missing or failed one is an error that is not retryable."""
         for request in requests:
             prompt_id, _, sample = request.request_id.rpartition(":")
             answer = self._answers.get((prompt_id, int(sample) if sample.isdigit() else 0))
@@ -69,7 +69,7 @@ class StoredAnswers(BaseEngine[EngineOptions]):
                 yield Generation(request.request_id, "", "error", error=why, retryable=False)
 
     def loglikelihood(self, requests: Sequence[LogLikelihoodRequest]) -> Iterator[LogLikelihood]:
-        """There are none: only answers are stored."""
+        """Yield an error for every request: only answers are stored."""
         for request in requests:
             yield LogLikelihood(request.request_id, None, None, 0, error="stored answers have no log-likelihoods")
 

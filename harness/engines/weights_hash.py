@@ -19,8 +19,8 @@ _BIN_PREFIXES = ("pytorch_model", "model")  # not optimizer.bin, scheduler.bin, 
 def weight_files(directory: Path) -> list[Path]:
     """List the files of a directory that hold the weights transformers or peft would load, sorted by name.
 
-    Safetensors win over pickled files, as they do when a model is loaded, so converting a checkpoint and leaving the
-    old files beside it does not change its identity. A LoRA directory has its adapter alone.
+    Safetensors files take precedence over pickled ones, as in loading, so converting a checkpoint and keeping the old
+    files does not change its identity. For a LoRA directory, only the adapter is listed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def weight_files(directory: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Empty where there is none.
+        Empty if there is none.
     """
     if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
         return [directory / name for name in _ADAPTER if (directory / name).is_file()][:1]
@@ -43,8 +43,8 @@ def weight_files(directory: Path) -> list[Path]:
 def weights_hash(directories: Sequence[Path]) -> str:
     """Compute the SHA-256 over all weight files of a model and its adapter.
 
-    Files are hashed side by side (hashlib releases the interpreter lock) and nothing is cached: a checkpoint
-    overwritten in place has a new hash.
+    Files are hashed in parallel threads (hashlib releases the interpreter lock). Nothing is cached, so a checkpoint
+    that is overwritten in place gets a new hash.
 
     Parameters
     ----------

@@ -242,7 +242,7 @@ sys.exit(main(["run", "--model", {str(replies)!r}, "--engine", "scripted", "--be
         (["--judge", "gpt-4"], 2, "KIND:MODEL"),
         (["--judge", "opnai:x"], 2, "did you mean openai?"),
         (["--judge-price", "ten"], 2, "two numbers"),
-        (["--max-cost", "1"], 2, "price of the judge is not known"),
+        (["--max-cost", "1"], 2, "price of the judge is unknown"),
         (["--judge-base-url", "http://127.0.0.1:9/v1"], 1, "does not answer"),
         (["--limit", "0"], 2, "limit"),
         (["--data-dir", "/no/such/directory"], 1, "/no/such/directory"),

@@ -1,7 +1,6 @@
-"""How much fits into a batch, and what happens to one that fails: it is run again in parts.
+"""The size of batches, and retries of failed batches in parts.
 
-Recovery is logged as a warning; only a row that fails alone ends in an error, and only a device that has failed ends
-the run.
+Every retry is logged as a warning. Only a row that fails alone ends in an error, and only a failed device ends the run.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Row = TypeVar("Row")
 
 @dataclass(slots=True)
 class BatchLimits:
-    """How much may be in a batch; halved when memory runs out.
+    """The maximum size of a batch; halved when memory runs out.
 
     Parameters
     ----------
@@ -49,11 +48,11 @@ class BatchLimits:
     max_rows: int
 
     def rows(self, tokens_per_row: int) -> int:
-        """Compute how many rows of a length fit; one always does."""
+        """Compute how many rows of a length fit; at least one."""
         return max(1, min(self.max_rows, self.max_tokens // tokens_per_row))
 
     def halve(self, n_rows: int, tokens_per_row: int) -> None:
-        """Allow half of what has just proved too much."""
+        """Allow half of a batch that did not fit."""
         self.max_tokens = max(1, min(self.max_tokens, n_rows * tokens_per_row) // 2)
         self.max_rows = max(1, min(self.max_rows, n_rows) // 2) if n_rows > 1 else self.max_rows
 
@@ -68,12 +67,12 @@ def attempt(work: Callable[[], None]) -> Exception | None:
 
 
 def acknowledge(fault: Exception, n_rows: int, device: torch.device) -> None:
-    """Log that a batch failed and give back the memory it held.
+    """Log that a batch failed and release its memory.
 
     Raises
     ------
     ModelError
-        The device has failed and can do nothing more.
+        The device has failed.
     """
     _LOG.warning("a batch of %d failed, trying again in parts: %s", n_rows, describe_fault(fault))
     if isinstance(fault, torch.AcceleratorError):
@@ -86,7 +85,7 @@ def acknowledge(fault: Exception, n_rows: int, device: torch.device) -> None:
 
 
 def halves(batch: Sequence[Row]) -> list[Sequence[Row]]:
-    """Split a batch in two; none where it has a single row."""
+    """Split a batch in two; no parts for a single row."""
     half = len(batch) // 2
     return [batch[:half], batch[half:]] if half else []
 
@@ -99,14 +98,14 @@ def run_in_parts(
     shape: Callable[[Sequence[Row]], tuple[int, int]],
     split: Callable[[Sequence[Row]], list[Sequence[Row]]] = halves,
 ) -> Iterator[tuple[Sequence[Row], str]]:
-    """Run a batch, and where it fails its parts.
+    """Run a batch; if it fails, run its parts.
 
     Parameters
     ----------
     batch : sequence
         The rows.
     work : callable
-        Runs rows through the model and keeps the results.
+        Runs rows through the model and stores the results.
     limits : BatchLimits
         Halved when memory runs out.
     device : torch.device
@@ -114,12 +113,12 @@ def run_in_parts(
     shape : callable
         Number of rows of a batch, and tokens of its longest.
     split : callable
-        The parts of a batch; empty where it has none.
+        The parts of a batch; empty if it cannot be split.
 
     Yields
     ------
     (sequence, str)
-        Rows that are done with "", a single row that fails alone with the reason.
+        Finished rows with "", or a row that failed alone with the reason.
     """
     fault = attempt(lambda: work(batch))
     if fault is None:

@@ -1,9 +1,8 @@
-"""Where a prompt ends and its continuation begins, in tokens: the one definition every engine uses.
+"""The boundary between a prompt and its continuation, in tokens, as every engine defines it.
 
-Text is split by the *text*, tokens by the tokenizer, and the two need not agree: a tokenizer may merge the last
-character of the context with the first of the continuation. The definition here is the one published
-log-likelihood scores are made with (Gao et al., "A framework for few-shot language model evaluation",
-EleutherAI/lm-evaluation-harness):
+The boundary is given in the text, and tokens need not respect it: a tokenizer may merge the last character of the
+context with the first of the continuation. The definition here is that of published log-likelihood scores (Gao et al.,
+"A framework for few-shot language model evaluation", EleutherAI/lm-evaluation-harness):
 
 1. white space at the end of the context belongs to the continuation;
 2. the context is tokenised on its own, context + continuation together, and the continuation is what the joint
@@ -50,21 +49,21 @@ def prefix_token_id(tokenizer: Any) -> int | None:
 
 
 def encode_text(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> list[int]:
-    """Tokenise text as it is, with the tokenizer's special tokens, but never with a second bos.
+    """Tokenise text with the tokenizer's special tokens, but without a second bos.
 
     Parameters
     ----------
     tokenizer : transformers tokenizer
         Has `bos_token_id`, `eos_token_id`, `decode` and is callable.
     text : str
-        The text; where it begins with the text of the bos token already (a rendered chat template), nothing is added.
+        The text; if it already begins with the bos token (a rendered chat template), nothing is added.
     add_special_tokens : bool
-        False leaves the tokenizer's special tokens out altogether.
+        False adds no special tokens.
 
     Returns
     -------
     list of int
-        Token ids; empty where the text is and the tokenizer adds nothing.
+        Token ids; empty if the text is empty and the tokenizer adds nothing.
     """
     if add_special_tokens and text.startswith(_prefix_text(tokenizer)):
         add_special_tokens = False
@@ -98,7 +97,7 @@ def encode_pair(tokenizer: Any, context: str, continuation: str) -> TokenPair:
 
 
 def encode_request(tokenizer: Any, request: LogLikelihoodRequest) -> TokenPair:
-    """Take the ids a request brings, or find them from its text.
+    """Return the ids of a request, or tokenise its text.
 
     Raises
     ------
@@ -112,7 +111,7 @@ def encode_request(tokenizer: Any, request: LogLikelihoodRequest) -> TokenPair:
 
 
 def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | BoundaryError]:
-    """Do as :func:`encode_request` for many, each text tokenised once and all in one go.
+    """Do as :func:`encode_request` for many requests; each text is tokenised once, in one call.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def _tokenise_each(tokenizer: Any, texts: Iterable[str], prefix: str) -> dict[st
 def _encode(
     tokenizer: Any, request: LogLikelihoodRequest, ids: Mapping[str, list[int]], alone: Mapping[str, list[int]]
 ) -> TokenPair | BoundaryError:
-    """Put one request together from tokenised texts: `ids` with special tokens, `alone` without."""
+    """Assemble one request from tokenised texts: `ids` with special tokens, `alone` without."""
     if request.context_ids is not None and request.continuation_ids is not None:
         return _pair(request.context_ids, request.continuation_ids, request.continuation)
     kept, rest = _split(request)
@@ -171,7 +170,7 @@ def _split(request: LogLikelihoodRequest) -> tuple[str, str]:
 
 
 def _prefix_text(tokenizer: Any) -> str:
-    """Spell the token that stands for an empty context; without one, something no text begins with."""
+    """Decode the token that stands for an empty context; without one, return text that no prompt begins with."""
     prefix = prefix_token_id(tokenizer)
     return (str(tokenizer.decode([prefix])) if prefix is not None else "") or "\0"
 

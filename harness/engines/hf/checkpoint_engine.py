@@ -1,4 +1,4 @@
-"""What the engines that run a transformers checkpoint in this process share: the loaded model, and freeing it."""
+"""Base of the engines that run a transformers checkpoint in this process: holds the model and frees it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class CheckpointEngine(BaseEngine[OptionsType]):
 
     @property
     def context_length(self) -> int | None:
-        """Positions the model has; None where it has no limit."""
+        """Positions the model has; None if it has no limit."""
         return self._model().context_length
 
     @property
     def chat_template(self) -> ChatTemplate | None:
-        """The chat template in use; None where the model has none."""
+        """The chat template in use; None if the model has none."""
         return self._template
 
     def _model(self) -> LoadedModel:

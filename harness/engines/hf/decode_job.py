@@ -1,4 +1,4 @@
-"""One request on its way through a decoder."""
+"""One request while it is decoded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class DecodeJob:
     prompt_ids : list of int
         The prompt, not empty.
     sampling : Sampling
-        How to decode; `max_tokens` may be more than there is room for.
+        How to decode; `max_tokens` may exceed the room in the context.
     limit : int
-        New tokens it may have: `max_tokens` or the room left in the context, whichever is less; at least 1.
+        New tokens it may have: `max_tokens` or the room left in the context, whichever is smaller; at least 1.
     stop_ids : frozenset of int
         Tokens that end it.
     text : TokenText
@@ -63,20 +63,20 @@ class DecodeJob:
 
     @property
     def done(self) -> bool:
-        """Whether it wants no more tokens."""
+        """Whether it is finished."""
         return self.finish is not None
 
     @property
     def reserved(self) -> int:
-        """Tokens it may come to, prompt and reply."""
+        """Maximum number of tokens of prompt and reply."""
         return len(self.prompt_ids) + self.limit
 
     def input_ids(self) -> list[int]:
-        """What to run through the model to go on: the prompt and, after an interruption, the tokens so far."""
+        """The tokens to continue from: the prompt and, after an interruption, the tokens so far."""
         return self.prompt_ids + self.token_ids
 
     def push(self, token_id: int) -> None:
-        """Add a token and see whether that ends it."""
+        """Add a token and check whether it ends the reply."""
         self.token_ids.append(token_id)
         if token_id in self._stop_ids or self._stops.found(self.token_ids):
             self.finish = "stop"
@@ -84,7 +84,7 @@ class DecodeJob:
             self.finish = "length"
 
     def restart(self) -> None:
-        """Forget the tokens so far."""
+        """Discard the tokens so far."""
         self.token_ids = []
 
     def fail(self, reason: str) -> None:
@@ -103,10 +103,10 @@ class DecodeJob:
             )
         finish = self.finish
         ends_on_stop_token = self.token_ids[-1] in self._stop_ids
-        # A stop token that is no special token to the tokenizer would be left in the text.
+        # A stop token that the tokenizer does not declare as special would remain in the text.
         text = self._text.decode(self.token_ids[:-1] if ends_on_stop_token else self.token_ids)
         cut = cut_at_stop(text, self.sampling.stop)
-        if cut is not None:  # at the latest here, if a decoder that merges tokens hid it until the end
+        if cut is not None:  # the decoder may have hidden a stop string until the end
             text, finish = cut, "stop"
         return Generation(
             self.request_id, text, finish, n_prompt_tokens=len(self.prompt_ids), n_tokens=len(self.token_ids), seed=seed

@@ -47,7 +47,9 @@ class ContinuousDecoder:
         self._limits = limits
         self._cache = SlotCache()
         self._rows: list[DecodeJob] = []
-        self._entering: deque[list[DecodeJob]] = deque()  # what is run through the model together; the first is next
+        self._entering: deque[list[DecodeJob]] = (
+            deque()
+        )  # groups that are run through the model together; the first is next
         self._keeps_logits = {"logits_to_keep": 1} if "logits_to_keep" in loaded.forward_parameters else {}
 
     def run(self, jobs: Sequence[DecodeJob]) -> Iterator[DecodeJob]:
@@ -92,9 +94,9 @@ class ContinuousDecoder:
     def _recover(
         self, fault: Exception, waiting: deque[DecodeJob], limits: BatchLimits, suspects: deque[DecodeJob] | None
     ) -> Iterator[DecodeJob]:
-        """Put the jobs of a failed forward pass back, or end the one that fails even alone."""
+        """Requeue the jobs of a failed forward pass, or end a job that fails alone."""
         at_fault, others = self._interrupted()
-        self._leave_all()  # the fault may have struck in the middle of a change to the cache
+        self._leave_all()  # the cache may be inconsistent after the fault
         acknowledge(fault, len(at_fault), self._loaded.device)
         out_of_memory = isinstance(fault, torch.OutOfMemoryError)
         if out_of_memory and len(at_fault) + len(others) > 1:
@@ -120,7 +122,7 @@ class ContinuousDecoder:
         return entering[0], [job for part in entering[1:] for job in part] + decoding
 
     def _advance(self, waiting: deque[DecodeJob], limits: BatchLimits) -> None:
-        """Let finished rows go and new ones in, then decode one token for every row."""
+        """Remove finished rows, add new ones, then decode one token for every row."""
         n_done = sum(job.done for job in self._rows)
         if n_done and n_done * _REFILL_SHARE >= len(self._rows):
             self._drop_done()
@@ -134,7 +136,7 @@ class ContinuousDecoder:
             self._step()
 
     def _next_jobs(self, waiting: deque[DecodeJob], limits: BatchLimits) -> list[DecodeJob]:
-        """Take as many waiting jobs as fit, once that is worth a forward pass of its own."""
+        """Take as many waiting jobs as fit, if they justify a forward pass of their own."""
         if not waiting:
             return []
         widest = max([job.reserved for job in self._rows], default=0)
@@ -151,10 +153,10 @@ class ContinuousDecoder:
 
     @torch.inference_mode()
     def _prefill(self, jobs: list[DecodeJob]) -> None:
-        """Run prompts through the model, choose their first tokens, and let them join the batch."""
+        """Run prompts through the model, choose their first tokens, and add them to the batch."""
         from transformers.cache_utils import DynamicCache
 
-        # Several samples of one prompt are one row until here, and several in the batch.
+        # Several samples of one prompt share a row until their first token is chosen.
         number: dict[tuple[int, ...], int] = {}
         prompts = [tuple(job.input_ids()) for job in jobs]
         parents = [number.setdefault(prompt, len(number)) for prompt in prompts]
@@ -163,7 +165,7 @@ class ContinuousDecoder:
         ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in number], device=device)
         starts = torch.tensor([longest - len(prompt) for prompt in number], device=device).unsqueeze(1)
         columns = torch.arange(longest, device=device)
-        cache = DynamicCache()  # without a config no layer drops what is beyond a sliding window
+        cache = DynamicCache()  # without a config, no layer drops tokens beyond a sliding window
         logits = self._forward(
             cache,
             input_ids=ids,
@@ -179,7 +181,7 @@ class ContinuousDecoder:
 
     @torch.inference_mode()
     def _step(self) -> None:
-        """Decode one token for every row; rows that are done ride along until enough of them are."""
+        """Decode one token for every row; finished rows stay until enough of them can be removed."""
         cache, jobs = self._cache, self._rows
         cache.trim([row for row, job in enumerate(jobs) if not job.done])
         cache.make_room_for_step()
@@ -187,7 +189,7 @@ class ContinuousDecoder:
         ids = torch.tensor([[job.token_ids[-1]] for job in jobs], device=self._loaded.device)
         starts = torch.tensor(cache.starts, device=ids.device).unsqueeze(1)
         positions = end - starts
-        if self._loaded.context_length is not None:  # a row that is done may have used up the context
+        if self._loaded.context_length is not None:  # a finished row may have used up the context
             positions = positions.clamp(max=self._loaded.context_length - 1)
         logits = self._forward(
             cache,
@@ -235,12 +237,12 @@ def prefill_parts(jobs: Sequence[DecodeJob], allowed_padding: int, max_tokens: i
     allowed_padding : int
         Padding tokens a part may have.
     max_tokens : int
-        Tokens a part may have, padding counted; a longer prompt is a part of its own.
+        Tokens a part may have, including padding; a longer prompt is a part of its own.
 
     Returns
     -------
     list of list of DecodeJob
-        Every job once; jobs with the same tokens stand side by side.
+        Every job once; jobs with the same tokens are adjacent.
     """
     parts: list[list[DecodeJob]] = []
     padding = longest = 0

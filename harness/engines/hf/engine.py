@@ -22,7 +22,7 @@ __all__ = ["HFEngine", "HFOptions"]
 _MIN_BATCH_TOKENS = 4_096
 _CPU_BATCH_TOKENS = 65_536
 _CPU_CACHE_BYTES = 2 * 2**30
-_CACHE_SHARE = 0.5  # of the GPU memory that is free once the weights are loaded; the rest is for activations
+_CACHE_SHARE = 0.5  # of the GPU memory that is free after loading; the rest is for activations
 
 
 class HFEngine(CheckpointEngine[HFOptions]):
@@ -35,7 +35,7 @@ class HFEngine(CheckpointEngine[HFOptions]):
     options : HFOptions
         Which checkpoint and how.
     loaded : LoadedModel, optional
-        A model that is loaded already, in place of `options.model`'s files.
+        A loaded model, in place of `options.model`'s files.
 
     Raises
     ------
@@ -165,7 +165,7 @@ class HFEngine(CheckpointEngine[HFOptions]):
 
 
 def _fitting_tokens(loaded: LoadedModel) -> int:
-    """Compute how many tokens' keys and values fit into the memory that is free."""
+    """Compute the number of tokens whose keys and values fit into free memory."""
     import torch
 
     per_token = max(1, loaded.cache_bytes_per_token)

@@ -17,14 +17,14 @@ class HFOptions(CheckpointOptions):
     Parameters
     ----------
     device : str or None
-        "cpu", "cuda", "cuda:1", ...; None takes the first GPU, or the CPU where there is none.
+        "cpu", "cuda", "cuda:1", ...; None takes the first GPU, or the CPU if there is none.
     device_map : str or None
         accelerate's placement over several devices ("auto", "balanced", ...); excludes `device`.
     max_batch_tokens : int or None
         Token budget of a batch: rows times the longest prompt plus reply they may reach. None fits it to the free
         GPU memory, and on a CPU to 2 GiB of keys and values, 65,536 tokens at most.
     max_batch_size : int
-        Limit on rows, whatever the budget allows.
+        Maximum number of rows.
     """
 
     device: Text | None = None

@@ -1,12 +1,12 @@
-"""Log-probabilities of continuations, computing no more than they need.
+"""Log-probabilities of continuations, with as little computation as possible.
 
-Three savings over running context + continuation of every request through the whole model:
+Compared with running context + continuation of every request through the whole model, three things are saved:
 
 - the vocabulary projection, most of the work of a small model, is applied at the scored positions only;
 - requests with one context and one-token continuations (multiple choice by letter) are one row;
 - requests that share a longer context (multiple choice by text) run it once and branch off its key-value cache.
 
-Rows are padded on the right, where a causal model cannot look.
+Rows are padded on the right, which a causal model does not see.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["LikelihoodJob", "LikelihoodScorer"]
 
 # A second forward pass for the branches costs a launch; a shorter context is cheaper to repeat.
 _MIN_SHARED_CONTEXT = 16
-# Elements of the float32 logits held at once: 512 MiB on a GPU, on a CPU what its cache can about hold.
+# Elements of the float32 logits held at once: 512 MiB on a GPU, on a CPU about the size of its cache.
 _MAX_LOGITS = {"cpu": 2**22}
 _MAX_LOGITS_ELSEWHERE = 2**27
 
@@ -41,13 +41,13 @@ class LikelihoodJob:
     request_id : str
         The caller's name for it.
     pair : TokenPair
-        What is given and what is scored.
+        Context and continuation.
     logprob : float or None
         Sum of the continuation's log-probabilities, nats.
     is_greedy : bool or None
         Whether each of its tokens is the arg max.
     error : str
-        Why there is no figure.
+        Why there is no value.
     """
 
     request_id: str
@@ -61,7 +61,7 @@ class LikelihoodJob:
 class _Row:
     """One context and the continuations scored after it.
 
-    Either all continuations have one token, or there is one continuation, or the context's cache is branched.
+    Either all continuations have one token, or there is only one, or they branch off the context's cache.
     """
 
     context_ids: tuple[int, ...]
@@ -120,7 +120,7 @@ class LikelihoodScorer:
         ModelError
             The device itself has failed.
         """
-        # Batches of one kind, of like width, so that little of a forward pass is padding.
+        # Batches of one kind, of similar width, so that little of a forward pass is padding.
         rows = sorted(self._rows(jobs), key=lambda row: (row.branches, -row.width, row.context_ids))
         while rows:
             batch = self._next_batch(rows)
@@ -134,7 +134,7 @@ class LikelihoodScorer:
         return [row for context_ids, sharing in by_context.items() for row in self._rows_of(context_ids, sharing)]
 
     def _rows_of(self, context_ids: tuple[int, ...], jobs: Sequence[LikelihoodJob]) -> list[_Row]:
-        """Arrange the continuations of one context in as few rows as can be run."""
+        """Arrange the continuations of one context in as few rows as possible."""
         single = tuple(job for job in jobs if len(job.pair.continuation_ids) == 1)
         longer = tuple(job for job in jobs if len(job.pair.continuation_ids) > 1)
         if len(longer) > 1 and len(context_ids) >= _MIN_SHARED_CONTEXT and self._loaded.merges_rows:
@@ -280,7 +280,7 @@ def _parts(batch: Sequence[_Row]) -> list[Sequence[_Row]]:
 
 @contextlib.contextmanager
 def _projecting_only(model: Any, index: torch.Tensor) -> Iterator[Callable[[], bool]]:
-    """Have the output embedding see only some positions.
+    """Restrict the output embedding to some positions.
 
     What follows the projection in a model (soft-capping, scaling) is elementwise, so it works on [1, places,
     vocabulary] as it does on [rows, columns, vocabulary].
@@ -288,7 +288,7 @@ def _projecting_only(model: Any, index: torch.Tensor) -> Iterator[Callable[[], b
     Yields
     ------
     callable
-        Tells afterwards whether it happened; a model without an output embedding of the usual shape keeps all.
+        Returns afterwards whether it took effect; a model with an unusual output embedding projects all positions.
     """
     head = model.get_output_embeddings()
     happened = False
@@ -312,7 +312,7 @@ def _projecting_only(model: Any, index: torch.Tensor) -> Iterator[Callable[[], b
 
 
 def _record(scored: Sequence[tuple[LikelihoodJob, list[int]]], logits: torch.Tensor, dtype: str) -> None:
-    """Turn logits [places, vocabulary] into each job's figures."""
+    """Compute each job's results from logits [places, vocabulary]."""
     rows = torch.tensor([place for _, places in scored for place in places], device=logits.device)
     targets = torch.tensor([i for job, _ in scored for i in job.pair.continuation_ids], device=logits.device)
     greedy = (logits.argmax(dim=-1)[rows] == targets).tolist()

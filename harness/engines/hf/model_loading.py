@@ -1,4 +1,4 @@
-"""Loading a checkpoint with transformers: one clear message for everything that can be wrong with it."""
+"""Loading checkpoints with transformers, with a clear message for each fault."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ _LOAD_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal language model with its tokenizer and what the decoders must know about it.
+    """A causal language model with its tokenizer and the properties that decoders need.
 
     Parameters
     ----------
     model : transformers model
         In evaluation mode, adapter applied.
     tokenizer : transformers tokenizer
-        The adapter's where that has one.
+        The adapter's if it has one.
     device : torch.device
         Where input ids go.
     dtype : str
         Name of the floating type the weights are in.
     context_length : int or None
-        Positions the model has; None where it has no limit.
+        Positions the model has; None if it has no limit.
     n_embeddings : int
-        Rows of the embedding matrix: ids from there on cannot be looked up.
+        Rows of the embedding matrix; larger ids cannot be looked up.
     forward_parameters : frozenset of str
         Names the model's `forward` takes.
     merges_rows : bool
@@ -85,7 +85,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointKind:
-    """What a checkpoint is to be loaded as.
+    """The kind of model that a checkpoint is loaded as.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class CheckpointKind:
     arguments : mapping
         Further arguments of `from_pretrained`.
     brought_by_adapter : callable
-        Says which of the missing tensors an adapter directory has, so that they need not be in the checkpoint.
+        Returns the missing tensors that an adapter directory has, so that the checkpoint need not have them.
     """
 
     auto_class: str
@@ -114,9 +114,9 @@ def load_model(options: HFOptions, kind: CheckpointKind = CAUSAL) -> LoadedModel
     Parameters
     ----------
     options : HFOptions
-        Which, and how.
+        What to load, and how.
     kind : CheckpointKind
-        As what.
+        The kind of model.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def load_model(options: HFOptions, kind: CheckpointKind = CAUSAL) -> LoadedModel
 
 
 def describe_model(model: Any, tokenizer: Any, directories: tuple[Path, ...] = ()) -> LoadedModel:
-    """Find out what the decoders must know about a model by looking at it and running it on one token.
+    """Determine the properties that decoders need by inspecting the model and running it on one token.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ def _check_complete(options: HFOptions, kind: CheckpointKind, missing: list[str]
 
 
 def _apply_adapter(model: Any, tokenizer: Any, adapter: str) -> Any:
-    """Put LoRA layers into the model; they are not merged, which would round them to the weights' precision."""
+    """Add LoRA layers to the model. They are not merged, which would round them to the weights' precision."""
     from peft import PeftModel
 
     try:
@@ -340,8 +340,8 @@ def _context_length(config: Any, tokenizer: Any) -> int | None:
 def _pass_tokens(config: Any, device: torch.device) -> int:
     """Compute how many tokens to run through the model at once.
 
-    On a GPU many, for its memory's sake not too many. On a CPU a pass whose activations (the widest are about four
-    times the hidden size, float32) stay in the processor's cache is several times as fast per token.
+    On a GPU the limit bounds memory. On a CPU a pass is several times as fast per token if its activations (the widest
+    are about four times the hidden size, float32) fit into the processor's cache.
     """
     if device.type != "cpu":
         return _PASS_TOKENS
@@ -352,17 +352,17 @@ def _pass_tokens(config: Any, device: torch.device) -> int:
 
 @torch.inference_mode()
 def _probe_cache(model: Any, device: torch.device, parameters: frozenset[str]) -> tuple[bool, int]:
-    """Run one token and look at the cache the model makes for itself.
+    """Run one token and inspect the cache that the model creates.
 
     Returns
     -------
     (bool, int)
-        Whether every layer is ordinary attention, full or sliding-window, so that rows can be moved about; and the
-        bytes one token takes.
+        Whether every layer is ordinary attention, full or sliding-window, so that rows can be moved; and the bytes
+        of one token.
     """
     from transformers.cache_utils import DynamicCache
 
-    keeping = {"use_cache": True} if "use_cache" in parameters else {}  # an encoder keeps nothing
+    keeping = {"use_cache": True} if "use_cache" in parameters else {}  # an encoder has no cache
     try:
         output = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), **keeping)
     except _LOAD_ERRORS as error:
@@ -397,7 +397,7 @@ def _is_plain_attention(model: Any, cache: Any) -> bool:
 
 @contextlib.contextmanager
 def _quiet_progress() -> Iterator[None]:
-    """Keep transformers' progress bars off a stderr nobody watches."""
+    """Disable transformers' progress bars unless stderr is a terminal."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging

@@ -1,8 +1,8 @@
-"""A key-value cache whose rows come and go.
+"""A key-value cache whose rows can be added and removed.
 
-Rows are left-padded, so every row's newest token sits in the same column. Each layer owns one buffer with room to
-spare, so a decoding step writes one column instead of copying the whole cache; a row that is done is overwritten by the
-last one; columns that only finished rows needed are cut off at the left by moving a number.
+Rows are left-padded, so every row's newest token is in the same column. Each layer owns one buffer with spare room, so
+a decoding step writes one column instead of copying the whole cache. A finished row is overwritten by the last one.
+Columns that only finished rows needed are dropped by moving the window's first column.
 
 ::
 
@@ -28,7 +28,7 @@ _MIN_SPARE_COLUMNS = 64
 
 @dataclass(slots=True)
 class _Window:
-    """What all layers share: rows in use, and the half-open range of columns in use."""
+    """State shared by all layers: rows in use, and the half-open range of columns in use."""
 
     n_rows: int = 0
     first: int = 0
@@ -42,7 +42,7 @@ class _Window:
 class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's buffers: keys and values, each [row capacity, heads, column capacity, head size]."""
 
-    is_sliding = False  # a sliding-window model masks by its own window; nothing is dropped here
+    is_sliding = False  # a sliding-window model applies its own mask; nothing is dropped here
 
     def __init__(self, window: _Window) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class SlotCache(Cache):
-    """The cache of a changing set of rows; see the module's drawing.
+    """The cache of a changing set of rows; see the diagram above.
 
     Attributes
     ----------
@@ -130,11 +130,11 @@ class SlotCache(Cache):
         self.starts += [window.end - length for length in lengths]
 
     def advance(self) -> None:
-        """Count in the column that a forward pass over one token per row has written."""
+        """Include the column that a forward pass over one token per row has written."""
         self.window.end += 1
 
     def make_room_for_step(self) -> None:
-        """See to it that one more column can be written."""
+        """Ensure that one more column can be written."""
         window = self.window
         if window.end < self._slots[0].keys.shape[2]:
             return
@@ -149,12 +149,12 @@ class SlotCache(Cache):
         Parameters
         ----------
         live : sequence of bool
-            For each row whether it stays.
+            Whether each row stays.
 
         Returns
         -------
         list of int
-            For each remaining row its old number.
+            The old number of each remaining row.
         """
         n_live = sum(live)
         order = list(range(n_live))
@@ -177,11 +177,11 @@ class SlotCache(Cache):
         return order
 
     def trim(self, rows: Sequence[int]) -> None:
-        """Cut off the columns that none of these rows (at least one) needs."""
+        """Drop the columns that none of these rows (at least one) needs."""
         self.window.first = max(self.window.first, min(self.starts[row] for row in rows))
 
     def _move_window(self, end: int) -> None:
-        """Move the used columns so that they end at `end`; those to the left of what was are padding."""
+        """Move the columns in use so that they end at `end`; new columns on the left are padding."""
         window = self.window
         old = slice(window.first, window.end)
         new = slice(end - window.width, end)
@@ -191,8 +191,8 @@ class SlotCache(Cache):
                 layer.values[: window.n_rows, :, new] = layer.values[: window.n_rows, :, old].clone()
         shift = end - window.end
         self.starts = [start + shift for start in self.starts]
-        # A window that moves left leaves from column 0; one that moves right to make place for longer rows keeps
-        # its first column and grows.
+        # A window that moves left starts at column 0; one that moves right to make room for longer rows keeps its
+        # first column and grows.
         window.first = min(window.first, new.start)
         window.end = end
 
@@ -210,7 +210,7 @@ class SlotCache(Cache):
                     columns if n_columns <= columns else n_columns + _spare(n_columns),
                     states.shape[3],
                 )
-                # Zeros, not whatever is in memory: a masked NaN would still be a NaN in the weighted sum.
+                # Zeros, not uninitialised memory: a masked NaN would still make the weighted sum NaN.
                 new = torch.zeros(shape, dtype=states.dtype, device=states.device)
                 if old is not None:
                     new[: self.n_rows, :, self.window.first : self.window.end] = old[

@@ -1,8 +1,7 @@
 """Decoding for models whose state cannot be moved between batches (recurrent, hybrid, shared-cache layers).
 
-Transformers' own `generate` drives the model, which knows how to build its state; the choice of tokens and the end of
-a row are ours. A batch holds prompts of one length only: without padding there is nothing a recurrent layer could carry
-from a neighbour's shape into a row's result.
+Transformers' own `generate` drives the model and builds its state; tokens are chosen and rows ended here. A batch holds
+prompts of one length only: a recurrent layer would process padding, so a row's result would depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -86,8 +85,8 @@ class StaticDecoder:
         ids = torch.tensor([job.prompt_ids for job in batch], device=self._loaded.device)
         longest = max(job.limit for job in batch)
         model = self._loaded.model
-        # The checkpoint's own configuration may hold penalties and sampling defaults nobody asked for, and `generate`
-        # fills whatever a given configuration leaves open from it.
+        # The checkpoint's own configuration may hold penalties and sampling defaults, from which `generate` fills in
+        # whatever the given configuration leaves unset.
         configuration: Any = GenerationConfig
         declared, model.generation_config = model.generation_config, configuration()
         try:
@@ -103,7 +102,7 @@ class StaticDecoder:
 
 
 class _Choose(LogitsProcessor):
-    """Replaces each row's scores by a single possible token: the one our own sampling takes."""
+    """Leaves each row a single possible token: the one chosen by `choose_tokens`."""
 
     def __init__(self, jobs: Sequence[DecodeJob], dtype: str) -> None:
         self._jobs = jobs

@@ -1,4 +1,4 @@
-"""When a generation is over: the tokens a model declares, and the strings a caller asks for."""
+"""The end of a generation: the tokens a model declares, and the stop strings of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["StopStrings", "TokenText", "cut_at_stop", "declared_stop_ids"]
 
 _END_NAMES = ("eos_token", "eot_token", "eom_token", "end_of_turn_token")
-# A decoder may drop a leading space, and a character may need four byte tokens: decode a little more than needed.
+# The decoder may drop a leading space, and a character may take four byte tokens, so a few more tokens are decoded.
 _MARGIN_TOKENS = 4
 
 
@@ -18,15 +18,15 @@ def declared_stop_ids(model: Any, tokenizer: Any, end_of_turn_ids: Iterable[int]
     Parameters
     ----------
     model, tokenizer : transformers model and tokenizer
-        Looked at: `generation_config.eos_token_id` and `config.eos_token_id`, each a number or a list, the tokenizer's
+        Inspected: `generation_config.eos_token_id` and `config.eos_token_id`, each a number or a list, the tokenizer's
         eos token, and its named end-of-turn and end-of-message tokens where it has them.
     end_of_turn_ids : iterable of int
-        What the chat template ends an assistant's turn with.
+        The tokens with which the chat template ends an assistant's turn.
 
     Returns
     -------
     frozenset of int
-        Empty where nothing is declared: generations then run to their limit.
+        Empty if nothing is declared: generations then run to their limit.
     """
     text_config = model.config.get_text_config(decoder=True)
     sources = (getattr(model, "generation_config", None), model.config, text_config)

@@ -1,11 +1,11 @@
 """The implicit reward engine: a policy trained with DPO is a reward model, together with its reference.
 
 Paper      Rafailov et al., "Direct Preference Optimization", arXiv 2305.18290, equation 5
-Formula    r(x, y) = beta * log(policy(y|x) / reference(y|x)) + a part of x alone
+Formula    r(x, y) = beta * log(policy(y|x) / reference(y|x)) + a term of x alone
 
-beta > 0 changes no order, and the part of x is the same for all answers to x; both are left out. Without the
-reference the log-probability of the answer stands for it (its sum, or its mean over tokens): another quantity, which
-prefers what the policy finds likely, and short answers where it is the sum.
+Neither beta > 0 nor the term of x changes the order of the answers to x, so both are omitted. Without a reference the
+reward is the log-probability of the answer (its sum, or its mean over tokens). That is a different quantity: it prefers
+what the policy finds likely, and the sum prefers short answers.
 
 The tokens of an answer are those the chat template makes of it, the end of its turn included, as in training.
 """
@@ -32,7 +32,7 @@ __all__ = ["ImplicitRewardEngine", "ImplicitRewardOptions"]
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """A conversation, tokenised: what is given and what is scored."""
+    """A tokenised conversation: the prompt, and the answer that is scored."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
@@ -47,12 +47,12 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
     options : ImplicitRewardOptions
         Which policy and reference, and how.
     policy : HFEngine, optional
-        A policy that is loaded already, in place of the options'; whoever loaded it closes it.
+        A loaded policy, in place of the options'; the caller closes it.
 
     Raises
     ------
     ModelError
-        A checkpoint cannot be loaded, or the two do not have the same tokens.
+        A checkpoint cannot be loaded, or the two have different vocabularies.
     NoChatTemplateError
         The policy has no chat template.
     """
@@ -110,7 +110,7 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         ModelError
             The engine is closed, or the device failed.
         """
-        # Equal texts are read once: their rewards are equal, whatever batches they would have been in.
+        # Equal texts are read once, so that their rewards are equal.
         equal: dict[_Tokens, list[str]] = {}
         for request in requests:
             try:
@@ -145,7 +145,7 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         return Reward(policy.request_id, value, n_tokens, tokens.truncated, error)
 
     def _tokens(self, request: RewardRequest) -> _Tokens:
-        """Part a conversation into prompt and answer; the start of a prompt that is too long is cut."""
+        """Split a conversation into prompt and answer; the start of a prompt that is too long is cut."""
         reason = not_an_answer(request.messages)
         if reason:
             raise ChatTemplateError(reason)
@@ -169,7 +169,7 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         prompt, whole = self._template.tokenise(prompt_text), self._template.tokenise(whole_text)
         if whole[: len(prompt)] == prompt:
             answer = whole[len(prompt) :]
-        elif whole_text.startswith(prompt_text):  # a tokenizer that merges over the boundary
+        elif whole_text.startswith(prompt_text):  # the tokenizer merges across the boundary
             answer = self._template.tokenise(whole_text[len(prompt_text) :])
         else:
             raise ChatTemplateError("the chat template writes the prompt differently once it is answered")
@@ -183,7 +183,7 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         return min((n for n in limits if n is not None), default=None)
 
     def _check_vocabularies(self, reference: HFEngine) -> None:
-        """Both score the very same tokens, so they must mean the same to both."""
+        """Check that token ids mean the same to both models, which score the same ids."""
         mine, other = self._policy.tokenizer.get_vocab(), reference.tokenizer.get_vocab()
         differing = [token for token, number in other.items() if mine.get(token) != number]
         if differing:

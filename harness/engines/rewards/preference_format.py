@@ -1,10 +1,10 @@
-"""How a pair of answers is put to a preference model: one text, and the token that names the better answer.
+"""The prompt of a preference model for a pair of answers, and the token that names the better one.
 
 Paper            Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1
 Upstream         RLHFlow/RLHF-Reward-Modeling, folder pair-pm (Apache-2.0): the layout of a context of several turns
 
-The text is a user's message; the assistant's answer to it is the one letter "A" or "B". Training and inference use this
-one function, since a model asked in another layout than it learned answers at random.
+The text is a user's message; the assistant's answer to it is the one letter "A" or "B". Training and inference use
+this function: with another layout than in training, a model answers at random.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LABELS = ("A", "B")
 
 
 def preference_context(messages: Sequence[Message]) -> str:
-    """Write the conversation so far as the format wants it: a line naming the role, then the text.
+    """Write the conversation in the format: a line naming the role, then the text.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def preference_prompt(messages: Sequence[Message], first: str, second: str) -> s
     Returns
     -------
     str
-        ``[CONTEXT] x [RESPONSE A] a1 [RESPONSE B] a2``, to be put to the model as a user's message.
+        ``[CONTEXT] x [RESPONSE A] a1 [RESPONSE B] a2``, which is sent to the model as a user's message.
 
     Examples
     --------
@@ -58,5 +58,5 @@ def preference_prompt(messages: Sequence[Message], first: str, second: str) -> s
 
 
 def preference_messages(messages: Sequence[Message], first: str, second: str) -> tuple[Message, ...]:
-    """Write the same as the conversation whose next assistant turn is one of `LABELS`."""
+    """Write the same as a conversation whose next assistant turn is one of `LABELS`."""
     return (Message("user", preference_prompt(messages, first, second)),)

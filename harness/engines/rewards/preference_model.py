@@ -4,8 +4,8 @@ Paper      Dong et al., "RLHF Workflow", arXiv 2405.07863, section 2.1; Jiang et
 Upstream   RLHFlow/RLHF-Reward-Modeling, folder pair-pm (Apache-2.0)
 Formula    P(first is better) = p_A / (p_A + p_B), the mean over both orders in which the two can be shown
 
-Which tokens say A and B is read off the model's own chat template: they are where the conversation answered with "A"
-and the one answered with "B" first differ, as in training.
+The tokens of A and B are found with the model's own chat template: the first position at which the conversations
+answered with "A" and with "B" differ, as in training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["PreferenceModelEngine", "PreferenceModelOptions"]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One presentation, tokenised: what is read, and the two tokens one of which is to come."""
+    """One presentation, tokenised: what is read, and the two possible next tokens."""
 
     context_ids: tuple[int, ...]
     labels: tuple[int, int]
@@ -47,7 +47,7 @@ class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
     options : PreferenceModelOptions
         Which checkpoint and how.
     loaded : LoadedModel, optional
-        A model that is loaded already, in place of the checkpoint's files.
+        A loaded model, in place of the checkpoint's files.
 
     Raises
     ------
@@ -151,7 +151,7 @@ class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
 
 
 def _questions(request_id: str, asked: Sequence[_Asked]) -> list[LogLikelihoodRequest]:
-    """Ask for each label after each order; the id of a question starts with the order's number and the label."""
+    """Request each label for each order; a request id starts with the order's number and the label."""
     return [
         LogLikelihoodRequest(f"{order}{label}{request_id}", "", label, one.context_ids, (token,))
         for order, one in enumerate(asked)

@@ -3,9 +3,8 @@
 Paper      Bradley and Terry (1952); Ouyang et al. (2022), arXiv 2203.02155; Dong et al. (2024), arXiv 2405.07863
 Formula    P(first is better) = sigmoid(r(x, first) - r(x, second))
 
-The conversation is written by the model's own chat template, and no special token is added to those the template
-writes: a reward model read with two begin-of-sequence tokens, or without its one, is another model (upstream reports
-about one point of RewardBench).
+The conversation is written by the model's own chat template, and no special token is added to it: a second or a missing
+begin-of-sequence token changes the rewards (by about one point of RewardBench, as upstream reports).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from harness.engines.weights_hash import weight_files
 
 __all__ = ["RewardModelEngine", "RewardModelOptions", "load_reward_model"]
 
-_BATCH_TOKENS = 2**20  # a pass is limited by the model's own size for it; this is for a budget given by the user
+_BATCH_TOKENS = 2**20  # a pass is limited by `LoadedModel.pass_tokens`; this applies if the user gives no budget
 
 
 class RewardModelEngine(CheckpointEngine[RewardModelOptions]):
@@ -42,12 +41,12 @@ class RewardModelEngine(CheckpointEngine[RewardModelOptions]):
     options : RewardModelOptions
         Which checkpoint and how.
     loaded : LoadedModel, optional
-        A model that is loaded already, in place of the checkpoint's files.
+        A loaded model, in place of the checkpoint's files.
 
     Raises
     ------
     ModelError
-        The checkpoint cannot be loaded, is no reward model, or its pad token makes its rewards doubtful.
+        The checkpoint cannot be loaded, is no reward model, or its pad token makes its rewards unreliable.
     NoChatTemplateError
         It has no chat template.
     """
@@ -89,7 +88,7 @@ class RewardModelEngine(CheckpointEngine[RewardModelOptions]):
             The engine is closed, or the device failed.
         """
         loaded = self._model()
-        # Equal texts are read once: their rewards are equal, whatever batches they would have been in.
+        # Equal texts are read once, so that their rewards are equal.
         equal: dict[tuple[int, ...], list[RewardJob]] = {}
         for request in requests:
             job = self._job(loaded, request)
@@ -143,7 +142,7 @@ def load_reward_model(options: HFOptions) -> LoadedModel:
     Raises
     ------
     ModelError
-        As in `harness.engines.hf.model_loading.load_model`, or it is no Bradley-Terry reward model.
+        As in `harness.engines.hf.model_loading.load_model`, or it is not a Bradley-Terry reward model.
     """
     options = resolve_adapter(options)
     arguments: dict[str, Any] = {}
@@ -159,7 +158,7 @@ def load_reward_model(options: HFOptions) -> LoadedModel:
 
 
 def _config(options: HFOptions) -> Any:
-    """Read a checkpoint's configuration; None where loading will say what is wrong with it."""
+    """Read a checkpoint's configuration; None if that fails, since loading reports the fault."""
     from transformers import AutoConfig
 
     try:
@@ -171,7 +170,7 @@ def _config(options: HFOptions) -> Any:
 
 
 def _in_adapter(directory: Path, missing: list[str]) -> list[str]:
-    """Say which missing tensors an adapter directory brings (peft saves a trained head whole)."""
+    """Return the missing tensors that an adapter directory has (peft saves a trained head whole)."""
     held: set[str] = set()
     for path in weight_files(directory):
         if path.suffix == ".safetensors":
@@ -187,5 +186,5 @@ def _in_adapter(directory: Path, missing: list[str]) -> list[str]:
 
 
 def _stem(key: str) -> str:
-    """Spell a tensor of an adapter as the model names it."""
+    """Convert the name of an adapter's tensor to the model's."""
     return key.replace(".modules_to_save.default", "").replace(".modules_to_save", "").replace(".original_module", "")

@@ -1,8 +1,8 @@
-"""Rewards of tokenised conversations: forward passes of like lengths, each reward read at the row's own last token.
+"""Rewards of tokenised conversations, each read at the row's own last token.
 
-transformers' classifiers look for the last token that is not the pad token, which goes wrong where a text ends with
-that token or there is none. Here the backbone gives the hidden states, the place is known from the row's length, and
-the head, in float32, sees that place alone; a model whose head is of another make is run whole.
+transformers' classifiers look for the last token that is not the pad token, which fails if a text ends with that token
+or there is none. Here the position is known from the row's length: the backbone computes the hidden states, and the
+head, in float32, is applied at that position alone. A model with another kind of head is run as a whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["RewardJob", "RewardScorer"]
 
 _PROBE_TOKENS = 3
 _PROBE_TOLERANCE = {"float32": 1e-4}
-_ROUGH_TOLERANCE = 0.03  # bfloat16 has eight bits, and the sums may be taken in another order
+_ROUGH_TOLERANCE = 0.03  # bfloat16 has eight bits, and sums may be computed in another order
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class RewardJob:
     place : int
         The token whose hidden state is the reward's, counted from the start.
     truncated : bool
-        Whether a start was cut off.
+        Whether the start was cut.
     value : float or None
         The reward.
     error : str
@@ -76,7 +76,7 @@ class RewardScorer:
         self._pad = 0 if pad is None or pad >= loaded.n_embeddings else pad
         self._backbone, self._head = _parts(loaded, self._pad)
         if self._head is None and pad is None:
-            self._limits.max_rows = 1  # it finds its own place by the pad token, so nothing may be padded
+            self._limits.max_rows = 1  # it finds the position by the pad token, so nothing may be padded
 
     def run(self, jobs: Sequence[RewardJob]) -> Iterator[RewardJob]:
         """Score jobs, yielding each batch's as it is done.
@@ -131,7 +131,9 @@ class RewardScorer:
             "input_ids": torch.tensor(rows, device=device),
             "attention_mask": torch.tensor(mask, device=device),
         }
-        if self._left and "position_ids" in self._loaded.forward_parameters:  # else they count from the row's start
+        if (
+            self._left and "position_ids" in self._loaded.forward_parameters
+        ):  # by default they count from the row's first column
             inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         if "use_cache" in self._loaded.forward_parameters:
             inputs["use_cache"] = False
@@ -150,7 +152,7 @@ def _shape(batch: Sequence[RewardJob]) -> tuple[int, int]:
 
 @torch.inference_mode()
 def _parts(loaded: LoadedModel, pad: int) -> tuple[Any, Any]:
-    """Part a classifier into backbone and head; (None, None) where together they are not what the whole gives."""
+    """Split a classifier into backbone and head; (None, None) if together they give another reward than the whole."""
     model = loaded.model
     backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
     head = getattr(model, "score", None)

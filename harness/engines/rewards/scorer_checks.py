@@ -1,8 +1,7 @@
-"""What is checked of a reward model before it scores anything: its head, its pad token, its chat template.
+"""Checks of a reward model before it scores anything: its head and its pad token.
 
-A reward model that pads with its end-of-sequence token, or has no pad token, scores at another token than it was
-trained at, or at the same token for every answer (RLHFlow/RLHF-Reward-Modeling issue 49: all rewards equal); one
-without a chat template has never seen the text it would be given.
+A reward model that pads with its end-of-sequence token, or has no pad token, may be read at another token than in
+training, or at the same token for every answer (RLHFlow/RLHF-Reward-Modeling issue 49: all rewards equal).
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def check_classifier_config(config: Any, name: str, has_adapter: bool) -> None:
 
 
 def pad_token_id(config: Any, tokenizer: Any) -> int | None:
-    """Find the pad token: the model's, which is what its own pooling looks for, else the tokenizer's."""
+    """Find the pad token: the model's, which its own pooling uses, else the tokenizer's."""
     declared = getattr(config.get_text_config(decoder=True), "pad_token_id", None)
     found = declared if declared is not None else tokenizer.pad_token_id
     return None if found is None else int(found)

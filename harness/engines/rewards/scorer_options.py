@@ -1,4 +1,4 @@
-"""Options of the engines that score answers: those of the transformers engine, and their own."""
+"""Options of the engines that score answers, in addition to those of the transformers engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ScorerOptions(HFOptions):
     Parameters
     ----------
     max_length : int or None
-        Tokens that are read, the last ones; None for all the model's context holds.
+        Number of tokens read, from the end; None for the model's context length.
     """
 
     max_length: Annotated[int, Field(ge=1)] | None = None
@@ -35,7 +35,7 @@ class RewardModelOptions(ScorerOptions):
         Where the reward is read: at the last token, or at the last one that is not the pad token (as transformers'
         classifiers do). "auto" is the last token, and an error where the two may differ.
     padding_side : {"right", "left"}
-        Where rows of a batch are filled up; it changes no decision.
+        The side on which rows are padded; it changes no decision.
     """
 
     pooling: Literal["auto", "last_token", "last_non_pad"] = "auto"
@@ -77,7 +77,7 @@ class ImplicitRewardOptions(ScorerOptions):
 
     @property
     def reference_hf(self) -> HFOptions | None:
-        """How the reference is loaded: as the policy, from its own directory; None where there is none.
+        """How the reference is loaded: as the policy, from its own directory; None if there is none.
 
         The policy's chat template is used for both, since both score the very same tokens.
         """

@@ -1,7 +1,7 @@
-"""What models offer that score answers instead of writing them: reward models and preference models.
+"""The protocols of engines that score answers: reward models and preference models.
 
-They are loaded once for a checkpoint as generating engines are, and serve wherever scores are wanted: as judges, for
-RewardBench, and to rank samples between training iterations. A score never depends on the batch it rode in.
+They are loaded once for a checkpoint, and are used as judges, for RewardBench, and to rank samples between training
+iterations. A score does not depend on the other requests in its batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RewardRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What a reward model says of a conversation.
+    """The reward of a conversation.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Reward:
     truncated : bool
         Whether the start of the conversation was cut to fit the model; the answer's end is always kept.
     error : str
-        Why there is no figure.
+        Why there is no value.
     """
 
     request_id: str
@@ -76,7 +76,7 @@ class PreferenceProbability:
     truncated : bool
         Whether a start had to be cut to fit the model.
     error : str
-        Why there is no figure.
+        Why there is no value.
     """
 
     request_id: str
@@ -90,7 +90,7 @@ class PreferenceProbability:
 
 @runtime_checkable
 class RewardEngine(LoadedEngine, Protocol):
-    """What gives every answer a number of its own: a Bradley-Terry model, an implicit reward."""
+    """An engine that rates every answer on its own: a Bradley-Terry model, an implicit reward."""
 
     def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
         """Yield one reward per request, in the order they complete."""
@@ -99,7 +99,7 @@ class RewardEngine(LoadedEngine, Protocol):
 
 @runtime_checkable
 class PreferenceEngine(LoadedEngine, Protocol):
-    """What compares two answers and has no number for one."""
+    """An engine that compares two answers and cannot rate one."""
 
     def preferences(self, requests: Sequence[PreferenceRequest]) -> Iterator[PreferenceProbability]:
         """Yield one probability per request, in the order they complete."""

@@ -1,7 +1,7 @@
 """The vLLM engine: paged attention, continuous batching, tensor parallelism, shared prefixes (Kwon et al. 2023).
 
-Generations come out as they finish. Prompts and stop tokens are made by the modules the transformers engine uses too,
-so that both put the same token ids to the model and end an answer at the same places.
+Generations are yielded as they finish. Prompts and stop tokens come from the modules that the transformers engine uses,
+so that both give the model the same token ids and end an answer at the same token.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         """Generate for all requests, yielding each as soon as it is finished.
 
-        An iterator that is closed early takes back what vLLM has not finished.
+        If the iterator is closed early, unfinished requests are aborted.
 
         Parameters
         ----------
         requests : sequence of GenerationRequest
-            Conversations and raw prompts, as mixed as they come.
+            Conversations and raw prompts, in any mixture.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=sampling.max_tokens,
-                # torch takes 64 bits, and -1 would mean no seed to vLLM
+                # torch accepts 64 bits, and vLLM reads -1 as no seed
                 seed=None if sampling.temperature == 0 else sampling.seed % 2**63,
                 stop=[text for text in sampling.stop if text],
                 stop_token_ids=sorted(loaded.stop_ids),
@@ -202,7 +202,7 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
         )
 
     def _text(self, completion: Any, stop: tuple[str, ...]) -> str:
-        """Decode the tokens in one go, as the other engines do; vLLM's own text is put together piece by piece."""
+        """Decode all tokens at once, as the other engines do; vLLM assembles its text incrementally."""
         token_ids = list(completion.token_ids)
         ended_by_string = isinstance(completion.stop_reason, str)
         if completion.finish_reason == "stop" and not ended_by_string and token_ids:

@@ -1,7 +1,8 @@
-"""Requests in flight inside vLLM: put in as room allows, taken out as each finishes.
+"""Requests in flight inside vLLM: added as room allows, removed as each finishes.
 
-``vllm.LLM.generate`` hands nothing back before the last request is done. A run wants each answer as it is there, so
-that it can be stored and judged while others are still being decoded; the engine below is therefore stepped here.
+``vllm.LLM.generate`` returns nothing before the last request is done. A run needs each answer as soon as it is
+finished, so that it can be stored and judged while others are still being decoded; therefore the inner engine is
+stepped here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 _QUEUE_FACTOR = 4
-"""Requests handed over per decoding slot: enough that none stays empty, few enough to take back at once."""
+"""Requests handed over per decoding slot: enough that none stays idle, few enough to abort quickly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,14 @@ class Job:
 
 
 class RequestPool:
-    """The one place that puts requests into vLLM and steps it.
+    """Adds requests to vLLM and steps it.
 
-    Several iterators may draw from it in turn: what finishes while another is being drawn from is kept for its owner.
+    Several iterators may use it in turn: a result that finishes while another one is waiting is kept for its owner.
 
     Parameters
     ----------
     engine : vllm.v1.engine.llm_engine.LLMEngine
-        Started.
+        A started engine.
     max_num_seqs : int
         Requests it decodes together.
     lora : vllm.lora.request.LoRARequest or None
@@ -60,16 +61,16 @@ class RequestPool:
         finish: Callable[[Request, Any], Result],
         refuse: Callable[[Request, str], Result],
     ) -> Iterator[Result]:
-        """Serve requests, yielding each result as soon as it is there.
+        """Serve requests, yielding each result as soon as it is finished.
 
-        Stopping early takes back what is still inside.
+        If the iterator is closed early, unfinished requests are aborted.
 
         Parameters
         ----------
         requests : iterable
-            Drawn from only as room allows.
+            Consumed only as room allows.
         prepare : callable
-            Makes the job of a request, or its result where there is nothing to run.
+            Makes the job of a request, or its result if there is nothing to run.
         finish : callable
             Makes the result from a request and vLLM's output.
         refuse : callable
@@ -98,7 +99,7 @@ class RequestPool:
                         continue
                     try:
                         key = self._submit(job)
-                    except (VLLMClientError, ValueError) as error:  # its own validation: vLLM is unharmed
+                    except (VLLMClientError, ValueError) as error:  # vLLM rejected the request and is still usable
                         yield refuse(request, str(error))
                         continue
                     inside[key] = request
@@ -107,10 +108,10 @@ class RequestPool:
                     self._owned.discard(key)
                     yield finish(inside.pop(key), output)
         finally:
-            self._take_back(inside)
+            self._abort(inside)
 
     def close(self) -> None:
-        """Let go of vLLM; iterators that are still open raise when they are drawn from."""
+        """Release vLLM; iterators that are still open raise on their next use."""
         self._engine = None
 
     def _submit(self, job: Job) -> str:
@@ -132,7 +133,7 @@ class RequestPool:
                 raise _closed()
             if not self._engine.has_unfinished_requests():
                 raise ModelError(
-                    f"vLLM lost {len(inside)} requests: it says that nothing is left to do",
+                    f"vLLM lost {len(inside)} requests: it reports that nothing is left to do",
                     "an output for every request",
                     "run again with `assay resume`; if it happens again report it with vLLM's log",
                 )
@@ -150,11 +151,11 @@ class RequestPool:
             reason = str(error).strip() or type(error).__name__
             raise ModelError(
                 f"vLLM failed while it was running: {reason}",
-                remedy="see its own message above; what was generated is kept, go on with `assay resume`",
+                remedy="see its own message above; what was generated is kept; resume with `assay resume`",
             ) from error
         return outputs
 
-    def _take_back(self, inside: dict[str, Any]) -> None:
+    def _abort(self, inside: dict[str, Any]) -> None:
         running = [key for key in inside if key not in self._finished]
         for key in inside:
             self._finished.pop(key, None)
@@ -164,4 +165,4 @@ class RequestPool:
 
 
 def _closed() -> ModelError:
-    return ModelError("the vLLM engine was closed while an answer was waited for", remedy="make another")
+    return ModelError("the vLLM engine was closed while requests were in flight", remedy="make another")

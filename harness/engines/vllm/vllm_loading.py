@@ -1,4 +1,4 @@
-"""Starting vLLM on a checkpoint: what it is to be told, and one clear message for everything that can go wrong."""
+"""Starting vLLM on a checkpoint, with a clear message for each fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.errors import ModelError, SpecError, UsageError, nearest
 
 __all__ = ["LoadedVLLM", "load_vllm", "stop_vllm"]
 
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes vLLM has kernels for
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # ranks for which vLLM has kernels
 # What vLLM, transformers, torch and safetensors raise on a checkpoint or a setting that does not work.
 _LOAD_ERRORS = (
     OSError,
@@ -35,22 +35,22 @@ _LOAD_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedVLLM:
-    """A started vLLM and what the engine must know about it.
+    """A started vLLM and the properties that the engine needs.
 
     Parameters
     ----------
     options : VLLMOptions
-        As given, an adapter in the model's place resolved into its base model and itself.
+        As given, but an adapter given as the model is resolved into base model and adapter.
     llm : vllm.LLM
         Ready to take requests.
     tokenizer : transformers tokenizer
-        The adapter's where that has one.
+        The adapter's if it has one.
     chat_template : ChatTemplate or None
-        None where neither the options nor the tokenizer have one.
+        None if neither the options nor the tokenizer have one.
     context_length : int
         Tokens a prompt and its continuation may have together.
     n_embeddings : int
-        Rows of the embedding matrix: ids from there on cannot be looked up.
+        Rows of the embedding matrix; larger ids cannot be looked up.
     max_num_seqs : int
         Requests it decodes together.
     stop_ids : frozenset of int
@@ -58,7 +58,7 @@ class LoadedVLLM:
     dtype : str
         Name of the floating type it computes in.
     lora : vllm.lora.request.LoRARequest or None
-        Goes with every request where there is an adapter.
+        Sent with every request if there is an adapter.
     directories : tuple of Path
         Where the weights (and the adapter's) are.
     """
@@ -157,7 +157,7 @@ def _describe(llm: Any, options: VLLMOptions, directories: tuple[Path, ...]) -> 
 
 
 def _import_vllm() -> None:
-    # Read by vLLM as it is imported: its log would end up among the figures, and it reports usage to its makers.
+    # vLLM reads these on import: its log would be mixed with the figures on stdout, and it would report usage.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -265,7 +265,7 @@ def _directory(name: str, what: str, revision: str | None) -> Path:
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Keep what vLLM's libraries print while they start out of the figures on stdout (gloo does, from C++)."""
+    """Redirect stdout to stderr, since vLLM's libraries print while they start (gloo does, from C++)."""
     sys.stdout.flush()
     saved = os.dup(1)
     try:

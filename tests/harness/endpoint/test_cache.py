@@ -110,7 +110,7 @@ def assert_useless_but_harmless(path: Path, caplog: pytest.LogCaptureFixture) ->
         assert cache.get("a") is None
         assert cache.fault
     assert len(caplog.records) == 1
-    assert str(path) in caplog.text and "goes on without it" in caplog.text
+    assert str(path) in caplog.text and "continues without it" in caplog.text
 
 
 def test_a_damaged_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,7 +146,7 @@ def test_damage_during_the_run_is_a_warning(tmp_path: Path, caplog: pytest.LogCa
         assert cache.get("00000001") is None
         cache.put("new", REPLY)
         assert cache.get("new") is None
-    assert "goes on without it" in caplog.text
+    assert "continues without it" in caplog.text
 
 
 def test_an_entry_that_cannot_be_read_is_asked_for_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -174,4 +174,4 @@ def test_the_writer_failing_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
         connection.close()
         cache.put("a", REPLY)
         cache.close()
-    assert "no such table" in cache.fault and "goes on without it" in caplog.text
+    assert "no such table" in cache.fault and "continues without it" in caplog.text
