@@ -30,8 +30,7 @@ from benchmarks.arena_hard.five_way import Battle, VerdictTable, bootstrap_win_r
 from benchmarks.arena_hard.published_arena import PINNED_BASELINE, published_v01, published_v2
 from benchmarks.arena_hard.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import StyleCounts, style_differences
-from harness.stats.bradley_terry import bootstrap_bradley_terry
-from harness.stats.comparisons import compare
+from harness.stats.bradley_terry import bootstrap_bradley_terry, compare
 from harness.stats.rate_interval import RateSample, rate_interval
 
 BASELINE = "claude-3.7-sonnet"

@@ -4,9 +4,8 @@ The probability that i beats j is :math:`\sigma(\theta_i - \theta_j)`. A tie cou
 comparison may carry a weight. Strengths are natural-log odds with sum zero. The fit is Newton's method on counts
 added up by pair, for one data set or for a whole batch of bootstrap replicates at once.
 
-A finite maximum exists only if no group of models won (or lost) everything against the rest (Ford 1957). Where it
-does not, the error names the group; ``Regularisation("ridge", precision)`` makes any data fit by shrinking all
-strengths towards equality, and every result says which was used.
+A finite maximum exists only if no group of models won (or lost) everything against the rest (Ford 1957). Where there
+is none, the error names the group; a ridge makes any data fit by shrinking all strengths towards equality.
 
 References
 ----------
@@ -17,26 +16,28 @@ Bradley and Terry (1952), Biometrika 39, 324-345. Ford (1957), American Mathemat
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.special import expit
 
 from harness.errors import StatisticsError
-from harness.stats.comparisons import Comparisons, has_finite_fit, refuse_infinite_fit
-from harness.stats.estimate import Estimate
-from harness.stats.rate_interval import RateSample, rate_interval
+from harness.stats.bootstrap import cluster_codes, cluster_resamples, finite_array
 
 __all__ = [
     "BradleyTerryDraws",
-    "BradleyTerryResult",
-    "Regularisation",
+    "Comparisons",
     "bootstrap_bradley_terry",
+    "compare",
     "elo_ratings",
     "fit_bradley_terry",
-    "win_probability",
+    "refuse_unconnected",
 ]
 
 Floats = NDArray[np.float64]
@@ -45,71 +46,50 @@ Indices = NDArray[np.int64]
 _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-10
 """Largest change of a strength at which the fit has converged."""
-_CELLS_AT_ONCE = 4_000_000
-"""Floats held in memory at a time by a batch (32 MB)."""
 _LARGEST_STEP = 4.0
 """Newton's step is shortened to this, so that a start far from the optimum does not overshoot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Regularisation:
-    """What is added to the likelihood.
-
-    Parameters
-    ----------
-    kind : {"none", "ridge"}
-        "ridge" subtracts precision / 2 times the sum of squared strengths (a normal prior on each log strength).
-    precision : float
-        Of the ridge; 0.01 is weak, 1 strong. It is the inverse of scikit-learn's C if the design holds 1 and -1.
-    """
-
-    kind: Literal["none", "ridge"] = "none"
-    precision: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.kind == "none" and self.precision != 0.0:
-            raise StatisticsError(f"precision {self.precision} without a ridge", "0 for kind 'none'")
-        if self.kind == "ridge" and not (math.isfinite(self.precision) and self.precision > 0.0):
-            raise StatisticsError(f"a ridge of precision {self.precision}", "a number above 0", "0.01 is a weak one")
-
-    def __str__(self) -> str:
-        return "no regularisation" if self.kind == "none" else f"ridge of precision {self.precision:g}"
-
-
-_UNREGULARISED = Regularisation()
-
-
-@dataclass(frozen=True, slots=True)
-class BradleyTerryResult:
-    """Fitted strengths.
+@dataclass(frozen=True)
+class Comparisons:
+    """Comparisons added up by cluster and pair.
 
     Parameters
     ----------
     models : tuple of str, length M
         Sorted by name.
-    log_strength : ndarray, shape (M,)
-        Natural-log strengths, sum zero.
-    covariance : ndarray, shape (M, M)
-        Of the log strengths: cluster-robust (sandwich) with clusters, else the inverse information, which takes
-        comparisons for independent.
-    influence : ndarray, shape (C, M), or None
-        Each cluster's influence on the log strengths; None without clusters.
-    converged : bool
-        Whether the last step was below 1e-10.
-    regularisation : str
-        What was added to the likelihood.
-    n, n_clusters : int
-        Comparisons, and the independent units among them.
+    first, second : ndarray of int, shape (P,)
+        The pairs that met, as positions in `models`, first < second.
+    won_first, won_second : sparse array, shape (C, P)
+        Weight won by each side in each cluster; half of a tie to each.
+    n : int
+        Comparisons added up.
     """
 
     models: tuple[str, ...]
-    log_strength: Floats
-    covariance: Floats
-    influence: Floats | None
-    converged: bool
-    regularisation: str
+    first: Indices
+    second: Indices
+    won_first: Any
+    won_second: Any
     n: int
-    n_clusters: int
+
+    @property
+    def n_clusters(self) -> int:
+        """Independent units."""
+        return int(self.won_first.shape[0])
+
+    @cached_property
+    def totals(self) -> tuple[Floats, Floats]:
+        """Weight won by each side of each pair over all clusters, each of shape (1, P)."""
+        first, second = (np.asarray(won.sum(axis=0), dtype=np.float64) for won in (self.won_first, self.won_second))
+        return first.reshape(1, -1), second.reshape(1, -1)
+
+    @cached_property
+    def incidence(self) -> Any:
+        """One row a pair: 1 for its first model, -1 for its second; sparse, shape (P, M)."""
+        n_pairs = self.first.size
+        rows, columns = np.tile(np.arange(n_pairs), 2), np.concatenate([self.first, self.second])
+        return sparse.csr_array((np.repeat([1.0, -1.0], n_pairs), (rows, columns)), shape=(n_pairs, len(self.models)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,72 +111,104 @@ class BradleyTerryDraws:
     n_dropped: int
 
 
-def fit_bradley_terry(data: Comparisons, regularisation: Regularisation = _UNREGULARISED) -> BradleyTerryResult:
-    r"""Fit strengths by maximum (penalised) likelihood.
+def compare(
+    first: Sequence[str],
+    second: Sequence[str],
+    scores: Sequence[float] | Floats,
+    weights: Sequence[float] | Floats,
+    clusters: Sequence[Hashable],
+) -> Comparisons:
+    """Add single comparisons up.
 
     Parameters
     ----------
-    data : Comparisons
-        From :func:`harness.stats.comparisons.compare` or its ``comparisons_from_wins``.
-    regularisation : Regularisation
-        None unless asked for.
+    first, second : sequence of str, length n
+        Who is compared.
+    scores : sequence of float, length n
+        Score of `first`: 1 won, 0.5 tied, 0 lost, or a share between.
+    weights : sequence of float, length n
+        Weight of each comparison, above 0.
+    clusters : sequence of hashable, length n
+        The independent unit each belongs to, as a rule the prompt.
 
     Returns
     -------
-    BradleyTerryResult
+    Comparisons
 
     Raises
     ------
     StatisticsError
-        Fewer than two models, or (unless regularised) groups that never met or a group that won or lost everything.
-
-    Notes
-    -----
-    The sandwich covariance is :math:`H^{-1} (\sum_c u_c u_c^T) H^{-1}` times C / (C - 1), with u the clusters' scores
-    and H the information (Liang and Zeger 1986), inverted on the space of contrasts.
+        Lengths differ, a model meets itself, a score outside 0 to 1, a weight of 0 or less.
     """
-    if len(data.models) < 2:
-        raise StatisticsError(f"{len(data.models)} model(s)", "at least 2 models that met")
-    won_first = np.asarray(data.won_first.sum(axis=0), dtype=np.float64).reshape(1, -1)
-    won_second = np.asarray(data.won_second.sum(axis=0), dtype=np.float64).reshape(1, -1)
-    if regularisation.kind == "none":
-        refuse_infinite_fit(data, won_first[0], won_second[0])
-    pairs = _Pairs.of(data, regularisation.precision)
-    strength, converged = pairs.newton(won_first, won_second, np.zeros((1, len(data.models))))
-    probability = _sigmoid(strength[0, data.first] - strength[0, data.second])
-    inverse = np.linalg.inv(pairs.information(((won_first + won_second)[0] * probability * (1 - probability))[None])[0])
-    centring = np.eye(len(data.models)) - 1.0 / len(data.models)
-    inverse = centring @ inverse @ centring
-    influence, covariance, n_clusters = None, inverse, data.n
-    if data.clustered:
-        n_clusters = data.won_first.shape[0]
-        totals = data.won_first + data.won_second
-        residual = data.won_first - totals @ sparse.diags_array(probability)
-        influence = np.asarray((residual @ pairs.incidence).toarray() @ inverse, dtype=np.float64)
-        centred = influence - influence.mean(axis=0)
-        covariance = centred.T @ centred * n_clusters / max(n_clusters - 1, 1)
-    return BradleyTerryResult(
-        data.models, strength[0], covariance, influence, bool(converged[0]), str(regularisation), data.n, n_clusters
+    score, weight = finite_array(scores, "scores"), finite_array(weights, "weights")
+    if not len(first) == len(second) == score.size == weight.size:
+        raise StatisticsError(
+            f"{len(first)} first models, {len(second)} second, {score.size} scores, {weight.size} weights",
+            "four sequences of one length",
+        )
+    if np.any((score < 0) | (score > 1)) or np.any(weight <= 0):
+        raise StatisticsError("a score outside 0 to 1 or a weight of 0 or less", "scores 1, 0.5 or 0; weights above 0")
+    codes, n_clusters = cluster_codes(clusters, score.size)
+    models = tuple(sorted(set(first) | set(second)))
+    place = {model: i for i, model in enumerate(models)}
+    one, two = (np.array([place[m] for m in side], dtype=np.int64) for side in (first, second))
+    if np.any(one == two):
+        raise StatisticsError(
+            f"{models[int(one[one == two][0])]} is compared with itself",
+            "two different models",
+            "leave such rows out: they say nothing about strength",
+        )
+    keys, pair = np.unique(np.minimum(one, two) * len(models) + np.maximum(one, two), return_inverse=True)
+    score_low = np.where(one < two, score, 1.0 - score)
+    won_first, won_second = (
+        sparse.csr_array((weight * share, (codes, pair)), shape=(n_clusters, keys.size))
+        for share in (score_low, 1.0 - score_low)
     )
+    return Comparisons(models, keys // len(models), keys % len(models), won_first, won_second, score.size)
+
+
+def fit_bradley_terry(data: Comparisons, ridge: float = 0.0) -> Floats:
+    """Fit strengths by maximum (penalised) likelihood.
+
+    Parameters
+    ----------
+    data : Comparisons
+        From :func:`compare`.
+    ridge : float
+        Precision of a normal prior on each log strength; 0 for none, 0.01 is weak, 1 strong.
+
+    Returns
+    -------
+    ndarray, shape (M,)
+        Log strengths in the order of ``data.models``, sum zero.
+
+    Raises
+    ------
+    StatisticsError
+        A ridge below 0 or (without a ridge) groups that never met or a group that won or lost everything.
+    """
+    if not (math.isfinite(ridge) and ridge >= 0.0):
+        raise StatisticsError(f"a ridge of precision {ridge}", "a number of 0 or more", "0.01 is a weak one")
+    if ridge == 0.0:
+        refuse_unconnected(data)
+        _refuse_infinite_fit(data)
+    return np.asarray(_newton(data, data.totals, np.zeros((1, len(data.models))), ridge)[0], dtype=np.float64)
 
 
 def bootstrap_bradley_terry(
-    data: Comparisons,
-    rng: np.random.Generator,
-    n_rounds: int = 1000,
-    regularisation: Regularisation = _UNREGULARISED,
+    data: Comparisons, rng: np.random.Generator, n_rounds: int = 1000, ridge: float = 0.0
 ) -> BradleyTerryDraws:
     """Refit strengths to resampled clusters, all replicates of a batch in one Newton iteration.
 
     Parameters
     ----------
     data : Comparisons
-        With clusters.
+        At least two clusters.
     rng : numpy.random.Generator
         Source of randomness.
     n_rounds : int
         Replicates.
-    regularisation : Regularisation
+    ridge : float
         As in the fit.
 
     Returns
@@ -206,84 +218,29 @@ def bootstrap_bradley_terry(
     Raises
     ------
     StatisticsError
-        No clusters, or more than one replicate in twenty without a finite fit.
+        One cluster, or more than one replicate in twenty without a finite fit.
     """
-    if not data.clustered or data.won_first.shape[0] < 2 or n_rounds < 1:
+    if data.n_clusters < 2 or n_rounds < 1:
         raise StatisticsError(
-            "no clusters to resample, or no round",
-            "at least 2 clusters and 1 round",
-            "keep the prompt of each comparison",
+            f"{data.n_clusters} prompt(s) to resample in {n_rounds} rounds", "at least 2 prompts and 1 round"
         )
-    start = fit_bradley_terry(data, regularisation).log_strength
-    pairs = _Pairs.of(data, regularisation.precision)
-    n_clusters, n_models = data.won_first.shape[0], len(data.models)
-    at_once = max(1, _CELLS_AT_ONCE // max(n_clusters, n_models**2, data.first.size))
+    start = fit_bradley_terry(data, ridge)
     chunks, n_dropped = [], 0
-    for begin in range(0, n_rounds, at_once):
-        size = min(at_once, n_rounds - begin)
-        counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=size).astype(np.float64)
-        won_first, won_second = counts @ data.won_first, counts @ data.won_second
-        if regularisation.kind == "none":
-            finite = has_finite_fit(data, won_first, won_second)
+    widest = max(len(data.models) ** 2, data.first.size)
+    for counts in cluster_resamples(data.n_clusters, widest, rng, n_rounds):
+        won = counts @ data.won_first, counts @ data.won_second
+        if ridge == 0.0:
+            finite = _has_finite_fit(data, won)
             n_dropped += int(np.count_nonzero(~finite))
-            won_first, won_second = won_first[finite], won_second[finite]
-        if len(won_first):
-            chunks.append(pairs.newton(won_first, won_second, np.tile(start, (len(won_first), 1)))[0])
+            won = won[0][finite], won[1][finite]
+        chunks.append(_newton(data, won, np.tile(start, (len(won[0]), 1)), ridge))
     if n_dropped > 0.05 * n_rounds:
         raise StatisticsError(
             f"{n_dropped} of {n_rounds} resamples have no finite fit: a model won or lost everything in them",
             "at most one in twenty",
-            "collect more prompts, or use Regularisation('ridge', 0.01)",
+            "collect more prompts, or use a ridge of precision 0.01",
         )
     return BradleyTerryDraws(data.models, np.concatenate(chunks), n_dropped)
-
-
-def win_probability(result: BradleyTerryResult, model: str, opponent: str, level: float = 0.95) -> Estimate:
-    """Chance in percent that a model beats another, with its interval.
-
-    Parameters
-    ----------
-    result : BradleyTerryResult
-        A fit.
-    model, opponent : str
-        Who plays whom; they need not have met.
-    level : float
-        Nominal coverage.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    StatisticsError
-        A name that was not fitted.
-    """
-    unknown = [name for name in (model, opponent) if name not in result.models]
-    if unknown:
-        raise StatisticsError(f"no strength of {', '.join(unknown)}", "one of " + ", ".join(result.models))
-    i, j = result.models.index(model), result.models.index(opponent)
-    difference = float(result.log_strength[i] - result.log_strength[j])
-    rate = float(_sigmoid(np.array([difference]))[0])
-    method = f"Bradley-Terry win probability, {result.regularisation}"
-    if result.influence is not None:
-        influence = (result.influence[:, i] - result.influence[:, j]) * rate * (1.0 - rate)
-        return rate_interval(RateSample(rate, influence, result.n), level, method)
-    c = result.covariance
-    stderr = math.sqrt(max(float(c[i, i] + c[j, j] - 2 * c[i, j]), 0.0))
-    reach = float(stats.norm.ppf(0.5 + level / 2)) * stderr
-    low, high = 100.0 * _sigmoid(np.array([difference - reach, difference + reach]))
-    return Estimate(
-        100 * rate,
-        100 * rate * (1 - rate) * stderr,
-        float(low),
-        float(high),
-        level,
-        f"{method}; inverse information, normal on the logit scale",
-        result.n,
-        result.n_clusters,
-        "comparisons taken for independent: no prompts were given",
-    )
 
 
 def elo_ratings(log_strength: Floats, anchor: int | None = None, anchor_rating: float = 1000.0) -> Floats:
@@ -307,73 +264,112 @@ def elo_ratings(log_strength: Floats, anchor: int | None = None, anchor_rating: 
     return np.asarray(ratings - base + anchor_rating, dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Who meets whom, and Newton's method on counts of shape (B, P)."""
+def refuse_unconnected(data: Comparisons) -> None:
+    """Raise if there are groups of models that never met, directly or through others.
 
-    first: Indices
-    second: Indices
-    incidence: Any
-    n_models: int
-    precision: float
+    Raises
+    ------
+    StatisticsError
+        The message names the groups.
+    """
+    labels = _components(data, (data.totals[0][0], data.totals[1][0]), "weak")
+    if labels.max() > 0:
+        groups = [_named(data.models, labels == label) for label in range(labels.max() + 1)]
+        raise StatisticsError(
+            "groups of models that never met: " + " | ".join(groups),
+            "models joined by a chain of comparisons",
+            "add comparisons that join them, or rate each group alone",
+        )
 
-    @classmethod
-    def of(cls, data: Comparisons, precision: float) -> _Pairs:
-        n_pairs = data.first.size
-        rows = np.concatenate([np.arange(n_pairs)] * 2)
-        signs = np.repeat([1.0, -1.0], n_pairs)
-        columns = np.concatenate([data.first, data.second])
-        incidence = sparse.csr_array((signs, (rows, columns)), shape=(n_pairs, len(data.models)))
-        return cls(data.first, data.second, incidence, len(data.models), precision)
 
-    def information(self, curvature: Floats) -> Floats:
-        """Information matrices (B, M, M) from the pairs' curvature (B, P), made invertible along the free shift."""
-        matrix = np.zeros((len(curvature), self.n_models, self.n_models))
-        matrix[:, self.first, self.second] = -curvature
-        matrix[:, self.second, self.first] = -curvature
-        diagonal = np.arange(self.n_models)
-        matrix[:, diagonal, diagonal] = -matrix.sum(axis=2) + self.precision
-        if self.precision == 0.0:
-            matrix += (curvature.sum(axis=1) / self.n_models**2)[:, None, None]
-        return matrix
+def _refuse_infinite_fit(data: Comparisons) -> None:
+    """Raise if a group of models won or lost everything against the rest (Ford 1957); the group is named."""
+    won_first, won_second = data.totals[0][0], data.totals[1][0]
+    labels = _components(data, (won_first, won_second), "strong")
+    if labels.max() == 0:
+        return
+    complaints = []
+    for label in range(labels.max() + 1):
+        inside = labels == label
+        leaves_first = inside[data.first] & ~inside[data.second]
+        leaves_second = inside[data.second] & ~inside[data.first]
+        lost = won_second[leaves_first].sum() + won_first[leaves_second].sum()
+        won = won_first[leaves_first].sum() + won_second[leaves_second].sum()
+        if lost == 0 or won == 0:
+            what = "won" if lost == 0 else "lost"
+            complaints.append(f"{_named(data.models, inside)} {what} every comparison with the others")
+    raise StatisticsError(
+        "; ".join(complaints) + ": the strength is infinite",
+        "both wins and losses between any two groups",
+        "add comparisons, or use a ridge of precision 0.01",
+    )
 
-    def objective(self, won_first: Floats, won_second: Floats, strength: Floats) -> Floats:
-        difference = strength[:, self.first] - strength[:, self.second]
-        likelihood = -(won_first * np.logaddexp(0.0, -difference) + won_second * np.logaddexp(0.0, difference))
-        return np.asarray(likelihood.sum(axis=1) - 0.5 * self.precision * (strength**2).sum(axis=1), dtype=np.float64)
 
-    def newton(self, won_first: Floats, won_second: Floats, start: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Maximise from `start` (B, M); a step that would lower the likelihood is halved."""
-        strength = start - start.mean(axis=1, keepdims=True)
-        total = won_first + won_second
-        value = self.objective(won_first, won_second, strength)
-        converged = np.zeros(len(strength), dtype=np.bool_)
-        for _ in range(_MAX_ITERATIONS):
-            probability = _sigmoid(strength[:, self.first] - strength[:, self.second])
-            gradient = (won_first - total * probability) @ self.incidence - self.precision * strength
-            curvature = total * probability * (1.0 - probability)
-            step = np.linalg.solve(self.information(curvature), gradient[:, :, None])[:, :, 0]
-            step -= step.mean(axis=1, keepdims=True)
-            largest = np.abs(step).max(axis=1)
-            converged = largest < _TOLERANCE
-            if converged.all():
-                break
-            step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(largest, _LARGEST_STEP))[:, None]
-            strength, value = self._improve((won_first, won_second), strength, step, value)
-        return strength, converged
+def _has_finite_fit(data: Comparisons, won: tuple[Floats, Floats]) -> NDArray[np.bool_]:
+    """Whether each row of pair totals (B, P) has a finite fit, given that the data it was resampled from have one."""
+    finite = np.ones(len(won[0]), dtype=np.bool_)
+    never_first, never_second = (total[0] == 0 for total in data.totals)
+    lacking = (((won[0] == 0) & ~never_first) | ((won[1] == 0) & ~never_second)).any(axis=1)
+    for row in np.flatnonzero(lacking):
+        finite[row] = _components(data, (won[0][row], won[1][row]), "strong").max() == 0
+    return finite
 
-    def _improve(
-        self, won: tuple[Floats, Floats], strength: Floats, step: Floats, value: Floats
-    ) -> tuple[Floats, Floats]:
+
+def _components(data: Comparisons, won: tuple[Floats, Floats], connection: Literal["weak", "strong"]) -> Indices:
+    """Label models by component of the graph in which an edge leads from a winner to whom it beat."""
+    up, down = won[0] > 0, won[1] > 0
+    winners = np.concatenate([data.first[up], data.second[down]])
+    losers = np.concatenate([data.second[up], data.first[down]])
+    shape = (len(data.models), len(data.models))
+    graph = sparse.csr_array((np.ones(winners.size), (winners, losers)), shape=shape)
+    return np.asarray(csgraph.connected_components(graph, connection=connection)[1], dtype=np.int64)
+
+
+def _named(models: Sequence[str], chosen: NDArray[np.bool_]) -> str:
+    names = [model for model, included in zip(models, chosen, strict=True) if included]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _newton(data: Comparisons, won: tuple[Floats, Floats], start: Floats, ridge: float) -> Floats:
+    """Maximise the likelihood of pair totals (B, P) from `start` (B, M); a step that would lower it is halved."""
+    strength = start - start.mean(axis=1, keepdims=True)
+    total = won[0] + won[1]
+    value = _objective(data, won, strength, ridge)
+    for _ in range(_MAX_ITERATIONS):
+        probability = expit(strength[:, data.first] - strength[:, data.second])
+        gradient = (won[0] - total * probability) @ data.incidence - ridge * strength
+        information = _information(data, total * probability * (1.0 - probability), ridge)
+        step = np.linalg.solve(information, gradient[:, :, None])[:, :, 0]
+        step -= step.mean(axis=1, keepdims=True)
+        largest = np.abs(step).max(axis=1, initial=0.0)
+        if (largest < _TOLERANCE).all():
+            break
+        step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(largest, _LARGEST_STEP))[:, None]
         for _ in range(30):
             moved = strength + step
-            reached = self.objective(*won, moved)
+            reached = _objective(data, won, moved, ridge)
             worse = reached < value - 1e-12 * np.abs(value)
             if not worse.any():
                 break
             step = np.where(worse[:, None], 0.5 * step, step)
-        return moved, reached
+        strength, value = moved, reached
+    return strength
 
 
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), dtype=np.float64)
+def _information(data: Comparisons, curvature: Floats, ridge: float) -> Floats:
+    """Information matrices (B, M, M) from the pairs' curvature (B, P), made invertible along the free shift."""
+    n_models = len(data.models)
+    matrix = np.zeros((len(curvature), n_models, n_models))
+    matrix[:, data.first, data.second] = -curvature
+    matrix[:, data.second, data.first] = -curvature
+    diagonal = np.arange(n_models)
+    matrix[:, diagonal, diagonal] = -matrix.sum(axis=2) + ridge
+    if ridge == 0.0:
+        matrix += (curvature.sum(axis=1) / n_models**2)[:, None, None]
+    return matrix
+
+
+def _objective(data: Comparisons, won: tuple[Floats, Floats], strength: Floats, ridge: float) -> Floats:
+    difference = strength[:, data.first] - strength[:, data.second]
+    likelihood = -(won[0] * np.logaddexp(0.0, -difference) + won[1] * np.logaddexp(0.0, difference)).sum(axis=1)
+    return np.asarray(likelihood - 0.5 * ridge * (strength**2).sum(axis=1), dtype=np.float64)

@@ -1,15 +1,17 @@
-"""How sure a ranking is, and how well it agrees with another one.
+"""How certain a ranking is, and how well it agrees with another one.
 
-The figures of the Arena-Hard paper (arXiv:2406.11939, section 3), separability with confidence, agreement with
-confidence interval and the pair rank Brier score, as its analysis notebook computes them (arena-hard-auto commit
-b4b78bf, ``notebook/benchmark_statistics.ipynb``); rank ranges from bootstrap draws; rank correlations with intervals.
+Rank ranges from bootstrap draws, marginal (each model's rank by itself) and simultaneous (all ranks at once); rank
+correlations with intervals; and the figures of the Arena-Hard paper (arXiv:2406.11939, section 3), separability with
+confidence, agreement with confidence interval and the pair rank Brier score, as its analysis notebook computes them
+(arena-hard-auto commit b4b78bf, ``notebook/benchmark_statistics.ipynb``).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from scipy import stats
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import finite_array
 from harness.stats.estimate import Estimate
+from harness.stats.mean import checked_level
 
 __all__ = [
     "Agreement",
@@ -27,13 +30,12 @@ __all__ = [
     "pair_rank_brier",
     "rank_ranges",
     "separability",
+    "significant_ranks",
     "spearman",
 ]
 
 Floats = NDArray[np.float64]
-IntervalKind = Literal["fisher", "bootstrap"]
 
-_RESAMPLES = 2000
 _FEWEST = 5
 """Models below which a rank correlation is given without an interval."""
 
@@ -104,13 +106,109 @@ def rank_ranges(draws: Floats, level: float = 0.95) -> tuple[RankRange, ...]:
     scores = np.asarray(draws, dtype=np.float64)
     if scores.ndim != 2 or scores.size == 0 or np.isnan(scores).any():
         raise StatisticsError(f"draws of shape {scores.shape}", "an array (replicates, models) without NaN")
-    _checked_level(level)
+    checked_level(level)
     ranks = stats.rankdata(-scores, method="min", axis=1).astype(np.int64)
     tail = (1.0 - level) / 2
     low = np.quantile(ranks, tail, axis=0, method="inverted_cdf")
     high = np.quantile(ranks, 1.0 - tail, axis=0, method="inverted_cdf")
     middle = stats.rankdata(-np.median(scores, axis=0), method="min").astype(np.int64)
     return tuple(RankRange(int(m), int(a), int(b)) for m, a, b in zip(middle, low, high, strict=True))
+
+
+def significant_ranks(
+    scores: Floats, draws: Floats, n_clusters: int, level: float = 0.95
+) -> tuple[tuple[RankRange, ...], tuple[RankRange, ...]]:
+    r"""Rank ranges from tests of all pairwise differences.
+
+    A model's best rank is one more than the number of models that are significantly better, its worst rank is M less
+    the number that are significantly worse. The tests compare studentised differences with quantiles of the largest
+    of them over bootstrap draws (max-t), which accounts for their dependence, and step down: hypotheses already
+    rejected are left out of the maximum and the others tested again.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (M,)
+        Estimated scores; higher is better.
+    draws : ndarray, shape (B, M)
+        Scores of the models in B replicates, all models on the same resampled prompts.
+    n_clusters : int
+        Prompts that were resampled; with few of them the quantiles are widened as Student's t is.
+    level : float
+        Confidence that a range holds the true rank: for the marginal ranges of each model by itself, for the
+        simultaneous ones of all models at once.
+
+    Returns
+    -------
+    marginal, simultaneous : tuple of RankRange, length M
+
+    Raises
+    ------
+    StatisticsError
+        Shapes that differ, fewer than two draws or models, NaN, or a level outside (0, 1).
+
+    References
+    ----------
+    Mogstad, Romano, Shaikh and Wilhelm (2024), Inference for Ranks with Applications to Mobility across Neighbourhoods
+    and Academic Achievement across Countries, Review of Economic Studies 91, 476-518 (sections 3.1 and 3.3). Romano and
+    Wolf (2005), Exact and approximate stepdown methods for multiple hypothesis testing, JASA 100, 94-108.
+    """
+    values, replicates = finite_array(scores, "scores"), np.asarray(draws, dtype=np.float64)
+    if replicates.ndim != 2 or min(replicates.shape) < 2 or replicates.shape[1] != values.size:
+        raise StatisticsError(f"draws of shape {replicates.shape} for {values.size} scores", "B >= 2 draws of M >= 2")
+    if np.isnan(replicates).any():
+        raise StatisticsError("NaN among the draws", "numbers")
+    if n_clusters < 2:
+        raise StatisticsError(f"{n_clusters} prompt(s)", "at least 2")
+    checked_level(level)
+    n_models = values.size
+    test = partial(_significantly_better, values, replicates, level, n_clusters)
+    everyone = ~np.eye(n_models, dtype=np.bool_)
+    places = stats.rankdata(-values, method="min").astype(np.int64)
+    own = []
+    for model in range(n_models):
+        pairs = np.zeros_like(everyone)
+        pairs[model], pairs[:, model] = everyone[model], everyone[:, model]
+        own.append(_rank_range(test(pairs), places, model))
+    better = test(everyone)
+    return tuple(own), tuple(_rank_range(better, places, model) for model in range(n_models))
+
+
+def _rank_range(better: NDArray[np.bool_], places: NDArray[np.int64], model: int) -> RankRange:
+    low, high = 1 + int(better[:, model].sum()), len(places) - int(better[model].sum())
+    return RankRange(int(places[model]), low, high)
+
+
+def _significantly_better(
+    scores: Floats, draws: Floats, level: float, n_clusters: int, pairs: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which ordered pairs (i, j) among `pairs` show i above j; familywise error 1 - level by step-down max-t."""
+    covariance = np.cov(draws, rowvar=False)
+    variance = np.diag(covariance)[:, None] + np.diag(covariance) - 2.0 * covariance
+    stderr = np.sqrt(np.maximum(variance, 0.0))
+    scale = np.where(stderr > 1e-12 * max(1.0, float(np.abs(scores).max())), stderr, np.inf)
+    gap = scores[:, None] - scores
+    # Two models that differ by the same amount in every draw leave nothing to test.
+    certain = pairs & np.isinf(scale) & (gap > 0)
+    centred = draws - scores
+    better = np.zeros_like(pairs)
+    while True:
+        tested = pairs & ~better
+        largest = np.full(len(draws), -np.inf)
+        for first in np.flatnonzero(tested.any(axis=1)):
+            others = tested[first]
+            errors = (centred[:, [first]] - centred[:, others]) / scale[first, others]
+            np.maximum(largest, errors.max(axis=1), out=largest)
+        critical = _widened(float(np.quantile(largest, level, method="higher")), n_clusters)
+        found = tested & (gap / scale > critical)
+        if not found.any():
+            return better | certain
+        better |= found
+
+
+def _widened(quantile: float, n_clusters: int) -> float:
+    """A bootstrap quantile of a studentised error, made as wide as Student's t (as `expanded_tails` does)."""
+    t_quantile = stats.t.isf(stats.norm.sf(quantile), n_clusters - 1)
+    return float(t_quantile) * math.sqrt(n_clusters / (n_clusters - 1))
 
 
 def separability(intervals: Floats) -> float:
@@ -175,13 +273,13 @@ def agreement(benchmark: Floats, reference: Floats) -> Agreement:
     )
 
 
-def pair_rank_brier(draws: Floats, reference_scores: Floats) -> float:
-    """Brier score of the benchmark's forecasts of who is better in a pair, by the reference.
+def pair_rank_brier(scores: Floats, stderrs: Floats, reference_scores: Floats) -> float:
+    """Brier score of the benchmark's forecasts of which model of a pair is better, by the reference.
 
     Parameters
     ----------
-    draws : ndarray, shape (B, M)
-        Bootstrap draws of the benchmark's scores.
+    scores, stderrs : ndarray, shape (M,)
+        The benchmark's scores and their standard errors (the notebook: standard deviations of bootstrap draws).
     reference_scores : ndarray, shape (M,)
         The reference's scores of the same models.
 
@@ -193,49 +291,43 @@ def pair_rank_brier(draws: Floats, reference_scores: Floats) -> float:
     Raises
     ------
     StatisticsError
-        Shapes that differ, fewer than two draws or models, NaN.
+        Lengths that differ, fewer than two models, NaN, a negative standard error.
 
     Notes
     -----
-    The chance that one model is better than another is that of a normal variable with the difference of the
-    draws' means and the sum of their variances (the models' errors taken for independent, as the paper does). Where
-    both variances are zero the forecast is 0, 1 or, for equal means, one half. A pair the reference ties counts as
-    not better.
+    The chance that one model is better than another is that of a normal variable with the difference of the scores and
+    the sum of their variances (the models' errors taken for independent, as the paper does). Where both variances are
+    zero the forecast is 0, 1 or, for equal scores, one half. A pair the reference ties counts as not better.
     """
-    scores, truth = np.asarray(draws, dtype=np.float64), finite_array(reference_scores, "reference scores")
-    if scores.ndim != 2 or min(scores.shape) < 2 or scores.shape[1] != truth.size or not np.isfinite(scores).all():
+    values, errors = finite_array(scores, "scores"), finite_array(stderrs, "standard errors")
+    truth = finite_array(reference_scores, "reference scores")
+    if not values.size == errors.size == truth.size or truth.size < 2 or (errors < 0).any():
         raise StatisticsError(
-            f"draws of shape {scores.shape} for {truth.size} reference scores", "finite draws (B >= 2, M >= 2)"
+            f"{values.size} scores, {errors.size} standard errors and {truth.size} reference scores",
+            "one of each for at least two models, standard errors of 0 or more",
         )
     one, two = np.triu_indices(truth.size, k=1)
-    gap = scores.mean(axis=0)[two] - scores.mean(axis=0)[one]
-    spread = np.sqrt(scores.var(axis=0)[one] + scores.var(axis=0)[two])
+    gap, spread = values[two] - values[one], np.hypot(errors[one], errors[two])
     certain = 0.5 + 0.5 * np.sign(gap)
     forecast = np.where(spread > 0, stats.norm.cdf(gap / np.where(spread > 0, spread, 1.0)), certain)
     return float(np.mean((forecast - (truth[one] < truth[two])) ** 2))
 
 
-def spearman(
-    x: Floats, y: Floats, rng: np.random.Generator, level: float = 0.95, interval: IntervalKind = "fisher"
-) -> Estimate:
+def spearman(x: Floats, y: Floats, level: float = 0.95) -> Estimate:
     """Spearman's rank correlation with an interval over models.
 
     Parameters
     ----------
     x, y : ndarray, shape (n,)
         Two scores of the same models; ties get average ranks.
-    rng : numpy.random.Generator
-        Source of randomness of the bootstrap.
     level : float
         Nominal coverage.
-    interval : {"fisher", "bootstrap"}
-        Fisher's z with standard error sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright 2000), or percentiles of 2,000
-        resamples of the models.
 
     Returns
     -------
     Estimate
-        A correlation from -1 to 1. No limits, and a note why, below 5 models and (Fisher) at a perfect correlation.
+        A correlation from -1 to 1, with Fisher's z interval and standard error sqrt((1 + r^2 / 2) / (n - 3)). No limits
+        (a note says why) below 5 models and at a perfect correlation.
 
     Raises
     ------
@@ -246,30 +338,29 @@ def spearman(
     ----------
     Bonett and Wright (2000), Psychometrika 65, 23-28.
     """
-    return _correlation(_Spearman(), (x, y), rng, level, interval)
+    return _correlation(
+        "Spearman's rank correlation",
+        lambda: float(stats.spearmanr(x, y).statistic),
+        lambda r, n: math.sqrt((1.0 + r * r / 2.0) / (n - 3)),
+        (x, y),
+        level,
+    )
 
 
-def kendall(
-    x: Floats, y: Floats, rng: np.random.Generator, level: float = 0.95, interval: IntervalKind = "fisher"
-) -> Estimate:
+def kendall(x: Floats, y: Floats, level: float = 0.95) -> Estimate:
     """Kendall's tau-b with an interval over models.
 
     Parameters
     ----------
     x, y : ndarray, shape (n,)
         Two scores of the same models.
-    rng : numpy.random.Generator
-        Source of randomness of the bootstrap.
     level : float
         Nominal coverage.
-    interval : {"fisher", "bootstrap"}
-        Fisher's z with standard error sqrt(0.437 / (n - 4)) (Fieller, Hartley and Pearson 1957), or percentiles of
-        2,000 resamples of the models.
 
     Returns
     -------
     Estimate
-        As in :func:`spearman`.
+        As in :func:`spearman`, with standard error sqrt(0.437 / (n - 4)).
 
     Raises
     ------
@@ -280,76 +371,37 @@ def kendall(
     ----------
     Fieller, Hartley and Pearson (1957), Biometrika 44, 470-481.
     """
-    return _correlation(_Kendall(), (x, y), rng, level, interval)
-
-
-class _Spearman:
-    name = "Spearman's rank correlation"
-
-    def value(self, x: Floats, y: Floats) -> float:
-        return float(stats.spearmanr(x, y).statistic)
-
-    def fisher_stderr(self, r: float, n: int) -> float:
-        return math.sqrt((1.0 + r * r / 2.0) / (n - 3))
-
-
-class _Kendall:
-    name = "Kendall's tau-b"
-
-    def value(self, x: Floats, y: Floats) -> float:
-        return float(stats.kendalltau(x, y).statistic)
-
-    def fisher_stderr(self, r: float, n: int) -> float:
-        return math.sqrt(0.437 / (n - 4))
+    return _correlation(
+        "Kendall's tau-b",
+        lambda: float(stats.kendalltau(x, y).statistic),
+        lambda _, n: math.sqrt(0.437 / (n - 4)),
+        (x, y),
+        level,
+    )
 
 
 def _correlation(
-    kind: _Spearman | _Kendall,
+    name: str,
+    measure: Callable[[], float],
+    fisher_stderr: Callable[[float, int], float],
     pair: tuple[Floats, Floats],
-    rng: np.random.Generator,
     level: float,
-    interval: IntervalKind,
 ) -> Estimate:
     x, y = finite_array(pair[0], "first scores"), finite_array(pair[1], "second scores")
-    _checked_level(level)
+    checked_level(level)
     if x.size != y.size or x.size < 3:
         raise StatisticsError(f"{x.size} and {y.size} scores", "the same models in both, at least 3")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise StatisticsError("all scores of one ranking are equal", "scores that differ", "a constant ranks nobody")
-    n, r = x.size, kind.value(x, y)
+    n, r = x.size, measure()
     if n < _FEWEST:
-        return Estimate(r, None, None, None, level, kind.name, n, n, f"no interval from {n} models")
-    if interval == "bootstrap":
-        return _bootstrap_correlation(kind, (x, y), rng, level)
+        return Estimate(r, None, None, None, level, name, n, n, f"no interval from {n} models")
     if abs(r) >= 1.0 - 1e-12:
-        return Estimate(r, None, None, None, level, kind.name, n, n, "no Fisher interval at a perfect correlation")
-    stderr = kind.fisher_stderr(r, n)
+        return Estimate(r, None, None, None, level, name, n, n, "no Fisher interval at a perfect correlation")
+    stderr = fisher_stderr(r, n)
     reach = float(stats.norm.ppf(0.5 + level / 2)) * stderr
     low, high = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
-    return Estimate(r, stderr * (1 - r * r), low, high, level, f"{kind.name}, Fisher z interval", n, n)
-
-
-def _bootstrap_correlation(
-    kind: _Spearman | _Kendall, pair: tuple[Floats, Floats], rng: np.random.Generator, level: float
-) -> Estimate:
-    x, y = pair
-    draws = []
-    for rows in rng.integers(x.size, size=(_RESAMPLES, x.size)):
-        if np.ptp(x[rows]) > 0 and np.ptp(y[rows]) > 0:
-            draws.append(kind.value(x[rows], y[rows]))
-    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
-    dropped = _RESAMPLES - len(draws)
-    return Estimate(
-        kind.value(x, y),
-        float(np.std(draws, ddof=1)),
-        float(low),
-        float(high),
-        level,
-        f"{kind.name}, percentile bootstrap over models, {_RESAMPLES} resamples",
-        x.size,
-        x.size,
-        f"{dropped} resamples with all scores equal were dropped" if dropped else "",
-    )
+    return Estimate(r, stderr * (1 - r * r), low, high, level, f"{name}, Fisher z interval", n, n)
 
 
 def _direction(
@@ -371,8 +423,3 @@ def _checked_intervals(intervals: Floats, name: str) -> Floats:
     if np.isnan(limits).any() or (limits[:, 0] > limits[:, 1]).any():
         raise StatisticsError(f"NaN or a lower limit above the upper one in the {name}", "limits in order")
     return limits
-
-
-def _checked_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise StatisticsError(f"level {level}", "a number between 0 and 1", "give 0.95 for 95 %")

@@ -231,8 +231,8 @@ def ranking(sides: Sides, spec: StudySpec) -> ModelRanking | NotMeasured:
     voted = np.array([rate.human.value for rate in rates])
     return ModelRanking(
         tuple(rates),
-        attempt(lambda: spearman(judged, voted, spec.rng(), spec.level)),
-        attempt(lambda: kendall(judged, voted, spec.rng(), spec.level)),
+        attempt(lambda: spearman(judged, voted, spec.level)),
+        attempt(lambda: kendall(judged, voted, spec.level)),
     )
 
 

@@ -23,8 +23,7 @@ from benchmarks.arena_hard.five_way import (
 )
 from benchmarks.arena_hard.published_arena import elo_from_rate, published_v01, published_v2, rate_from_elo
 from harness.errors import StatisticsError
-from harness.stats.bradley_terry import elo_ratings, fit_bradley_terry
-from harness.stats.comparisons import compare
+from harness.stats.bradley_terry import compare, elo_ratings, fit_bradley_terry
 from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
 VERDICTS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
@@ -286,10 +285,10 @@ class TestBradleyTerryIsTheWeightedShare:
                 weights.append(weight)
                 models.append(model)
                 prompts.append(column)
-        fit = fit_bradley_terry(compare(models, ["base"] * len(models), scores, weights, prompts))
-        ratings = elo_ratings(fit.log_strength, anchor=fit.models.index("base"))
+        data = compare(models, ["base"] * len(models), scores, weights, prompts)
+        ratings = elo_ratings(fit_bradley_terry(data), anchor=data.models.index("base"))
         for model in table.models:
-            rating = ratings[fit.models.index(model)]
+            rating = ratings[data.models.index(model)]
             assert 100 * rate_from_elo(rating - 1000) == pytest.approx(win_rates(table)[model].value, abs=1e-8)
 
 
