@@ -332,7 +332,7 @@ def _named(models: Sequence[str], chosen: NDArray[np.bool_]) -> str:
 
 def _newton(data: Comparisons, won: tuple[Floats, Floats], start: Floats, ridge: float) -> Floats:
     """Maximise the likelihood of pair totals (B, P) from `start` (B, M); a step that would lower it is halved."""
-    strength = start - start.mean(axis=1, keepdims=True)
+    strength: Floats = start - start.mean(axis=1, keepdims=True)
     total = won[0] + won[1]
     value = _objective(data, won, strength, ridge)
     for _ in range(_MAX_ITERATIONS):
