@@ -1,4 +1,4 @@
-"""Stages named by the hash of what they are made from: done once, redone when something they depend on changes."""
+"""The stages of a loop, named by the hash of their inputs: done once, and redone if an input changes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Work = Callable[[Path], Mapping[str, Any]]
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold a directory for one process.
+    """Lock a directory for this process.
 
     Raises
     ------
     RunLockedError
-        Another process works there.
+        Another process has locked it.
     StoreError
         It cannot be written.
     """
@@ -43,7 +43,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def identity_of(model: str) -> dict[str, str]:
-    """Identify a checkpoint by what it holds (`training.models.model_identity`), read once while it stays as it is.
+    """Identify a checkpoint by its contents (`training.models.model_identity`), cached until its files change.
 
     Raises
     ------
@@ -71,14 +71,14 @@ class Book:
     out : Path
         The align directory.
     state : AlignState
-        As it stands; rewritten after every change.
+        The current state; align.json is rewritten after every change.
     say : callable
-        Told what is going on.
+        Called with progress messages.
     n_worked : int
-        Stages that had something to do; 0 after the rerun of a finished recipe.
+        Stages that were not done already; 0 if a finished recipe is run again.
     silent : bool
-        Whether align.json is left as an earlier process wrote it until a stage has something to do, so that a reader
-        does not see a loop that seems to begin anew.
+        Whether to leave align.json as an earlier process wrote it until a stage has to be done. Otherwise a reader
+        would see a loop that starts anew.
     """
 
     out: Path
@@ -94,9 +94,9 @@ class Book:
 
     @classmethod
     def open(cls, out: Path, state: AlignState, say: Callable[[str], None]) -> Book:
-        """Open a directory: what it says of its stages and variants is found again as they come up.
+        """Open a directory.
 
-        The recipe in it may be another: stages whose inputs are the same are found by their keys, all else is redone.
+        Its recipe may have changed: stages with the same inputs are found by their keys, and the others are redone.
         """
         if (out / "align.json").is_file():
             before = read_align(out)
@@ -107,7 +107,7 @@ class Book:
         return book
 
     def write(self, **changes: Any) -> None:
-        """Change the state and write it down."""
+        """Change the state and write align.json."""
         if self.n_worked:
             changes["seconds"] = round(self._before + time.monotonic() - self._began, 1)
         self.state = self.state.model_copy(update=changes)
@@ -117,11 +117,11 @@ class Book:
         write_atomically(self.out / "align.json", text)
 
     def path(self, relative: str | None) -> Path | None:
-        """A path of the state as one that can be opened."""
+        """A path of the state, relative to the current directory."""
         return None if relative is None else self.out / relative
 
     def stage(self, name: str, inputs: Mapping[str, Any], work: Work) -> tuple[Path, dict[str, Any]]:
-        """Do a stage, or find it done.
+        """Do a stage, unless it is done.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Book:
         inputs : mapping
             Everything its result depends on, as JSON values.
         work : callable
-            Does it in the directory it is given, going on with what is there, and returns figures.
+            Does the stage in the given directory, resuming it if it was interrupted, and returns figures.
 
         Returns
         -------
@@ -149,8 +149,7 @@ class Book:
             began = time.monotonic()
             figures = dict(work(directory))
             if self.n_worked == 1:
-                # Engines collect garbage as they close; what the first stage has imported is none, and takes a second
-                # each time to look through.
+                # Engines collect garbage when they close. Freezing the imported modules saves a second each time.
                 gc.collect()
                 gc.freeze()
             seconds = round(time.monotonic() - began, 1)
@@ -170,11 +169,11 @@ class Book:
         self.write(stages=(*kept, record))
 
     def variant(self, name: str) -> AlignVariant | None:
-        """A variant as it stands."""
+        """A variant of the current state."""
         return next((v for v in self.state.variants if v.name == name), None)
 
     def put(self, variant: AlignVariant) -> None:
-        """Add a variant or replace the one of its name, in its place."""
+        """Add a variant, or replace the one with its name."""
         names = [v.name for v in self.state.variants]
         if variant.name in names:
             variants = tuple(variant if v.name == variant.name else v for v in self.state.variants)
@@ -185,6 +184,6 @@ class Book:
 
 
 def _training_figures(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a training stage's own record is worth showing beside it."""
+    """The figures of a training stage, from its own record."""
     figures = {"steps": record.get("steps"), "train_loss": record.get("train_loss"), "items": record.get("items")}
     return {**figures, "held_out": record.get("held_out"), "problems": record.get("problems", [])}

@@ -1,9 +1,9 @@
-"""How far a policy has gone from the SFT model: the log-probability of its own answers under both.
+"""The divergence of a policy from the SFT model: log-probabilities of the policy's answers under both.
 
-KL(policy || SFT) is the mean over the policy's answers y of log policy(y|x) - log SFT(y|x): unbiased where answers were
-drawn at temperature 1. What is scored is what was drawn: the answer's tokens and, unless the token limit cut it, the
-token that ended it; not what the chat template writes after that. Engines give text, and a text can be written in other
-tokens than it was drawn in: an answer whose text has another number of tokens is left out and counted.
+KL(policy || SFT) is the mean over the policy's answers y of log policy(y|x) - log SFT(y|x), which is unbiased for
+answers sampled at temperature 1. Only sampled tokens are scored: those of the answer and, unless the token limit ended
+it, its end token, but not what the chat template writes after it. Engines return text, which can have other tokens than
+the sampled ones; an answer whose text has another number of tokens is left out and counted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Models:
     Parameters
     ----------
     policy, reference : str
-        Checkpoints; the reference's tokenizer and chat template make the tokens, which both score.
+        Checkpoints. Both score the tokens that the reference's tokenizer and chat template make.
     options : mapping
         Options of the hf engine for both.
     """
@@ -59,45 +59,51 @@ class Models:
 
 
 def draw_log_ratios(samples: Sequence[Sample], models: Models, out: Path) -> None:
-    """Score answers under both models, one model in memory at a time; what is stored already is not scored again.
+    """Score answers under both models, with one model in memory at a time; stored scores are not computed again.
 
     Parameters
     ----------
     samples : sequence of Sample
-        Answers of the policy; those that failed are passed over.
+        Answers of the policy; failed ones are skipped.
     models : Models
-        Who scores.
+        The models.
     out : Path
         The stage's directory.
 
     Raises
     ------
     ModelError
-        A checkpoint cannot be loaded, or the two mean different things by a token.
+        A checkpoint cannot be loaded, or the two have different token ids.
     """
     out.mkdir(parents=True, exist_ok=True)
     answered = [sample for sample in samples if sample.finish != "error"]
-    tokenizer: _Tokens | None = None
+    tokens: _Tokens | None = None
     for role, model in (("reference", models.reference), ("policy", models.policy)):
-        there = {key for key, _ in _rows(out / _FILES[role])}
-        waiting = {f"{s.prompt_key}:{s.sample}": s for s in answered if (s.prompt_key, s.sample) not in there}
-        if not waiting:
-            continue
-        tokenizer = tokenizer or _Tokens.of(models)
-        with JsonlAppender(out / _FILES[role]) as file, closing(_load(model, models.options)) as engine:
-            tokenizer.check(engine)
-            requests = []
-            for name, sample in waiting.items():
-                try:
-                    requests.append(tokenizer.request(name, sample, engine.context_length))
-                except (ChatTemplateError, *ENCODING_ERRORS) as error:
-                    file.append(_line(sample, None, 0, str(error) or type(error).__name__))
-            for found in engine.loglikelihood(requests):
-                file.append(_line(waiting[found.request_id], found.logprob, found.n_tokens, found.error))
+        scored = {key for key, _ in _rows(out / _FILES[role])}
+        waiting = [s for s in answered if (s.prompt_key, s.sample) not in scored]
+        if waiting:
+            tokens = tokens or _Tokens.of(models)
+            with JsonlAppender(out / _FILES[role]) as file, closing(_load(model, models.options)) as engine:
+                for line in _scored(waiting, tokens, engine):
+                    file.append(line)
+
+
+def _scored(samples: Sequence[Sample], tokens: _Tokens, engine: HFEngine) -> Iterator[str]:
+    """Score answers under one model; a line each, with the reason if it has no score."""
+    tokens.check(engine)
+    asked = {f"{s.prompt_key}:{s.sample}": s for s in samples}
+    requests = []
+    for name, sample in asked.items():
+        try:
+            requests.append(tokens.request(name, sample, engine.context_length))
+        except (ChatTemplateError, *ENCODING_ERRORS) as error:
+            yield _line(sample, None, 0, str(error) or type(error).__name__)
+    for found in engine.loglikelihood(requests):
+        yield _line(asked[found.request_id], found.logprob, found.n_tokens, found.error)
 
 
 def read_log_ratios(out: Path) -> dict[Key, LogRatio]:
-    """Read what both models have scored."""
+    """Read the answers that both models have scored."""
     reference = {key: row for key, row in _rows(out / _FILES["reference"]) if row["logprob"] is not None}
     return {
         key: LogRatio(row["logprob"] - reference[key]["logprob"], row["n_tokens"])
@@ -138,33 +144,33 @@ class _Tokens:
         return cls(tokenizer, template, frozenset({*template.end_of_turn_ids(), tokenizer.eos_token_id} - {None}))
 
     def check(self, engine: HFEngine) -> None:
-        """Refuse a model that means something else by a token."""
+        """Refuse a model with other token ids."""
         mine, other = self.tokenizer.get_vocab(), engine.tokenizer.get_vocab()
         differing = sorted(token for token in mine.keys() & other.keys() if mine[token] != other[token])
         if differing:
             raise ModelError(
-                f"{engine.fingerprint.source} and the SFT model number their tokens differently "
+                f"{engine.fingerprint.source} and the SFT model have different token ids "
                 f"({len(differing)} differ, for example {differing[0]!r})",
                 "a policy that was trained from the SFT model",
             )
 
     def request(self, name: str, sample: Sample, limit: int | None) -> LogLikelihoodRequest:
-        """Part an answered conversation into what was given and what was drawn."""
+        """Split an answered conversation into prompt tokens and sampled tokens."""
         messages = messages_of(sample)
         prompt_text = self.template.render(messages[:-1])
         text = sample.response if sample.drawn is None else sample.drawn
         prompt, said = self.template.tokenise(prompt_text), self.template.tokenise(prompt_text + text)
         if said[: len(prompt)] != prompt:
-            raise ChatTemplateError("the prompt's tokens are others once it is answered")
+            raise ChatTemplateError("the prompt's tokens differ once it is answered")
         answer = said[len(prompt) :]
         if sample.finish == "stop":
             answer = [*answer, self._end(messages)]
         if not answer:
             raise ChatTemplateError("the answer has no tokens")
         if sample.n_tokens is not None and sample.n_tokens != len(answer):
-            raise ChatTemplateError(f"{sample.n_tokens} tokens were drawn and the answer's text has {len(answer)}")
+            raise ChatTemplateError(f"{sample.n_tokens} tokens were sampled and the answer's text has {len(answer)}")
         if limit is not None:
-            # The last token of the answer is predicted, not read.
+            # The model reads all tokens of the answer but the last.
             if limit < len(answer):
                 raise ChatTemplateError(f"the answer has {len(answer)} tokens and {limit} can be read")
             prompt, _ = cut_start(prompt, limit - (len(answer) - 1), self.tokenizer.bos_token_id)
@@ -175,4 +181,4 @@ class _Tokens:
         for token in reversed(self.template.tokenise(self.template.render_answered(messages))):
             if token in self.ends:
                 return token
-        raise ChatTemplateError("the chat template ends an answer by no end-of-turn token")
+        raise ChatTemplateError("the chat template ends an answer without an end-of-turn token")

@@ -1,15 +1,12 @@
-"""What lets a checkpoint on: the policy at the level the loop may still spend, and the reward-hacking alarm."""
+"""The gate of the loop: the policy at the level that is left to spend, and the reward-hacking alarm."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from harness.data.store import DataStore
 from harness.errors import AssayError, StatisticsError
@@ -24,17 +21,19 @@ from harness.store.jsonl import read_json, write_atomically
 from harness.store.run_directory import RunDirectory
 from training.align.alpha import LoopGate
 from training.align.evaluating import Evaluator
-from training.align.measuring import paired_means
+from training.align.measuring import prompt_means, shared_values
 from training.align.recipe import AlignRecipe
 from training.align.reward_hacking import reward_hacking
 from training.data.records import PromptItem
 
 __all__ = ["Gate"]
 
+Pair = tuple[list[float], list[float]]
+
 
 @dataclass
 class Gate:
-    """Decides about candidates, one after the other.
+    """Decides about candidates, one after another.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ class Gate:
     data : DataStore
         Upstream files that some metrics are fitted with.
     evaluator : Evaluator
-        Who measured them.
+        Measures the candidates.
     """
 
     recipe: AlignRecipe
@@ -52,32 +51,32 @@ class Gate:
     def decided(
         self, candidate: AlignVariant, accepted: AlignVariant, trained_on: Sequence[PromptItem]
     ) -> AlignVariant:
-        """Decide about a measured candidate against the last accepted variant."""
+        """Decide about a measured candidate, compared with the last accepted variant."""
         hacking = self._hacking(candidate, accepted)
         policy = self.recipe.policy()
         if policy is None:
-            note = f"{candidate.note}; no gate: accepted unseen".strip("; ")
+            note = f"{candidate.note}; no gate: accepted without a test".strip("; ")
             return candidate.model_copy(update={"accepted": True, "hacking": hacking, "note": note})
         level = self._loop(policy, candidate).next_policy()
         if level is None:
-            note = f"{candidate.note}; not tested: nothing of alpha is left to spend".strip("; ")
+            note = f"{candidate.note}; not tested: no alpha is left to spend".strip("; ")
             return candidate.model_copy(update={"accepted": False, "hacking": hacking, "note": note})
         decision = self._decision(candidate, accepted, level, trained_on)
         passed = decision["decision"] == "pass"
         return candidate.model_copy(update={"accepted": passed, "gate": decision, "hacking": hacking})
 
     def describe(self) -> str:
-        """Say what the gates as a whole guarantee."""
+        """The error guarantee of all gates together, in words."""
         policy = self.recipe.policy()
         if policy is None:
-            return "no gate: every checkpoint was accepted, and nothing bounds the error"
+            return "no gate: every checkpoint was accepted, and the error has no bound"
         said = self._loop(policy, None).describe()
         ledger = LookLedger(self.evaluator.book.out)
         sets = dict.fromkeys(look.test_set for look in ledger.looks())
         return "; ".join([said, *(ledger.describe(test_set) for test_set in sets)])
 
     def _loop(self, policy: Policy, candidate: AlignVariant | None) -> LoopGate:
-        """The loop's state before a candidate, from the decisions that are written down."""
+        """The loop's state before a candidate, from the recorded decisions."""
         assert self.recipe.gate is not None
         n_tests = self.recipe.iterations * (1 + len(self.recipe.retries))
         loop = LoopGate.plan(policy, n_tests, self.recipe.gate.spending)
@@ -91,7 +90,7 @@ class Gate:
     def _decision(
         self, candidate: AlignVariant, accepted: AlignVariant, policy: Policy, trained_on: Sequence[PromptItem]
     ) -> dict[str, Any]:
-        """The decision as a stage, so that a rerun reads it."""
+        """The decision, as a stage that is read if the loop is run again."""
         evaluator = self.evaluator
         texts = [message.content for prompt in trained_on for message in prompt.messages if message.role == "user"]
         runs = [evaluator.book.path(variant.run) for variant in (candidate, accepted)]
@@ -116,7 +115,7 @@ class Gate:
         return dict(read_json(directory / "decision.json"))
 
     def _count_look(self, candidate: AlignVariant, decision: str, alpha: float) -> None:
-        """Write down that the evaluation's prompts were looked at, once a candidate."""
+        """Record a look at the evaluation's prompts, once for each candidate."""
         evaluator = self.evaluator
         directory = evaluator.book.path(candidate.run)
         assert directory is not None
@@ -126,7 +125,7 @@ class Gate:
             ledger.record(Look(asked, now(), f"align {candidate.name}", str(candidate.run), decision, alpha))
 
     def _judged_directly(self, candidate: AlignVariant, accepted: AlignVariant, policy: Policy) -> Path | None:
-        """Judge candidate against baseline where the policy asks for it; the run's directory."""
+        """Judge candidate against baseline if the policy asks for it; the run's directory."""
         evaluator, judge = self.evaluator, self.recipe.evaluation.judge
         candidate_run, baseline_run = (evaluator.book.path(variant.run) for variant in (candidate, accepted))
         if judge is None or candidate_run is None or baseline_run is None:
@@ -155,56 +154,55 @@ class Gate:
         except StatisticsError as error:
             return {"verdict": "not measured", "message": " ".join(str(error).split())}
 
-    def _gains(self, candidate: AlignVariant, accepted: AlignVariant) -> tuple[Any, Any, str]:
+    def _gains(self, candidate: AlignVariant, accepted: AlignVariant) -> tuple[Pair, Pair, str]:
+        """Rewards and true scores of the prompts that have both, each before and after, and whose scores they are."""
         evaluator = self.evaluator
         if evaluator.gold is not None:
-            own, before = evaluator.answers(candidate), evaluator.answers(accepted)
-            keys, *rewards = paired_means(before.values("reward"), own.values("reward"))
-            gold_keys, *truth = paired_means(before.values("gold"), own.values("gold"))
-            shared = [key for key in keys if key in set(gold_keys)]
-            return _aligned(keys, rewards, shared), _aligned(gold_keys, truth, shared), evaluator.gold.name
-        name, metric = self._judged_metric()
-        values = [self._judged(variant, name, metric) for variant in (accepted, candidate)]
-        earned = [self._rewards_on(variant, name) for variant in (accepted, candidate)]
-        shared = sorted(values[0].keys() & values[1].keys() & earned[0].keys() & earned[1].keys())
-        rewards = [[own[key] for key in shared] for own in earned]
-        return rewards, [[own[key] for key in shared] for own in values], f"{name} {metric}"
+            answers = [evaluator.answers(variant) for variant in (accepted, candidate)]
+            rewards = [prompt_means(own.values("reward")) for own in answers]
+            truth = [prompt_means(own.values("gold")) for own in answers]
+            by = evaluator.gold.name
+        else:
+            name, metric = self._judged_metric()
+            truth = [self._judged(variant, name, metric) for variant in (accepted, candidate)]
+            rewards = [self._rewards_on(variant, name) for variant in (accepted, candidate)]
+            by = f"{name} {metric}"
+        values = shared_values(*rewards, *truth)
+        return (values[0], values[1]), (values[2], values[3]), by
 
     def _judged_metric(self) -> tuple[str, str]:
-        """The first metric the policy wants improved."""
+        """The first metric of an improve rule of the policy."""
         policy = self.recipe.policy()
         for kind, rule in policy.each_rule() if policy is not None else ():
             if kind == "improve" and rule.metric != HEAD_TO_HEAD:
                 return rule.benchmark, rule.metric
-        raise StatisticsError("no rule of the policy asks a judged metric to improve", "an improve rule")
+        raise StatisticsError("no rule of the policy requires a judged metric to improve", "an improve rule")
 
     def _judged(self, variant: AlignVariant, name: str, metric: str) -> dict[str, float]:
-        """A variant's value of a metric prompt by prompt."""
+        """A variant's values of a metric, by prompt."""
+        run, plain = self._evaluated(variant, name)
+        scores = run.scores_of(plain)
+        items = run.benchmark(plain).items(metric, scores) or run.benchmark(plain).items("win_rate", scores)
+        if items is None:
+            raise StatisticsError(f"{name} {metric} is not a mean over prompts")
+        return prompt_means(
+            {(s.prompt_id, n): items.scale * s.value for n, s in enumerate(items.scores) if s.value is not None}
+        )
+
+    def _evaluated(self, variant: AlignVariant, name: str) -> tuple[StoredRun, str]:
+        """A variant's evaluation run, and the plain name of a benchmark in it."""
         directory = self.evaluator.book.path(variant.run)
         if directory is None:
             raise StatisticsError(f"{variant.name} has no evaluation run")
         run = StoredRun.open(directory)
-        if run.entry(name) is None:
-            raise StatisticsError(f"{variant.name}'s run does not hold {name}")
-        plain = str((run.entry(name) or {})["name"])
-        scores = run.scores_of(plain)
-        items = run.benchmark(plain).items(metric, scores) or run.benchmark(plain).items("win_rate", scores)
-        if items is None:
-            raise StatisticsError(f"{name} {metric} is no mean over prompts")
-        found: dict[str, list[float]] = defaultdict(list)
-        for score in items.scores:
-            if score.value is not None:
-                found[score.prompt_id].append(items.scale * score.value)
-        return {key: float(np.mean(values)) for key, values in found.items()}
+        entry = run.entry(name)
+        if entry is None:
+            raise StatisticsError(f"the run of {variant.name} does not have {name}")
+        return run, str(entry["name"])
 
     def _rewards_on(self, variant: AlignVariant, name: str) -> dict[str, float]:
         """The ranker's rewards of a variant's answers to a benchmark's prompts."""
-        evaluator = self.evaluator
-        directory = evaluator.book.path(variant.run)
-        if directory is None:
-            raise StatisticsError(f"{variant.name} has no evaluation run")
-        run = StoredRun.open(directory)
-        plain = str((run.entry(name) or {})["name"])
+        run, plain = self._evaluated(variant, name)
 
         def answers() -> list[Sample]:
             prompts = run.prompts_of(plain)
@@ -222,12 +220,7 @@ class Gate:
             ]
 
         try:
-            path = evaluator.rewards(f"score-{plain}-{variant.name}", str(variant.run), answers)
+            path = self.evaluator.rewards(f"score-{plain}-{variant.name}", str(variant.run), answers)
         except AssayError as error:
             raise StatisticsError(f"the answers to {name} have no rewards: {' '.join(str(error).split())}") from error
         return {r.prompt_key: r.reward for r in read_rewards(path) if r.reward is not None}
-
-
-def _aligned(keys: Sequence[str], values: Sequence[Sequence[float]], shared: Sequence[str]) -> list[list[float]]:
-    places = {key: index for index, key in enumerate(keys)}
-    return [[own[places[key]] for key in shared] for own in values]

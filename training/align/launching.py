@@ -1,4 +1,4 @@
-"""The loop's training stages: in this process, or handed to a launcher that starts as many as there are devices."""
+"""Run a training stage of the loop: in this process, or by a launcher that starts one process per device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train(
     launch: Sequence[str],
     data: Sequence[PreferencePair] | None = None,
 ) -> StageResult:
-    """Train a stage, or go on with it.
+    """Train a stage, or resume it.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ def train(
     out : Path
         Its directory.
     launch : sequence of str
-        Command to start it with; empty for this process.
+        Launcher command; empty to train in this process.
     data : sequence of PreferencePair, optional
-        In place of what the recipe names.
+        Training pairs instead of the recipe's.
 
     Raises
     ------
     ModelError
-        What was trained is of no use (a constant reward), or the launched command failed.
+        The trained model has problems (a constant reward), or the launched command failed.
     AssayError
-        As the stage's own.
+        Errors of the stage.
     """
     if launch:
         result = _launched(stage, recipe, out, launch, data)
@@ -76,7 +76,9 @@ def _launched(
         raise AssayError(f"cannot start {launch[0]}: {error.strerror}", remedy="check the recipe's launch") from error
     result = read_stage(out)
     if done.returncode != 0 or result is None:
-        raise ModelError(f"the launched {stage} stage ended with exit status {done.returncode}", remedy="see above")
+        raise ModelError(
+            f"the launched {stage} stage ended with exit status {done.returncode}", remedy="see its output above"
+        )
     return result
 
 
@@ -91,7 +93,7 @@ def pairs_file(path: Path, pairs: Sequence[PreferencePair]) -> Path:
 
 
 def read_pairs(path: Path) -> list[PreferencePair]:
-    """Read what :func:`pairs_file` wrote, scores included."""
+    """Read the pairs that :func:`pairs_file` wrote, with their scores."""
 
     def side(row: Any, name: str) -> tuple[Message, ...]:
         return tuple(Message(m["role"], m["content"]) for m in row[name])

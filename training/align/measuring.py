@@ -1,4 +1,4 @@
-"""What is measured of a variant on the validation prompts: the data of the over-optimisation and tax panels."""
+"""The measures of a variant on the validation prompts, which the report's over-optimisation panels show."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from harness.stats.reward_length import reward_length_bands, reward_length_pears
 from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
 from training.align.divergence import LogRatio
 
-__all__ = ["Answers", "measure", "paired_means"]
+__all__ = ["Answers", "measure", "prompt_means", "shared_values"]
 
 
 @dataclass
 class Answers:
-    """A variant's answers to the validation prompts with what is said of them.
+    """A variant's answers to the validation prompts, with their rewards and log ratios.
 
     Parameters
     ----------
     samples : dict of (prompt key, number) to Sample
     rewards : dict of (prompt key, number) to SampleReward
     log_ratios : dict of (prompt key, number) to LogRatio, or str
-        log pi(y|x) - log pi_sft(y|x) of each answer; the reason where it was not measured.
+        log pi(y|x) - log pi_sft(y|x) of each answer, or the reason why it was not measured.
     """
 
     samples: dict[tuple[str, int], Sample] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Answers:
     log_ratios: Mapping[tuple[str, int], LogRatio] | str = "not measured"
 
     def values(self, which: str) -> dict[tuple[str, int], float]:
-        """The rewards or the gold scores that there are."""
+        """The existing rewards ("reward") or gold scores ("gold")."""
         found = {key: getattr(reward, which) for key, reward in self.rewards.items()}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -55,12 +55,12 @@ def measure(
     own : Answers
         The variant's.
     sft, previous : Answers or None
-        Those of the SFT model and of the variant it was trained from, to the same prompts; None where it is that
-        model itself, or there is none.
+        Those of the SFT model and of the variant it was trained from, to the same prompts; None for the SFT model
+        itself and for a variant without a parent.
     ranker, gold : str
-        Names of who gives the rewards and who knows the truth.
+        Names of the ranker and of gold.
     vocabulary : int
-        Words the expectation-adjusted measure counts on; the same for all variants.
+        Vocabulary size of the expectation-adjusted measure, the same for all variants.
 
     Returns
     -------
@@ -68,44 +68,46 @@ def measure(
     cells : tuple of RewardLengthCell
     """
     answered = {key: s for key, s in own.samples.items() if s.finish != "error"}
-    rewards, truth = own.values("reward"), own.values("gold")
-    figures: dict[str, Figure] = {
+    rewards = own.values("reward")
+    by, which = (gold, "gold") if gold is not None else (ranker, "reward")
+    pearson, cells = _reward_length(answered, rewards)
+    figures = {
         "reward": _mean(rewards, ranker, missing="no answer has a reward"),
         "reward_sd": _spread(rewards, ranker),
-        "length_chars": _mean({key: float(s.n_chars) for key, s in answered.items()}),
-        "length_tokens": _mean({key: float(s.n_tokens) for key, s in answered.items() if s.n_tokens is not None}),
-        "length_limited": _mean(
-            {key: 100.0 * (s.finish == "length") for key, s in answered.items()}, bounds=(0.0, 100.0)
-        ),
+        **_lengths(answered),
+        "win_rate_vs_sft": _win_rate(own, sft, which, by),
+        "win_rate_vs_previous": _win_rate(own, previous, which, by),
+        **_kl(own, answered),
+        **_diversity(answered, vocabulary),
+        "reward_length_pearson": pearson,
     }
     if gold is not None:
-        figures["gold"] = _mean(truth, gold, missing="no answer has a gold score")
-    by, which = (gold, "gold") if gold is not None else (ranker, "reward")
-    for name, other in (("win_rate_vs_sft", sft), ("win_rate_vs_previous", previous)):
-        figures[name] = (
-            Figure(reason="there is nothing to compare it with") if other is None else _win_rate(own, other, which, by)
-        )
-    figures |= _kl(own, answered)
-    figures |= _diversity(answered, vocabulary)
-    pearson, cells = _reward_length(answered, rewards)
-    figures["reward_length_pearson"] = pearson
+        figures["gold"] = _mean(own.values("gold"), gold, missing="no answer has a gold score")
     return figures, cells
 
 
-def paired_means(
-    first: Mapping[tuple[str, int], float], second: Mapping[tuple[str, int], float]
-) -> tuple[list[str], list[float], list[float]]:
-    """Mean value of each prompt in both, for the prompts both have, in one order."""
-    means = [_by_prompt(values) for values in (first, second)]
-    shared = sorted(means[0].keys() & means[1].keys())
-    return shared, *([float(np.mean(own[key])) for key in shared] for own in means)  # type: ignore[return-value]
+def _lengths(answered: Mapping[tuple[str, int], Sample]) -> dict[str, Figure]:
+    tokens = {key: float(s.n_tokens) for key, s in answered.items() if s.n_tokens is not None}
+    limited = {key: 100.0 * (s.finish == "length") for key, s in answered.items()}
+    return {
+        "length_chars": _mean({key: float(s.n_chars) for key, s in answered.items()}),
+        "length_tokens": _mean(tokens),
+        "length_limited": _mean(limited, bounds=(0.0, 100.0)),
+    }
 
 
-def _by_prompt(values: Mapping[tuple[str, int], float]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
+def prompt_means(values: Mapping[tuple[str, int], float]) -> dict[str, float]:
+    """Mean value of each prompt's answers."""
+    by_prompt: dict[str, list[float]] = defaultdict(list)
     for (prompt, _), value in values.items():
-        found[prompt].append(value)
-    return found
+        by_prompt[prompt].append(value)
+    return {prompt: float(np.mean(own)) for prompt, own in by_prompt.items()}
+
+
+def shared_values(*by_prompt: Mapping[str, float]) -> list[list[float]]:
+    """The values of the prompts that are in all mappings, in one order."""
+    shared = sorted(set.intersection(*(set(own) for own in by_prompt)))
+    return [[own[prompt] for prompt in shared] for own in by_prompt]
 
 
 def _guarded(compute: Callable[[], Estimate], by: str = "") -> Figure:
@@ -144,11 +146,13 @@ def _mean(
 def _spread(values: Mapping[tuple[str, int], float], by: str) -> Figure:
     if len(values) < 2:
         return Figure(reason="fewer than two answers have a reward", by=by)
-    return Figure(value=float(np.std(list(values.values()), ddof=1)), n=len(_by_prompt(values)), by=by)
+    return Figure(value=float(np.std(list(values.values()), ddof=1)), n=len({prompt for prompt, _ in values}), by=by)
 
 
-def _win_rate(own: Answers, other: Answers, which: str, by: str) -> Figure:
+def _win_rate(own: Answers, other: Answers | None, which: str, by: str) -> Figure:
     """Share of answers that beat the other variant's answer of the same number to the same prompt, ties one half."""
+    if other is None:
+        return Figure(reason="there is nothing to compare it with")
     mine, theirs = own.values(which), other.values(which)
     shared = sorted(mine.keys() & theirs.keys())
     won = {key: 100.0 if mine[key] > theirs[key] else 0.0 if mine[key] < theirs[key] else 50.0 for key in shared}
@@ -162,16 +166,20 @@ def _kl(own: Answers, answered: Mapping[tuple[str, int], Sample]) -> dict[str, F
         return dict.fromkeys(names, Figure(reason=own.log_ratios))
     ratios = {key: ratio for key, ratio in own.log_ratios.items() if key in answered}
     if 2 * len(ratios) < len(answered):
-        few = f"of {len(answered)} answers {len(ratios)} have a text of the tokens that were drawn, too few to tell"
+        few = f"only {len(ratios)} of {len(answered)} answers have a text of as many tokens as were sampled"
         return dict.fromkeys(names, Figure(reason=few))
-    by = "" if len(ratios) == len(answered) else f"{len(ratios)} of {len(answered)} answers, as they were drawn"
+    by = "" if len(ratios) == len(answered) else f"{len(ratios)} of {len(answered)} answers, as they were sampled"
     whole = _mean({key: ratio.value for key, ratio in ratios.items()}, by, missing="there are no answers")
+    return {"kl_per_response": whole, "kl_per_token": _per_token(ratios, by)}
+
+
+def _per_token(ratios: Mapping[tuple[str, int], LogRatio], by: str) -> Figure:
     counted = {key: ratio for key, ratio in ratios.items() if ratio.n_tokens}
     if not counted:
-        return {"kl_per_response": whole, "kl_per_token": Figure(reason="no answer's tokens were counted")}
+        return Figure(reason="no answer's tokens were counted")
     values = {key: ratio.value for key, ratio in counted.items()}
     sizes = {key: float(ratio.n_tokens) for key, ratio in counted.items()}
-    return {"kl_per_response": whole, "kl_per_token": _guarded(lambda: _ratio(values, sizes), by)}
+    return _guarded(lambda: _ratio(values, sizes), by)
 
 
 def _ratio(values: Mapping[tuple[str, int], float], sizes: Mapping[tuple[str, int], float]) -> Estimate:
@@ -195,13 +203,13 @@ def _diversity(answered: Mapping[tuple[str, int], Sample], vocabulary: int) -> d
 
 def _over_prompts(several: Mapping[str, Any], compute: Callable[[Any], float]) -> Figure:
     if not several:
-        return Figure(reason="one answer a prompt: diversity needs two or more")
+        return Figure(reason="one answer per prompt: diversity needs two or more")
     values = {}
     for prompt, texts in several.items():
         try:
             values[prompt, 0] = compute(texts)
         except StatisticsError:
-            continue  # answers too short for the measure; how many prompts there were stands in n
+            continue  # the answers are too short; n counts the prompts measured
     return _mean(values, missing="no prompt has answers long enough")
 
 
@@ -209,10 +217,10 @@ def _embedded(texts: Mapping[str, Sequence[str]]) -> Figure:
     if find_spec("sentence_transformers") is None:
         return Figure(reason="sentence-transformers is not installed")
     if not texts:
-        return Figure(reason="one answer a prompt: diversity needs two or more")
+        return Figure(reason="one answer per prompt: diversity needs two or more")
     try:
         model = _embedder()
-    except Exception as error:  # noqa: BLE001 - whatever the hub or the model raises, the other figures stand
+    except Exception as error:  # noqa: BLE001 - an error of the hub or the model leaves the other figures valid
         return Figure(reason=f"{EMBEDDING_MODEL} cannot be loaded: {' '.join(str(error).split())[:200]}")
     flat = [text for own in texts.values() for text in own]
     vectors = iter(model.encode(flat, show_progress_bar=False))

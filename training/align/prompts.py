@@ -1,4 +1,4 @@
-"""Which prompts an iteration samples: without replacement over the whole loop, and never those it is measured on."""
+"""The prompts of an iteration: drawn without replacement over the whole loop, and never validation prompts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["iteration_prompts", "refuse_shared_prompts", "shard"]
 
 
 def iteration_prompts(prompts: Sequence[PromptItem], iteration: int, m: int, seed: int) -> list[PromptItem]:
-    """Choose an iteration's prompts.
+    """Draw an iteration's prompts.
 
     Parameters
     ----------
     prompts : sequence of PromptItem
-        All there are; the same prompt twice counts once.
+        All prompts; repeated ones count once.
     iteration : int
         From 1.
     m : int
-        Prompts an iteration.
+        Prompts per iteration.
     seed : int
-        Of the order, which is drawn once for the whole loop.
+        Seed of the order of all prompts, which is the same for all iterations.
 
     Returns
     -------
     list of PromptItem
-        The iteration's m prompts of that order: no prompt is in two iterations.
+        The iteration's m prompts in that order; no prompt is in two iterations.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def iteration_prompts(prompts: Sequence[PromptItem], iteration: int, m: int, see
     needed = iteration * m
     if len(distinct) < needed:
         raise DataError(
-            f"{len(distinct)} distinct prompts; iteration {iteration} of {m} prompts each needs {needed}: prompts are "
-            "drawn without replacement over the whole loop",
+            f"{len(distinct)} distinct prompts; iteration {iteration} of {m} prompts each needs {needed}, because "
+            "prompts are drawn without replacement over the whole loop",
             remedy="give more prompts, or lower sampling.prompts_per_iteration or iterations",
         )
     ordered = sorted(distinct, key=lambda prompt: prompt.key)  # the order of the files must not matter
@@ -50,12 +50,12 @@ def iteration_prompts(prompts: Sequence[PromptItem], iteration: int, m: int, see
 
 
 def shard(items: Sequence[PromptItem], worker: int, n_workers: int) -> list[PromptItem]:
-    """A worker's share: every n-th item, so that all shares together are all items, whatever the numbers."""
+    """A worker's share: every n-th item."""
     return list(items[worker::n_workers])
 
 
 def refuse_shared_prompts(training: Iterable[PromptItem], measured: Iterable[PromptItem], what: str) -> None:
-    """Refuse prompts that are both trained on and measured on.
+    """Refuse training prompts that are among the prompts of a measurement.
 
     Raises
     ------
@@ -68,6 +68,6 @@ def refuse_shared_prompts(training: Iterable[PromptItem], measured: Iterable[Pro
         first = " ".join(shared[0].messages[-1].content.split())[:80]
         raise DataError(
             f"{len(shared)} training prompts are among the {what} prompts, for example {first!r}",
-            "prompts that are nowhere trained on",
-            "take them out of sampling.prompts",
+            "prompts that are not trained on",
+            "remove them from sampling.prompts",
         )

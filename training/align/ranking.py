@@ -1,4 +1,4 @@
-"""Rewards for sampled answers, from a reward model, from comparisons of all with all, or from a judge."""
+"""Rankers of sampled answers: a reward model, a preference model, or a judge."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def preference_scores(engine: PreferenceEngine, answers: Sequence[Sequence[Sampl
 
 
 class _RoundRobin:
-    """Collects the comparisons of each prompt's answers, and scores a prompt's answers once it has all of them."""
+    """Collects comparisons of the answers to each prompt, and scores a prompt's answers when it has all of them."""
 
     def __init__(self, answers: Sequence[Sequence[Sample]]) -> None:
         self._answers = {own[0].prompt_key: own for own in answers if own}
@@ -148,13 +148,13 @@ class _RoundRobin:
         self._errors: dict[tuple[str, int], str] = {}
 
     def alone(self) -> Scores:
-        """Score the prompts that have one answer only: there is nothing to compare it with."""
+        """Score the prompts with one answer only, which cannot be compared."""
         for key, n in self._waiting.items():
             if not n:
                 yield from self._scores(key)
 
     def add(self, first: Sample, second: Sample, p_first: float | None, error: str) -> Scores:
-        """Note one comparison; yield the scores of its prompt's answers if it was the last."""
+        """Add a comparison; yield the scores of its prompt's answers if it was the last."""
         for sample, share in ((first, p_first), (second, None if p_first is None else 1.0 - p_first)):
             key = (sample.prompt_key, sample.sample)
             if share is None:
@@ -166,7 +166,7 @@ class _RoundRobin:
             yield from self._scores(first.prompt_key)
 
     def _scores(self, prompt_key: str) -> Scores:
-        """Mean shares; an answer that lacks a comparison has none, since a mean over other opponents is another."""
+        """Mean shares of the answers to a prompt; an answer that lacks a comparison has no score."""
         own = self._answers[prompt_key]
         for sample in own:
             key = (sample.prompt_key, sample.sample)
@@ -255,7 +255,7 @@ class JudgeRanker:
 
 
 def _blocks(answers: Sequence[Sequence[Sample]], n_calls: int) -> Iterator[list[Sequence[Sample]]]:
-    """Take prompts together until their comparisons in both orders are so many judge calls."""
+    """Group prompts until their comparisons in both orders make this number of judge calls."""
     block: list[Sequence[Sample]] = []
     waiting = 0
     for own in answers:
@@ -269,7 +269,7 @@ def _blocks(answers: Sequence[Sequence[Sample]], n_calls: int) -> Iterator[list[
 
 
 def _question(sample: Sample) -> str:
-    """The user's last message, or the whole conversation where there was more than one."""
+    """The user's message, or the whole conversation if it has several turns."""
     turns = [m for m in sample.prompt if m["role"] != "system"]
     if len(turns) == 1:
         return turns[0]["content"]
@@ -312,7 +312,7 @@ def rank(
     gold : Ranker or None
         Who knows the truth.
     advance : callable
-        Called once an answer.
+        Called for each answer.
     """
     out.mkdir(parents=True, exist_ok=True)
     waiting = _unranked(answers, {(r.prompt_key, r.sample) for r in read_rewards(out) if r.reward is not None})

@@ -1,4 +1,4 @@
-"""Answers to prompts: half at one temperature, half at the other, each kept as soon as it is there."""
+"""Sample answers to prompts, half at each of two temperatures; each answer is stored immediately."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["Drawing", "draw", "load_engine", "messages_of", "prompt_of", "reques
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How answers are drawn.
+    """How answers are sampled.
 
     Parameters
     ----------
     responses : int
-        Answers a prompt.
+        Answers per prompt.
     temperatures : tuple of float
-        One, or two of which each draws half.
+        One temperature, or two for one half of the answers each.
     max_tokens : int
-        Limit on an answer.
+        Token limit of an answer.
     seed : int
-        Every answer's own random stream is derived from it, the prompt and the answer's number.
+        Each answer has a random stream derived from this seed, the prompt and the answer's number.
     """
 
     responses: int
@@ -43,23 +43,23 @@ class Drawing:
     seed: int
 
     def temperature(self, sample: int) -> float:
-        """Temperature of the answer of this number."""
+        """Temperature of the answer with this number."""
         return self.temperatures[sample * len(self.temperatures) // self.responses]
 
 
 def requests_for(
     prompts: Sequence[PromptItem], drawing: Drawing, there: set[tuple[str, int]] | None = None
 ) -> dict[str, tuple[PromptItem, int, GenerationRequest]]:
-    """Make the requests that are still to be answered, by their ids.
+    """Make the requests that have no answer yet, by request id.
 
     Parameters
     ----------
     prompts : sequence of PromptItem
-        What is asked.
+        The prompts.
     drawing : Drawing
-        How.
+        How answers are sampled.
     there : set of (prompt key, number), optional
-        Answers that are stored already.
+        Answers stored already.
     """
     found = {}
     for prompt in prompts:
@@ -91,27 +91,27 @@ def draw(
     n_workers: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Draw what is not there yet into ``samples.jsonl`` (``samples-K.jsonl`` for worker K of several).
+    """Sample the missing answers into ``samples.jsonl`` (``samples-K.jsonl`` for worker K of several).
 
     Parameters
     ----------
     prompts : sequence of PromptItem
         All prompts; a worker takes its share.
     drawing : Drawing
-        How.
+        How answers are sampled.
     out : Path
         The stage's directory.
     load : callable
-        Loads the engine; not called where everything is there.
+        Loads the engine; not called if no answer is missing.
     worker, n_workers : int
-        Which of how many.
+        The worker's number, and how many there are.
     advance : callable
-        Called once an answer.
+        Called for each answer.
 
     Raises
     ------
     ModelError
-        The engine left a request without an answer or an error.
+        The engine returned neither an answer nor an error for a request.
     """
     out.mkdir(parents=True, exist_ok=True)
     there = {(s.prompt_key, s.sample) for s in read_samples(out) if s.finish != "error"}

@@ -1,4 +1,4 @@
-"""From ranked answers to preference pairs: which answers meet, and what is dropped, counted by reason."""
+"""Select preference pairs from ranked answers, and count what is dropped by reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Ranked", "Selection", "SelectionSpec", "select_pairs"]
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An answer with its reward; None where the ranker gave none."""
+    """An answer with its reward; None if the ranker gave none."""
 
     sample: Sample
     reward: float | None
@@ -27,18 +27,18 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class SelectionSpec:
-    """How pairs are chosen.
+    """How pairs are selected.
 
     Parameters
     ----------
     name : str
-        "best-worst", "best-random", "best-second", or "margin" (all pairs that differ by `min_margin` or more).
+        "best-worst", "best-random", "best-second", or "margin" (all pairs that differ by at least `min_margin`).
     min_margin : float
         Pairs whose (penalised) rewards differ by less are dropped.
     length_penalty : float
         lambda of r - lambda |a|, |a| in characters (RLHF Workflow, arXiv 2405.07863, equation 9).
     seed : int
-        Of the random choice of "best-random".
+        Seed of the random choice of "best-random".
     """
 
     name: SelectionName = "best-worst"
@@ -49,16 +49,16 @@ class SelectionSpec:
 
 @dataclass
 class Selection:
-    """What came of it.
+    """The selected pairs.
 
     Parameters
     ----------
     pairs : list of PreferencePair
-        With the penalised rewards as scores.
+        The pairs; their scores are the penalised rewards.
     n_prompts : int
-        Prompts that were looked at.
+        Number of prompts.
     dropped : counter
-        Why prompts (for "margin": pairs) gave nothing, and answers that could not take part.
+        Dropped prompts (for "margin": pairs) and unusable answers, by reason.
     """
 
     pairs: list[PreferencePair] = field(default_factory=list)
@@ -67,20 +67,20 @@ class Selection:
 
 
 def select_pairs(by_prompt: Sequence[Sequence[Ranked]], spec: SelectionSpec) -> Selection:
-    """Choose the pairs of each prompt.
+    """Select the pairs of each prompt.
 
     Parameters
     ----------
     by_prompt : sequence of sequences of Ranked
         The answers to each prompt.
     spec : SelectionSpec
-        How.
+        How pairs are selected.
 
     Returns
     -------
     Selection
-        Answers that failed, are empty or have no reward take no part and are counted. A pair of the same text, or of
-        equal rewards, is dropped and counted: nothing can be learnt from it.
+        Failed and empty answers, and answers without a reward, are left out and counted. Pairs with the same text or
+        equal rewards are dropped and counted.
     """
     found = Selection(n_prompts=len(by_prompt))
     choose = _CHOICES[spec.name]
@@ -114,7 +114,7 @@ Chosen = list[tuple[_Scored, _Scored]]
 
 
 def _scored(answers: Sequence[Ranked], penalty: float, dropped: Counter[str]) -> list[_Scored]:
-    """Rank the answers that can take part, best first; equal rewards in the order of their numbers."""
+    """Sort the usable answers, best first; answers with equal rewards by their numbers."""
     scored = []
     for answer in answers:
         if answer.sample.finish == "error":
@@ -143,7 +143,7 @@ def _best_worst(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
 
 
 def _best_random(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
-    # The prompt's own stream: which other prompts there are must not change the choice.
+    # Each prompt has its own stream, so that other prompts do not change the choice.
     stream = np.random.default_rng([spec.seed, int(scored[0].sample.prompt_key[:12], 16)])
     return [(scored[0], scored[1 + int(stream.integers(len(scored) - 1))])]
 

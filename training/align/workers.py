@@ -1,4 +1,4 @@
-"""Sampling by several processes with an engine each; they import little and end with the one that began them."""
+"""Sampling in several processes with an engine each; they end with the process that started them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["draw_in_processes"]
 def draw_in_processes(
     prompts: Sequence[PromptItem], drawing: Drawing, out: Path, engine: tuple[str, str, dict[str, Any]], n: int
 ) -> None:
-    """Share the prompts out to processes, each with an engine (and, where there are several, a device) of its own.
+    """Divide the prompts among processes, each with its own engine and, if there are several, its own device.
 
     Raises
     ------
     ModelError
-        A process failed; what it had drawn is kept.
+        A process failed; the answers it had sampled are kept.
     """
     context = multiprocessing.get_context("spawn")
     jobs = [
@@ -41,12 +41,12 @@ def draw_in_processes(
     if failed:
         raise ModelError(
             f"{len(failed)} of {n} sampling processes failed (number {', '.join(map(str, failed))})",
-            remedy="see what they said above; the same command goes on with what is missing",
+            remedy="see their errors above; the same command samples the missing answers",
         )
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, whose successor starts a writer of the same file."""
+    """End this process with the one that started it, because a resumed loop starts another writer of its file."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -70,7 +70,7 @@ def test_is_the_difference_of_both_models_own_logits(models, tmp_path):
 def test_a_text_of_other_tokens_than_were_drawn_is_left_out(models, tmp_path):
     draw_log_ratios([sample(0, "ab", n_tokens=7), sample(1, "ab")], models, tmp_path)
     assert set(read_log_ratios(tmp_path)) == {("p", 1)}
-    assert "7 tokens were drawn and the answer's text has 3" in (tmp_path / "policy-logprobs.jsonl").read_text()
+    assert "7 tokens were sampled and the answer's text has 3" in (tmp_path / "policy-logprobs.jsonl").read_text()
 
 
 def test_white_space_that_was_taken_off_the_answer_is_scored(models, tmp_path):

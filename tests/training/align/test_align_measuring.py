@@ -9,7 +9,7 @@ import pytest
 from harness.stats.diversity import distinct_n, self_bleu, words
 from harness.store.align_directory import MEASURES, Sample, SampleReward
 from training.align.divergence import LogRatio
-from training.align.measuring import Answers, measure, paired_means
+from training.align.measuring import Answers, measure, prompt_means, shared_values
 
 TEXTS = {("p", 0): "a b", ("p", 1): "a c d", ("q", 0): "e", ("q", 1): "e f"}
 
@@ -85,7 +85,7 @@ def test_divergence_by_hand():
     figures, _ = measured(answers([1.0] * 4, ratios=half))
     assert figures["kl_per_response"].value == 3.5 and "2 of 4 answers" in figures["kl_per_response"].by
     figures, _ = measured(answers([1.0] * 4, ratios={("p", 0): ratios["p", 0]}))
-    assert "of 4 answers 1 have" in figures["kl_per_response"].reason
+    assert "1 of 4 answers have" in figures["kl_per_response"].reason
     figures, _ = measured(answers([1.0] * 4, ratios="the weights are behind an endpoint"))
     assert figures["kl_per_token"].reason == "the weights are behind an endpoint"
 
@@ -117,7 +117,8 @@ def test_embeddings_are_compared_within_prompts(monkeypatch):
     assert figures["embedding_diversity"].value == pytest.approx((1.0 + 0.0) / 2)
 
 
-def test_paired_means_takes_the_prompts_both_have():
+def test_means_by_prompt_of_the_prompts_both_have():
     first = {("p", 0): 1.0, ("p", 1): 3.0, ("q", 0): 5.0}
     second = {("p", 0): 0.0, ("r", 0): 7.0}
-    assert paired_means(first, second) == (["p"], [2.0], [0.0])
+    assert prompt_means(first) == {"p": 2.0, "q": 5.0}
+    assert shared_values(prompt_means(first), prompt_means(second)) == [[2.0], [0.0]]
