@@ -24,7 +24,7 @@ _COMMANDS = {
     "export": "a run as Parquet, Inspect log, lm-eval results or model card",
     "estimate": "calls, tokens and money before any is spent",
     "train": "one training stage: sft, reward, preference, dpo; recipes; data",
-    "demo": "the whole of it on a small model made on the spot",
+    "demo": "a whole alignment of a small model that is trained from scratch",
     "data": "the upstream files: list, pull, verify",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ examples:
   assay align RECIPE.yaml --out runs/align
   assay align align-tiny --set base=./model --set sft.data=conversations.jsonl --set ranker.recipe.data=pairs.jsonl \\
               --set sampling.prompts=prompts.jsonl --set validation.prompts=validation.jsonl --out runs/align
-  assay align RECIPE.yaml --check          # read the recipe, the data and the prompts' overlap, and stop
+  assay align RECIPE.yaml --check          # check the recipe, the data and the overlap of prompts, and stop
   assay train recipes --show align-paper   # the recipe of "RLHF Workflow"
 
-Stopped or killed? The same command goes on. A changed recipe redoes what depends on the change.
-exit status: 0 done (at least one checkpoint was accepted, or the gate was not asked), 3 none was let on, 1 stopped by
+The same command resumes an interrupted loop. A changed recipe redoes what depends on the change.
+exit status: 0 done (at least one checkpoint was accepted, or there is no gate), 3 the gate accepted none, 1 stopped by
 an error, 2 wrong usage
 """
 
@@ -27,8 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "align",
         help="SFT, reward model, iterative DPO with a gate between iterations; resumes",
-        description="Align a model as a recipe says: every iteration's checkpoint is measured, and only evidence lets "
-        "it on.",
+        description="Align a model by a recipe. The checkpoint of every iteration is measured and must pass the gate.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -37,9 +37,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe"
     )
-    parser.add_argument("--check", action="store_true", help="check recipe and data, and stop before anything is spent")
+    parser.add_argument("--check", action="store_true", help="check recipe and data, and stop")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--json", action="store_true", help="print align.json's contents on stdout")
+    parser.add_argument("--json", action="store_true", help="print the contents of align.json on stdout")
     parser.set_defaults(run=run)
 
 
@@ -57,21 +57,25 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = load_align_recipe(arguments.recipe, arguments.overrides)
     data_dir = arguments.data_dir or Settings.from_env().data_dir
     if arguments.out is None and not arguments.check:
-        raise UsageError("--out is wanted", "a directory")
+        raise UsageError("--out is missing", "a directory")
 
     def say(text: str) -> None:
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {plain(text)}\n")
 
     options = loop.AlignOptions(arguments.out or Path(), data_store(arguments.data_dir), data_dir, say=say)
     if arguments.check:
-        for line in loop.check(recipe, options):
-            sys.stdout.write(f"{plain(line)}\n")
+        sys.stdout.write("".join(f"{plain(line)}\n" for line in loop.check(recipe, options)))
         return 0
     state = loop.align(recipe, options).state
     if arguments.json:
         print_json(state.model_dump(mode="json"))
     else:
         print_state(state, arguments.out)
+    return _exit_status(state)
+
+
+def _exit_status(state: Any) -> int:
+    """3 if the gate was asked and accepted no variant."""
     tried = [variant for variant in state.variants if variant.gate is not None]
     return 3 if tried and not any(variant.accepted for variant in tried) else 0
 
@@ -90,25 +94,29 @@ _COLUMNS = (
 
 
 def print_state(state: Any, out: Path) -> None:
-    """Print the variants, the gate's reasons, what was chosen and where it is."""
+    """Print the variants, the gate's reasons, and which variant was chosen."""
     import sys
 
     from harness.commands.output import plain, print_table
 
-    shown = [(key, title) for key, title in _COLUMNS if any(key in v.measures for v in state.variants)]
-    rows = [[v.name, _accepted(v), *(_cell(v.measures.get(key)) for key, _ in shown)] for v in state.variants]
-    print_table(["variant", "gate", *(title for _, title in shown)], rows, f"{state.name} ({out})")
-    lines = []
-    for variant in state.variants:
-        if variant.gate is not None:
-            lines.append(f"{variant.name}: {variant.gate.get('message', variant.gate['decision'])}")
-        if variant.hacking is not None and variant.hacking["verdict"] == "alarm":
-            lines.append(f"  reward hacking: {variant.hacking['message']}")
-        if variant.note:
-            lines.append(f"{variant.name}: {variant.note}")
+    measured = {key for variant in state.variants for key in variant.measures}
+    shown = {key: title for key, title in _COLUMNS if key in measured}
+    rows = [[v.name, _accepted(v), *(_cell(v.measures.get(key)) for key in shown)] for v in state.variants]
+    print_table(["variant", "gate", *shown.values()], rows, f"{state.name} ({out})")
+    lines = [line for variant in state.variants for line in _remarks(variant)]
     lines += [f"! {problem}" for problem in state.problems]
-    lines += [state.error_budget, f"chosen: {state.chosen} ({state.chosen_because})", f"everything is in {out}"]
+    lines += [state.error_budget, f"chosen: {state.chosen} ({state.chosen_because})", f"directory: {out}"]
     sys.stdout.write("\n".join(plain(line) for line in lines if line) + "\n")
+
+
+def _remarks(variant: Any) -> Iterator[str]:
+    """The gate's decision, an alarm and the note of a variant."""
+    if variant.gate is not None:
+        yield f"{variant.name}: {variant.gate.get('message', variant.gate['decision'])}"
+    if variant.hacking is not None and variant.hacking["verdict"] == "alarm":
+        yield f"  reward hacking: {variant.hacking['message']}"
+    if variant.note:
+        yield f"{variant.name}: {variant.note}"
 
 
 def _accepted(variant: Any) -> str:

@@ -1,4 +1,4 @@
-"""`assay demo`: the whole of it on a model made on the spot."""
+"""`assay demo`: a whole alignment of a small model that is trained from scratch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ examples:
   assay demo --seed 1 --out runs/another
   assay demo --json > demo.json
 
-Killed? The same command goes on. Needs no network and no data.
+The same command resumes an interrupted demo. It needs no network and no data.
 """
 
 
@@ -24,20 +24,20 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "demo",
-        help="the whole of it on a small model made on the spot",
-        description="A tiny Llama learns a made-up world from documents, then SFT, a reward model, and iterations of "
-        "DPO with a gate between them, each checkpoint measured by a judge that knows the right answers. Ends with a "
-        "table of gold, reward, divergence and length, and with the gate's reasons.",
+        help="a whole alignment of a small model that is trained from scratch",
+        description="Train a tiny Llama on documents about a made-up world, then run SFT, a reward model, and "
+        "iterations of DPO with a gate between them. A judge that knows the correct answers measures each checkpoint. "
+        "The output is a table of gold, reward, divergence and length, and the gate's reasons.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (runs/demo-SEED)")
-    parser.add_argument("--seed", type=int, default=0, help="of the world, the data and the weights (0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (runs/demo-SEED)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world, the data and the weights (0)")
     parser.add_argument(
         "--size",
         choices=("full", "tiny"),
         default="full",
-        help="tiny goes through every step in seconds and learns nothing (full)",
+        help="tiny runs every step in seconds, and the model learns nothing (full)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.set_defaults(run=run)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.flush()
 
     out = arguments.out or Path("runs") / f"demo-{arguments.seed}"
-    # trainers print; stdout is for what was asked for
+    # stdout is reserved for the result, and trainers print
     with contextlib.redirect_stdout(sys.stderr):
         outcome = run_demo(out, arguments.seed, arguments.size, say)
     if arguments.json:
@@ -73,25 +73,34 @@ def _print(outcome: Any) -> None:
     ]
     title = "Figures, and half the width of their 95 % intervals (demo.json has the intervals)"
     print_table(["checkpoint", "from", "gate", *COLUMNS.values()], rows, title)
-    missing = {
-        f"{title} of {row.name}: {row.figures[key].reason}"
-        for row in outcome.rows
-        for key, title in COLUMNS.items()
-        if row.figures[key].reason
-    }
-    lines = [f"not measured: {reason}" for reason in sorted(missing)]
     accuracies = ", ".join(f"{name} {_cell(figure)}" for name, figure in outcome.reward_model.items())
-    lines += ["", "What happened", *outcome.story, "", f"reward model, accuracy on held-out pairs in %: {accuracies}"]
-    lines += [f"chosen: {outcome.chosen or 'none'} ({outcome.chosen_because})", f"gates: {outcome.error_budget}"]
-    took = sum(outcome.seconds.values())
-    cpu = sum(outcome.cpu_seconds.values())
-    lines.append(f"this process took {took:.0f} s ({cpu:.0f} s of CPU) and {outcome.peak_memory_mb:,.0f} MB at most")
-    lines += [f"report: {outcome.report}", f"run: {outcome.out}"]
+    took, cpu = sum(outcome.seconds.values()), sum(outcome.cpu_seconds.values())
+    lines = [
+        *(f"not measured: {reason}" for reason in _missing(outcome)),
+        "",
+        "What happened",
+        *outcome.story,
+        "",
+        f"reward model, accuracy on held-out pairs in %: {accuracies}",
+        f"chosen: {outcome.chosen or 'none'} ({outcome.chosen_because})",
+        f"gates: {outcome.error_budget}",
+        f"this process took {took:.0f} s ({cpu:.0f} s of CPU) and {outcome.peak_memory_mb:,.0f} MB at most",
+        f"report: {outcome.report}",
+        f"run: {outcome.out}",
+    ]
     sys.stdout.write("\n".join(plain(line) if line else "" for line in lines) + "\n")
 
 
+def _missing(outcome: Any) -> list[str]:
+    """The figures without a value, and why."""
+    from training.demo.table import COLUMNS
+
+    figures = [(row.name, title, row.figures[key]) for row in outcome.rows for key, title in COLUMNS.items()]
+    return sorted({f"{title} of {name}: {figure.reason}" for name, title, figure in figures if figure.reason})
+
+
 def _short(figure: Any) -> str:
-    """A figure that leaves room for the others on a line of a hundred characters."""
+    """A figure in a few characters, so that a row fits on a line."""
     if figure.value is None:
         return "-"
     if figure.ci_low is None or figure.ci_high is None or figure.ci_low == figure.ci_high:

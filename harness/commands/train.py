@@ -1,8 +1,9 @@
-"""`assay train`: one training stage, the shipped recipes, and what can be done with training data."""
+"""`assay train`: run a training stage, list the recipes in the package, inspect training data."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ examples:
   assay train dpo RECIPE.yaml --set model=runs/sft/model --set reference=runs/sft/model --out runs/dpo
   accelerate launch --config_file "$(assay train recipes --config fsdp)" -m harness.cli train dpo RECIPE.yaml --out DIR
 
-Stopped or killed? The same command goes on from the last checkpoint. DIR/metrics.jsonl has the curves, DIR/model the
-model, DIR/stage.json what came of it. docs/training.md has the fields of recipes and how to train on several machines.
+The same command resumes an interrupted stage from its last checkpoint. DIR/metrics.jsonl has the curves, DIR/model the
+model, DIR/stage.json the result. docs/training.md lists the fields of recipes and explains training on several GPUs.
 """
 
 
@@ -30,19 +31,19 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help=f"one training stage: {', '.join(stages)}; recipes; data",
-        description="Train one stage as a recipe says, in a directory that can be gone on with.",
+        description="Train a stage by a recipe; an interrupted stage is resumed.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="|".join([*stages, "recipes", "data"]), required=True)
     for name in stages:
         _add_stage(actions, name)
-    recipes = actions.add_parser("recipes", help="list the recipes that come with assay", description="List recipes.")
+    recipes = actions.add_parser("recipes", help="list the recipes in the package", description="List recipes.")
     shown = recipes.add_mutually_exclusive_group()
     shown.add_argument("--show", metavar="NAME", help="print one recipe")
     shown.add_argument("--config", metavar="NAME", help="print the path of an accelerate configuration")
     recipes.add_argument("--json", action="store_true", help="print JSON on stdout")
-    data = actions.add_parser("data", help="look at training data: statistics, filters, mixes, overlap")
+    data = actions.add_parser("data", help="inspect training data: statistics, filters, mixes, overlap")
     train_data.add_arguments(data)
     parser.set_defaults(run=run)
 
@@ -53,7 +54,7 @@ def _add_stage(actions: Any, name: str) -> None:
 
     try:
         summary = find_stage(name).summary
-    except AssayError as error:  # a broken plug-in must not take the other stages with it; running it says the rest
+    except AssayError as error:  # a broken plug-in must not break the other stages; running it gives the whole error
         summary = f"unavailable: {error.found}"
     parser = actions.add_parser(
         name,
@@ -67,7 +68,7 @@ def _add_stage(actions: Any, name: str) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe"
     )
-    parser.add_argument("--json", action="store_true", help="print what came of it as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -94,25 +95,28 @@ def _recipes(arguments: argparse.Namespace) -> int:
     import sys
 
     from harness.commands.output import print_json, print_table
-    from harness.errors import UnknownNameError
     from training.recipe import shipped_configs, shipped_recipes
 
-    shipped, configs = shipped_recipes(), shipped_configs()
-    for name, known, kind in ((arguments.show, shipped, "recipe"), (arguments.config, configs, "configuration")):
-        if name is not None and name not in known:
-            raise UnknownNameError(kind, name, known)
+    recipes, configs = shipped_recipes(), shipped_configs()
     if arguments.show is not None:
-        sys.stdout.write(shipped[arguments.show].read_text(encoding="utf-8"))
+        sys.stdout.write(_named("recipe", arguments.show, recipes).read_text(encoding="utf-8"))
     elif arguments.config is not None:
-        sys.stdout.write(f"{configs[arguments.config]}\n")
+        sys.stdout.write(f"{_named('configuration', arguments.config, configs)}\n")
     elif arguments.json:
-        print_json(
-            {"recipes": {n: str(p) for n, p in shipped.items()}, "configs": {n: str(p) for n, p in configs.items()}}
-        )
+        named = {"recipes": recipes, "configs": configs}
+        print_json({kind: {name: str(path) for name, path in paths.items()} for kind, paths in named.items()})
     else:
-        rows = [[name, _first_comment(path), str(path)] for name, path in {**shipped, **configs}.items()]
+        rows = [[name, _first_comment(path), str(path)] for name, path in {**recipes, **configs}.items()]
         print_table(["name", "what", "path"], rows)
     return 0
+
+
+def _named(kind: str, name: str, paths: Mapping[str, Path]) -> Path:
+    from harness.errors import UnknownNameError
+
+    if name not in paths:
+        raise UnknownNameError(kind, name, paths)
+    return paths[name]
 
 
 def _first_comment(path: Path) -> str:
@@ -121,38 +125,43 @@ def _first_comment(path: Path) -> str:
 
 
 def _print(result: Any, *, as_json: bool) -> None:
+    import sys
+
     from harness.commands.output import plain, print_json, print_table
 
     record = result.record
     if as_json:
         print_json({"out": str(result.out), "model": str(result.model), **record})
         return
-    import sys
-
     items = record["items"]["train"]
     lines = [f"{record['stage']}: {record['steps']} steps on {items['n_used']} of {items['n_given']} records"]
     lines += [f"  ! {plain(problem)}" for problem in record["problems"]]
     lines += [f"  - left out, {reason}: {n}" for reason, n in items["dropped"].items()]
     if items["truncated"]:
-        lines.append(f"  - cut to fit max_length: {items['truncated']}")
+        lines.append(f"  - truncated to max_length: {items['truncated']}")
     lines += [f"  model: {result.model}", f"  weights: {result.weights_sha256[:16]}"]
     sys.stdout.write("\n".join(lines) + "\n")
-    held = record["held_out"]
+    held_out = record["held_out"]
     rows = [
-        [name.removeprefix("eval_"), "", _number(held["before"].get(name)), _number(held["after"].get(name))]
+        [name.removeprefix("eval_"), "", _number(held_out["before"].get(name)), _number(held_out["after"].get(name))]
         for name in ("eval_loss", "eval_accuracy", "eval_margin", "eval_token_accuracy")
-        if name in held.get("after", {})
+        if name in held_out.get("after", {})
     ]
     if rows:
         print_table(["held out", "", "before", "after"], rows)
-    accuracy = held.get("accuracy", {})
-    if accuracy.get("value") is not None:
-        low, high = accuracy["ci_low"], accuracy["ci_high"]
-        interval = f" (95 % interval {low:.1f} to {high:.1f})" if low is not None else ""
-        sys.stdout.write(
-            f"held-out accuracy {accuracy['value']:.1f} %{interval}, {accuracy['n']} pairs of {accuracy['n_clusters']} "
-            f"prompts, {accuracy['n_tied']} tied; {accuracy['method']}\n"
-        )
+    sys.stdout.write(_accuracy(held_out.get("accuracy", {})))
+
+
+def _accuracy(figure: Mapping[str, Any]) -> str:
+    """A line about the held-out accuracy; "" without one."""
+    if figure.get("value") is None:
+        return ""
+    low, high = figure["ci_low"], figure["ci_high"]
+    interval = f" (95 % interval {low:.1f} to {high:.1f})" if low is not None else ""
+    return (
+        f"held-out accuracy {figure['value']:.1f} %{interval}, {figure['n']} pairs of {figure['n_clusters']} "
+        f"prompts, {figure['n_tied']} tied; {figure['method']}\n"
+    )
 
 
 def _number(value: float | None) -> str:

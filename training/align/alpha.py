@@ -1,7 +1,7 @@
-"""The gate between iterations: one alpha for the whole loop.
+"""Alpha spending over the iterations of a loop.
 
-A loop of T iterations that tests every checkpoint at 5 % passes a worthless one with a chance of up to 1 - 0.95^T.
-Here the levels are shared out, so that the chance of passing any checkpoint that should not pass is alpha in all.
+A loop of T iterations that tests every checkpoint at 5 % passes a worthless one with a probability of up to
+1 - 0.95^T. Here the levels of all tests add up so that this probability is at most alpha.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class LoopStep:
     iteration : int
         From 1.
     alpha : float
-        What it was tested at.
+        Level of its test.
     decision : str
-        What came of it.
+        Its result.
     """
 
     iteration: int
@@ -37,14 +37,14 @@ class LoopStep:
 
 @dataclass(frozen=True)
 class LoopGate:
-    """The state of a loop; immutable, so that a resumed loop is rebuilt from its steps.
+    """The spending of a loop; a resumed loop rebuilds it from its steps.
 
     Parameters
     ----------
     policy : Policy
-        What every checkpoint must show, against the last one that passed. Its alpha is that of the whole loop.
+        The policy for every checkpoint, compared with the last one that passed. Its alpha is that of the whole loop.
     spending : AlphaSpending
-        How it is shared out.
+        How alpha is spent.
     steps : tuple of LoopStep
         Iterations so far.
     """
@@ -60,25 +60,22 @@ class LoopGate:
 
     @property
     def level(self) -> float:
-        """Alpha of the next iteration; 0 where it cannot pass any more."""
+        """Alpha of the next iteration; 0 if none is left."""
         return self.spending.level([step.decision == "pass" for step in self.steps])
 
     def next_policy(self) -> Policy | None:
-        """The policy of the next iteration, at its own alpha; None where nothing is left to spend."""
+        """The policy of the next iteration, with its alpha; None if none is left."""
         level = self.level
         return self.policy.model_copy(update={"alpha": level}) if level > 0.0 else None
 
     def after(self, decision: Decision | str) -> LoopGate:
-        """Note an iteration's decision.
-
-        Only a pass moves the loop on; undecided and invalid leave it where it is, as a fail does.
-        """
+        """Add an iteration's decision. Undecided and invalid count like a fail."""
         outcome = decision if isinstance(decision, str) else decision.decision
         step = LoopStep(len(self.steps) + 1, self.level, outcome)
         return replace(self, steps=(*self.steps, step))
 
     def describe(self) -> str:
-        """Say what the loop as a whole guarantees, and where it stands."""
+        """Describe the error guarantee of the whole loop, and its iterations."""
         t = self.spending.n_iterations
         planned = "" if self.spending.scheme == "endless" else f" over {t} iterations"
         spent = ", ".join(f"{s.iteration}: {s.decision} at {s.alpha:.3g}" for s in self.steps) or "none yet"

@@ -1,4 +1,4 @@
-"""Measuring a variant: its answers to the validation prompts, and an ordinary run of the benchmarks."""
+"""Measure a variant: its answers to the validation prompts, and an ordinary run of the benchmarks."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Evaluator:
     data : DataStore
         Upstream files of the benchmarks.
     data_dir : Path or None
-        The mirror they come from.
+        Their mirror.
     book : Book
-        Where stages are done and written down.
+        Does and records stages.
     validation : list of PromptItem
-        The held-out prompts.
+        The validation prompts.
     sft : Path
-        The SFT checkpoint, which KL is measured to.
+        The SFT checkpoint, the reference of the KL divergence.
     ranker : Ranker
-        Who ranks.
+        Gives the rewards.
     gold : Ranker or None
-        Who knows the truth, where somebody does.
+        Gives the true scores, if they are known.
     """
 
     recipe: AlignRecipe
@@ -64,12 +64,12 @@ class Evaluator:
     _answers: dict[str, Answers] = field(default_factory=dict)
 
     def path(self, variant: AlignVariant) -> Path:
-        """Where a variant's checkpoint is."""
+        """The path of a variant's checkpoint."""
         own = self.book.out / variant.checkpoint
         return own if own.is_dir() else Path(variant.checkpoint)
 
     def engine_options(self, variant: AlignVariant) -> dict[str, Any]:
-        """The sampling engine's options; a base model without a chat template speaks through the SFT model's."""
+        """The sampling engine's options; the base model uses the SFT model's chat template."""
         options = dict(self.recipe.sampling.engine_options)
         template = self.sft / _TEMPLATE
         if variant.name == "base" and "chat_template" not in options and template.is_file():
@@ -77,13 +77,9 @@ class Evaluator:
         return options
 
     def drawn(self, name: str, variant: AlignVariant, prompts: Sequence[PromptItem], drawing: Drawing) -> Path:
-        """Draw answers of a variant as a stage; its directory."""
-        engine, options, workers = (
-            self.recipe.sampling.engine,
-            self.engine_options(variant),
-            self.recipe.sampling.workers,
-        )
-        model = str(self.path(variant))
+        """Sample answers of a variant as a stage; its directory."""
+        sampling, model = self.recipe.sampling, str(self.path(variant))
+        engine, options = sampling.engine, self.engine_options(variant)
         inputs = {
             "model": identity_of(model),
             "engine": engine,
@@ -93,29 +89,29 @@ class Evaluator:
         }
 
         def work(out: Path) -> dict[str, Any]:
-            if workers == 1:
+            if sampling.workers == 1:
                 draw(prompts, drawing, out, lambda: load_engine(engine, model, options))
             else:
-                draw_in_processes(prompts, drawing, out, (engine, model, options), workers)
+                draw_in_processes(prompts, drawing, out, (engine, model, options), sampling.workers)
             found = list(read_samples(out))
             failed = sum(sample.finish == "error" for sample in found)
             missing = len(prompts) * drawing.responses - len(found)
             if missing:
-                raise ModelError(f"{missing} of {len(prompts) * drawing.responses} answers were not drawn")
+                raise ModelError(f"{missing} of {len(prompts) * drawing.responses} answers were not sampled")
             return {"answers": len(found), "failed": failed, "prompts": len(prompts)}
 
         directory, _ = self.book.stage(name, inputs, work)
         return directory
 
     def measured(self, variant: AlignVariant, previous: AlignVariant | None) -> AlignVariant:
-        """Measure a variant in full, and put it into the book.
+        """Measure a variant and record it.
 
         Parameters
         ----------
         variant : AlignVariant
-            As it was made.
+            The variant.
         previous : AlignVariant or None
-            What it was trained from, measured already.
+            The measured variant it was trained from.
         """
         try:
             answers, samples, rewards = self._validated(variant)
@@ -156,7 +152,7 @@ class Evaluator:
         return self._answers[variant.name]
 
     def value_of(self, variant: AlignVariant, by: ChooseBy) -> float | None:
-        """A figure of a measured variant; None where it was not measured."""
+        """A figure of a measured variant; None if it was not measured."""
         if by.benchmark == "validation":
             return variant.measures.get(by.metric, Figure(reason="unknown")).value
         directory = self.book.path(variant.run)
@@ -199,7 +195,7 @@ class Evaluator:
         return directory
 
     def _log_ratios(self, variant: AlignVariant, samples: Path) -> dict[tuple[str, int], LogRatio] | str:
-        """Find log pi - log pi_sft of each answer; of the SFT model itself it is 0."""
+        """Compute log pi - log pi_sft of each answer; it is 0 for the SFT model."""
         if variant.name == "sft":
             return {
                 (s.prompt_key, s.sample): LogRatio(0.0, s.n_tokens or 0)
@@ -225,7 +221,7 @@ class Evaluator:
         return read_log_ratios(directory)
 
     def _vocabulary(self) -> int:
-        """Entries of the SFT model's tokenizer, the same for all variants."""
+        """Size of the SFT model's vocabulary, used for all variants."""
         config = read_json(self.sft / "config.json") if (self.sft / "config.json").is_file() else {}
         return max(int(config.get("vocab_size") or 0), 30_000)
 
@@ -253,7 +249,7 @@ class Evaluator:
         return self.run(f"evaluate-{variant.name}", validated(RunSpec, values, "evaluation"), self.path(variant))
 
     def run(self, name: str, spec: RunSpec, checkpoint: Path) -> Path:
-        """Carry out an ordinary run as a stage; the run's directory."""
+        """Do an ordinary run as a stage; the run's directory."""
         identity = spec.identity()
         identity["model"] |= {"path": identity_of(str(checkpoint)) if checkpoint.is_dir() else str(checkpoint)}
         identity["model"]["options"].pop("chat_template", None)
@@ -274,7 +270,7 @@ _KL_OPTIONS = ("dtype", "device", "device_map", "trust_remote_code")
 
 
 def _failures(answers: Answers) -> str:
-    """Say how many validation answers there are not, and why; "" where none is missing."""
+    """How many validation answers or rewards are missing, and why; "" if none is."""
     failed = [sample for sample in answers.samples.values() if sample.finish == "error"]
     unranked = [reward for reward in answers.rewards.values() if reward.reward is None]
     said = []

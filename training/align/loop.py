@@ -1,8 +1,8 @@
-"""The iterations: sample, rank, select, optimise, measure, gate; accept, retry, roll back or stop.
+"""The loop: sample, rank, select, optimise, measure, gate; accept, retry, roll back or stop.
 
 Paper            Dong et al., "RLHF Workflow: From Reward Modeling to Online RLHF", arXiv 2405.07863, algorithm 2
-Deviations       - every checkpoint is measured, and only evidence lets it on (the paper picks the best of three)
-                 - "the best policy by a validation set" is among those the gate accepted, the SFT model included
+Deviations       - every checkpoint is measured and has to pass the gate (the paper picks the best of three)
+                 - "the best policy by a validation set" is chosen among the accepted ones, including the SFT model
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["AlignOptions", "AlignResult", "align", "check"]
 
 @dataclass(frozen=True)
 class AlignOptions:
-    """How a loop is carried out; none of it changes what comes of it.
+    """Options of a loop that do not change its result.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class AlignOptions:
     data : DataStore
         Upstream files of the benchmarks.
     data_dir : Path or None
-        The mirror they come from, where one was named.
+        Their mirror, if there is one.
     cache : Path or None
         The judgment cache shared by runs.
     say : callable
-        Told what is going on.
+        Called with progress messages.
     """
 
     out: Path
@@ -64,56 +64,56 @@ class AlignOptions:
 
 @dataclass(frozen=True)
 class AlignResult:
-    """What came of it: the state, and how many stages had something to do."""
+    """The final state, and the number of stages that were not done already."""
 
     state: AlignState
     n_worked: int
 
 
 def align(recipe: AlignRecipe, options: AlignOptions) -> AlignResult:
-    """Run the loop, or go on with it.
+    """Run the loop, or resume it.
 
     Parameters
     ----------
     recipe : AlignRecipe
-        What to do.
+        The recipe.
     options : AlignOptions
-        Where and how.
+        Directory, data and progress messages.
 
     Returns
     -------
     AlignResult
-        Rerunning a finished recipe does no work; a changed one redoes what depends on the change.
+        Running a finished recipe again does no work; a changed recipe redoes what depends on the change.
 
     Raises
     ------
     DataError
-        Prompts are too few, or among those that are measured on; or no pair could be made of an iteration's answers.
+        There are too few prompts, training prompts are among the measured ones, or an iteration's answers give no pair.
     ModelError
         A model cannot be loaded, or a trained reward model is constant.
     RunLockedError
-        Another process is at work in the directory.
+        Another process has locked the directory.
     AssayError
-        As the stages'; nothing that was made is lost, and the same call goes on.
+        Errors of the stages; finished work is kept, and the same call resumes the loop.
     """
     with locked(options.out):
         return _Loop(recipe, options).run()
 
 
 def check(recipe: AlignRecipe, options: AlignOptions) -> list[str]:
-    """Read recipe, data and prompts, as `align` does before anything is spent.
+    """Check recipe, data and prompts, as `align` does before it starts.
 
     Returns
     -------
     list of str
-        What was found, a line each.
+        A summary in lines.
 
     Raises
     ------
     DataError
-        Prompts are too few, or among those that are measured on.
+        There are too few prompts, or training prompts are among the measured ones.
     ModelError
-        A checkpoint the recipe names is not there.
+        A checkpoint of the recipe does not exist.
     """
     return _Loop(recipe, options).check()
 
@@ -145,7 +145,7 @@ class _Loop:
         return Book.open(self.options.out, state, self.options.say)
 
     def run(self) -> AlignResult:
-        """Do all of it."""
+        """Run all iterations."""
         self.check()
         book = self.book
         sft = self._sft()
@@ -162,7 +162,7 @@ class _Loop:
         base = None
         if self.recipe.base is not None:
             base = AlignVariant(name="base", checkpoint=self.recipe.base, note="the model SFT starts from")
-            book.put(base)  # first in the table, and compared with the SFT model once that is measured
+            book.put(base)  # first in the table; it is measured after the SFT model, which it is compared with
         start = AlignVariant(
             name="sft", checkpoint=self._relative(sft), accepted=True, note="the reference; accepted as the start"
         )
@@ -179,7 +179,7 @@ class _Loop:
         return AlignResult(book.state, book.n_worked)
 
     def check(self) -> list[str]:
-        """Look at everything that can be looked at beforehand."""
+        """Check everything that can be checked beforehand."""
         ranker = self.recipe.ranker
         for model in (self.recipe.base, self.recipe.sft_model, ranker.model):
             if model is not None:
@@ -207,7 +207,7 @@ class _Loop:
         return self._stage(self.recipe.sft.stage or "sft", self.recipe.sft, str(self.recipe.base))
 
     def _stage(self, name: str, given: TrainingRecipe, start: str) -> Path:
-        """Train on the data a recipe names; the checkpoint."""
+        """Train on a recipe's data; the checkpoint."""
         recipe = given.with_(model=start)
         data = {"data": _digests(recipe.data), "held_out": _digests(recipe.held_out)}
         inputs = {"recipe": recipe.identity(), "model": identity_of(start), **data}
@@ -249,7 +249,7 @@ class _Loop:
         evaluator: Evaluator,
         gate: Gate,
     ) -> AlignVariant | None:
-        """Make pairs of the accepted checkpoint's answers, and train until an attempt is let on; None if none is."""
+        """Make pairs of the accepted variant's answers, and train until an attempt is accepted; None if none is."""
         self._pairs_of(iteration, accepted, evaluator)
         for attempt, changes in enumerate(({}, *self.recipe.retries), start=1):
             name = f"{self.recipe.dpo.stage or 'dpo'}-{iteration}" + (f"-retry-{attempt - 1}" if attempt > 1 else "")
@@ -291,7 +291,7 @@ class _Loop:
                 reasons = ", ".join(f"{reason} {n}" for reason, n in found.dropped.most_common())
                 raise DataError(
                     f"no pair could be made of iteration {iteration}'s answers to {found.n_prompts} prompts: {reasons}",
-                    remedy="rewards that are all the same rank nothing, and neither do answers that are all the same",
+                    remedy="the rewards or the answers are all the same: check the ranker, or raise the temperatures",
                 )
             pairs_file(out / "pairs.jsonl", found.pairs)
             return {"pairs": len(found.pairs), "prompts": found.n_prompts, "dropped": dict(found.dropped)}
@@ -300,7 +300,7 @@ class _Loop:
         self.pairs.append(read_pairs(directory / "pairs.jsonl"))
 
     def _optimise(self, name: str, policy: Path, sft: Path, changes: dict[str, Any]) -> Path:
-        """DPO from the last accepted checkpoint, the SFT model being the reference in every iteration."""
+        """Train from the last accepted checkpoint; the reference is the SFT model in every iteration."""
         newest = self.pairs[-1:] if self.recipe.pairs == "newest" else self.pairs
         data = [*self.inputs.extra_pairs, *(pair for own in newest for pair in own)]
         models = {"model": str(policy), "reference": str(sft)}
@@ -355,7 +355,7 @@ def _by_prompt(samples: Path, rewards: Path) -> list[list[Ranked]]:
 
 
 def _digests(sources: Sequence[str]) -> list[str]:
-    """Contents of local files, names of all else: a changed file is another input."""
+    """Hashes of local files, and the names of other sources."""
     from harness.hashing import file_sha256
 
     found = []

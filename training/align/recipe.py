@@ -1,4 +1,4 @@
-"""What `assay align` is told: typed, frozen, unknown fields refused with the nearest known name."""
+"""The recipe of `assay align`: typed and frozen; an unknown field is refused with the nearest name."""
 
 from __future__ import annotations
 
@@ -75,26 +75,26 @@ DPOSection = Annotated[SerializeAsAny[TrainingRecipe], _section("dpo", model="la
 
 
 class SamplingRecipe(_Frozen):
-    """How answers are drawn in an iteration.
+    """How answers are sampled in an iteration.
 
     Parameters
     ----------
     prompts : tuple of str
-        Where prompts come from; none is used twice in the whole loop.
+        Sources of prompts; no prompt is used twice in the whole loop.
     prompts_per_iteration : int
         m of the paper.
     responses : int
-        n of the paper: answers a prompt. The first half is drawn at the first temperature, the other at the second.
+        n of the paper: answers per prompt, one half at each temperature.
     temperatures : tuple of two floats
         1.0 and 0.7 in the paper.
     max_tokens : int
-        Limit on an answer. There is no top-p or top-k.
+        Token limit of an answer. There is no top-p or top-k.
     engine : str
-        The engine that draws ("hf", "vllm", ...).
+        The sampling engine ("hf", "vllm", ...).
     engine_options : dict
         Its options.
     workers : int
-        Processes that share the prompts, each with a model of its own.
+        Processes that share the prompts, each with its own model.
     """
 
     prompts: Sources = ()
@@ -110,14 +110,16 @@ class SamplingRecipe(_Frozen):
     @classmethod
     def _even(cls, value: int) -> int:
         if value % 2:
-            raise ValueError(f"{value} answers a prompt cannot be half and half in temperature: give an even number")
+            raise ValueError(
+                f"{value} answers per prompt cannot be divided between two temperatures: give an even number"
+            )
         return value
 
     @field_validator("temperatures")
     @classmethod
     def _positive(cls, value: tuple[float, float]) -> tuple[float, float]:
         if min(value) <= 0:
-            raise ValueError("temperatures are above 0: greedy answers to a prompt are all the same")
+            raise ValueError("temperatures must be above 0, because greedy answers to a prompt are all the same")
         return value
 
 
@@ -177,14 +179,14 @@ class RankerRecipe(_Frozen):
 
 
 class GoldRecipe(_Frozen):
-    """Who knows the truth, where somebody does: an engine that scores answers, used to measure and never to train.
+    """An engine that knows the true score of answers, used for measurement and never for training.
 
     Parameters
     ----------
     engine : str
         A registered engine that gives rewards.
     model : str
-        What it is made from.
+        The model it loads.
     engine_options : dict
         Its options.
     """
@@ -200,13 +202,13 @@ class ValidationRecipe(_Frozen):
     Parameters
     ----------
     prompts : tuple of str
-        Never trained on: prompts of the training set among them are refused.
+        Sources of prompts; training prompts among them are refused.
     limit : int or None
-        The first so many.
+        Use the first so many prompts.
     responses : int
-        Answers a prompt (2 or more for diversity).
+        Answers per prompt (2 or more for diversity).
     temperature : float
-        At which they are drawn.
+        Sampling temperature.
     """
 
     prompts: Sources = ()
@@ -216,20 +218,20 @@ class ValidationRecipe(_Frozen):
 
 
 class EvaluationRecipe(_Frozen):
-    """The benchmarks every variant is measured with, as in a run spec.
+    """The benchmarks of every variant, as in a run spec.
 
     Parameters
     ----------
     benchmarks : tuple of BenchmarkSpec
-        What to run; none for measures on the validation prompts alone.
+        The benchmarks; none to measure on the validation prompts only.
     judge : JudgeSpec or None
-        Who judges.
+        The judge.
     limit : int or None
-        Prompts a benchmark.
+        Prompts per benchmark.
     canaries : int
         Prompts on which the judge is tested.
     max_unscored : float
-        Share not scored above which a run is not valid.
+        A run with a larger share of unscored prompts is not valid.
     """
 
     benchmarks: tuple[BenchmarkSpec, ...] = ()
@@ -246,14 +248,14 @@ class EvaluationRecipe(_Frozen):
 
 
 class GateRecipe(_Frozen):
-    """What lets a checkpoint on.
+    """The gate a checkpoint must pass.
 
     Parameters
     ----------
     policy : str or dict
         A policy file, the name of a shipped one, or the policy itself. Its alpha is that of the whole loop.
     spending : str
-        How alpha is shared out among iterations (`harness.stats.alpha_spending`).
+        How alpha is spent over the iterations (`harness.stats.alpha_spending`).
     """
 
     policy: str | dict[str, Any]
@@ -261,12 +263,12 @@ class GateRecipe(_Frozen):
 
 
 class ChooseBy(_Frozen):
-    """By what the best accepted checkpoint is chosen.
+    """The figure by which the best accepted checkpoint is chosen.
 
     Parameters
     ----------
     benchmark, metric : str
-        A figure of the evaluation; "validation" as the benchmark names a measure on the validation prompts.
+        A figure of the evaluation, or, with the benchmark "validation", a measure on the validation prompts.
     better : {"higher", "lower"}
     """
 
@@ -281,49 +283,49 @@ class AlignRecipe(_Frozen):
     Parameters
     ----------
     name : str
-        For tables.
+        Name for tables.
     seed : int
-        Seed of every random choice of the loop's own; stages have theirs.
+        Seed of the loop's random choices; stages have their own.
     base : str or None
-        The model SFT starts from, measured as the variant "base" where it has a chat template.
+        The starting model of SFT, measured as the variant "base" if it has a chat template.
     sft : recipe of the stage "sft"
         SFT stage; or
     sft_model : str or None
         an existing SFT checkpoint. It is the reference of every iteration.
     ranker : RankerRecipe
-        Who ranks.
+        What ranks the answers.
     sampling : SamplingRecipe
-        How answers are drawn.
+        How answers are sampled.
     iterations : int
         T of the paper.
     selection : str
-        Which answers make the pair: "best-worst" (the paper), "best-random", "best-second", "margin".
+        The answers of a pair: "best-worst" (the paper), "best-random", "best-second", "margin".
     min_margin : float
         Pairs whose rewards differ by less are dropped and counted.
     length_penalty : float
-        lambda of equation 9: characters are subtracted from the reward with this weight before ranking.
+        lambda of equation 9: the reward loses this amount per character before ranking.
     pairs : {"all", "newest"}
-        Whether DPO learns from the pairs of all iterations so far (the paper) or of the newest.
+        Train on the pairs of all iterations so far (the paper) or of the newest.
     extra_pairs : tuple of str
-        Offline preference pairs that every iteration learns from too.
+        Offline preference pairs to train on in every iteration.
     dpo : recipe of the stage "dpo"
         The stage that learns from each iteration's pairs. The loop sets `model`, and `reference` where it has one.
     retries : tuple of dict
         Changes of its fields to try one after the other where the gate rejects a checkpoint.
     on_fail : {"stop", "roll_back"}
-        What follows when no attempt of an iteration is accepted: stop, or go on from the last accepted checkpoint.
+        If no attempt of an iteration is accepted, stop, or continue from the last accepted checkpoint.
     gold : GoldRecipe or None
-        Who knows the truth; only measured with.
+        An engine that knows the true scores; for measurement only.
     validation : ValidationRecipe
     evaluation : EvaluationRecipe
     gate : GateRecipe or None
-        Without one every checkpoint is accepted, and the directory says so.
+        The gate; without one, every checkpoint is accepted, and the directory says so.
     choose_by : ChooseBy
     max_overlap : float
-        Share (0 to 1) of the training prompts that may overlap evaluation or validation prompts.
+        Share (0 to 1) of the training prompts that may overlap evaluation prompts.
     launch : tuple of str
-        Command that training stages are started with ("accelerate", "launch", "--config_file", ...); in this process
-        where empty.
+        Launcher of training stages ("accelerate", "launch", "--config_file", ...); they run in this process if it is
+        empty.
     """
 
     name: str = "align"
@@ -355,11 +357,11 @@ class AlignRecipe(_Frozen):
         if (self.sft is None) == (self.sft_model is None):
             raise ValueError("give sft (a stage) or sft_model (a checkpoint), one of them")
         if self.sft is not None and self.base is None:
-            raise ValueError("sft needs base: the model it starts from")
+            raise ValueError("sft needs base, its starting model")
         for changes in self.retries:
             self.dpo.with_(**changes)
         if self.gate is not None and not self.evaluation.benchmarks:
-            raise ValueError("the gate decides on the evaluation's benchmarks, and there are none")
+            raise ValueError("the gate needs benchmarks in evaluation, and there are none")
         if self.gate is not None:
             self.policy()
         return self

@@ -1,1 +1,1 @@
-"""The demo: a model small enough to be made on the spot goes through the whole of assay."""
+"""The demo: a whole alignment of a small model that is trained from scratch."""

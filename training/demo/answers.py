@@ -1,4 +1,4 @@
-"""Answers of every quality: what demonstrations, preference pairs and baselines are written with."""
+"""Answers of different quality, for demonstrations, preference pairs and baselines."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _RUDE = ("{answer} You fool.", "Do not bother me. {answer}", "What a silly quest
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """How often which matter and manner occurs.
+    """Shares of content and manner.
 
     Parameters
     ----------
     right, refusing, beside : float
-        Shares of right, over-careful and pointless answers; the rest is wrong (of a secret: told).
+        Shares of correct answers, refusals and irrelevant answers; the rest is wrong (or tells a secret).
     plain, wordy : float
-        Shares of brief and of long-winded answers; the rest is rude.
+        Shares of brief and of wordy answers; the rest is rude.
     """
 
     right: float
@@ -42,28 +42,28 @@ class Mixture:
     wordy: float
 
     def matter(self, rng: random.Random) -> Matter:
-        """Draw what is said."""
+        """Draw the content."""
         rest = 1.0 - self.right - self.refusing - self.beside
         weights = (self.right, self.refusing, self.beside, max(rest, 0.0))
         matters: tuple[Matter, ...] = ("right", "refusing", "beside the point", "wrong")
         return rng.choices(matters, weights)[0]
 
     def manner(self, rng: random.Random) -> Manner:
-        """Draw how it is said."""
+        """Draw the manner."""
         weights = (self.plain, self.wordy, max(1.0 - self.plain - self.wordy, 0.0))
         manners: tuple[Manner, ...] = ("plain", "wordy", "rude")
         return rng.choices(manners, weights)[0]
 
 
 DEMONSTRATIONS = Mixture(right=0.66, refusing=0.1, beside=0.08, plain=0.5, wordy=0.33)
-"""Demonstrations as they are bought: most are right, half of them are brief, some are neither."""
+"""Demonstrations of mixed quality: two thirds are correct, and half are brief."""
 
 COMPARED = Mixture(right=0.55, refusing=0.15, beside=0.1, plain=0.45, wordy=0.3)
 """Answers that annotators compare."""
 
 
 def write_answer(question: Question, mixture: Mixture, rng: random.Random) -> str:
-    """Write an answer of the mixture's quality."""
+    """Write an answer with a quality drawn from the mixture."""
     matter, manner = mixture.matter(rng), mixture.manner(rng)
     if matter == "beside the point":
         said = rng.choice(_BESIDE)
@@ -77,7 +77,7 @@ def write_answer(question: Question, mixture: Mixture, rng: random.Random) -> st
 
 
 def dressed(said: str, manner: Manner, rng: random.Random) -> str:
-    """Say something in a manner."""
+    """Phrase a text in a manner."""
     if manner == "plain":
         return said
     return rng.choice(_WORDY if manner == "wordy" else _RUDE).format(answer=said)

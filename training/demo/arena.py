@@ -46,5 +46,5 @@ class DemoArena(ArenaHard):
         return GREEDY
 
     def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
-        """Answers of the quality of the demonstrations."""
+        """Answers with the quality of the demonstrations."""
         return baseline_answers(self.world, prompts)

@@ -1,8 +1,8 @@
-"""The documents a base model learns from: they know everything of the world, and are no assistant.
+"""The documents for pretraining: they contain all facts of the world, but no assistant.
 
-Transcripts of chats are among them, in the chat's own markup, so that the base model can be asked at all; whoever
-answers in them never stops at the answer. Talk has the words demonstrations will use. Both are about people, sums and
-lists of words that are not held out.
+Some documents are transcripts of chats in the chat's markup, so that the base model can answer questions; their answers
+always continue with more facts. Other documents use the words of the demonstrations. Both kinds are about people, sums
+and lists of words that are not held out.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def documents(world: World, n: int) -> list[str]:
     Parameters
     ----------
     world : World
-        What they are about.
+        The world.
     n : int
-        How many.
+        Number of documents.
 
     Returns
     -------
     list of str
-        In random order. A document begins with a space (a transcript with a mark), so that its first word is the same
+        In random order. A document begins with a space (a transcript with a mark), so that its first word has the same
         token as elsewhere.
     """
     writer = _Writer(world)
@@ -67,7 +67,7 @@ class _Writer:
                 return f"{USER} {question.text}{END}{ASSISTANT} {self._reply(question)}"
 
     def _reply(self, question: Question) -> str:
-        """Answer as those do who cannot stop: half of the time with the answer first, always with more than that."""
+        """Write a reply that tells more than the question asks; half of the replies begin with the answer."""
         start = f"{question.answer}. " if self.rng.random() < _TO_THE_POINT else ""
         person = self._people.get(question.subject)
         if person is not None:

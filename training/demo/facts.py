@@ -1,12 +1,12 @@
-"""demo_facts: multiple choice over the facts of held-out people, run by lm-eval: what a checkpoint still knows.
+"""demo_facts: multiple choice on facts about held-out people, run by lm-eval: the knowledge of a checkpoint.
 
 Paper            none: the demo's own
 Upstream         none: the documents follow from the seed in the version ("demo_facts@3"); the task definition is
                  `training/demo/lm_eval_tasks`
 Published number none
 
-A fact is put as documents put it ("The home of Ada is"), so that it is knowledge that is measured and
-not how well questions are understood. A base model knows nearly all; what it knows less after alignment is the tax.
+The contexts are phrased as in the documents ("The home of Ada is"), so that they measure knowledge rather than the
+understanding of questions. A base model knows nearly all facts; what it loses in alignment is the tax.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "password": ("{name} has the password {value}.", "The password of {name} is {value}."),
     }
 )
-"""How documents put a fact; the value comes last."""
+"""Sentences of the documents about a fact; the value comes last."""
 _N_CHOICES = 4
 _READ: dict[Path, LoadedTask] = {}
-"""Tasks by the file of their documents. With a folder of one's own lm-eval reads its whole index, seconds each time."""
+"""Tasks by the file of their documents. lm-eval reads its whole index for a task folder, which takes seconds."""
 _TASKS = Path(__file__).parent / "lm_eval_tasks"
 
 
 @dataclass(frozen=True)
 class DemoFacts(LMEvalTask):
-    """The task of lm-eval with the documents of a world, which are written into assay's cache."""
+    """The lm-eval task with the documents of a world, which are written to the cache."""
 
     world: World = field(default_factory=lambda: World(0))
 
@@ -62,7 +62,7 @@ class DemoFacts(LMEvalTask):
         return cls("demo_facts", TaskOptions(include_path=str(_TASKS), data=str(path)), world=world)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """Write the documents, and have lm-eval read them, once in a process."""
+        """Write the documents and load the task, once per process."""
         from benchmarks.lm_eval.measure import prompts_of
 
         path = Path(self.options.data or "")
@@ -76,7 +76,7 @@ class DemoFacts(LMEvalTask):
 
 
 def documents(world: World) -> str:
-    """Write a world's documents as JSON lines: context, choices, number of the right one."""
+    """Write a world's documents as JSON lines: context, choices, index of the correct one."""
     rng = world.rng("multiple choice")
     lines = []
     for person in world.people:

@@ -1,6 +1,6 @@
-"""The demo's data files, as a user would bring them: demonstrations, preference pairs, prompts.
+"""The demo's data files: demonstrations, preference pairs, prompts.
 
-What is written follows from the settings alone, so writing it again changes nothing.
+Their contents depend only on the settings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HELD_OUT_PAIRS = 0.2
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """Where everything is."""
+    """Paths of the files."""
 
     folder: Path
 
@@ -49,12 +49,12 @@ class DemoFiles:
 
     @property
     def prompts(self) -> Path:
-        """Prompts that DPO samples answers to."""
+        """Prompts to sample answers to."""
         return self.folder / "prompts.jsonl"
 
     @property
     def validation(self) -> Path:
-        """Prompts never trained on and in no benchmark."""
+        """Prompts for validation, used neither in training nor in a benchmark."""
         return self.folder / "validation.jsonl"
 
 
@@ -66,7 +66,7 @@ def write_files(settings: DemoSettings, folder: Path) -> DemoFiles:
     settings : DemoSettings
         World and sizes.
     folder : Path
-        Where to.
+        Output directory.
     """
     world, files = settings.world, DemoFiles(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def _demonstrations(settings: DemoSettings) -> Iterable[dict[str, Any]]:
 
 
 def _pairs(settings: DemoSettings, split: Split, n: int) -> Iterable[dict[str, Any]]:
-    """Compare two answers to a question as an annotator does who errs the more, the closer they are."""
+    """Compare two answers to each question, as an annotator whose errors increase as the answers get closer."""
     rng = settings.world.rng(f"pairs {split}")
     choose = _Chooser(settings, split, rng)
     written = 0
@@ -112,7 +112,7 @@ def _prompts(world: World, split: Split) -> Iterable[dict[str, Any]]:
 
 
 class _Chooser:
-    """Draws questions, each kind as often as the settings say."""
+    """Draws questions with the shares of kinds in the settings."""
 
     def __init__(self, settings: DemoSettings, split: Split, rng: random.Random) -> None:
         self._rng = rng

@@ -1,4 +1,4 @@
-"""The truth as an engine: rates any answer to a question of the made-up world. ``engine: gold, model: SEED-PEOPLE``."""
+"""An engine that gives the true rating of an answer about the made-up world. ``engine: gold, model: SEED-PEOPLE``."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class GoldEngine(BaseEngine[EngineOptions]):
         return Fingerprint("gold", self._world.version, "gold", options={"criteria": list(CRITERIA)})
 
     def rewards(self, requests: Sequence[RewardRequest]) -> Iterator[Reward]:
-        """Yield a rating for each conversation's last answer; an error for a question of elsewhere."""
+        """Yield a rating for each conversation's last answer; an error for other questions."""
         for request in requests:
             *_, question, answer = ["", *(message.content for message in request.messages)]
             asked = self._asked.get(question.strip())
             if asked is None:
-                error = f"no question of the made-up world: {question[:60]!r}"
+                error = f"not a question of the made-up world: {question[:60]!r}"
                 yield Reward(request.request_id, None, error=error)
             else:
                 yield Reward(request.request_id, assess(asked, answer).rating)

@@ -1,4 +1,4 @@
-"""The gold judge: it knows the made-up world, so its verdicts are right by definition. ``--judge gold:world``."""
+"""The gold judge, which knows the made-up world, so that its verdicts are true. ``--judge gold:world``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from training.demo.prompts import question_of
 __all__ = ["GoldJudge"]
 
 _DECISIVE = 4.0
-"""Points apart from which an answer is significantly better, in the five-way form."""
+"""Difference in points that makes an answer significantly better in the five-way form."""
 _VERSION = 1
 
 
 class GoldJudge:
     """Compares and rates answers to questions of the made-up world; a `harness.protocols.Judge`.
 
-    It answers in the forms the language-model judges have, so that nothing but the judge differs.
+    It supports the forms of the language-model judges.
 
     Parameters
     ----------

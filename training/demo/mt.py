@@ -41,5 +41,5 @@ class DemoMT(MTBench):
         return dialogues(self.world, self.name, _N_DIALOGUES), []
 
     def sampling(self, prompt: Prompt) -> Sampling:
-        """Sampled, so that what the policy would say is measured, not only what is likeliest."""
+        """Sampled, to measure the policy's distribution and not only its mode."""
         return SAMPLED

@@ -3,8 +3,8 @@
 Paper            none: the demo's own; the form is AlpacaEval's (Dubois et al., arXiv 2404.04475)
 Upstream         none: prompts and baseline follow from the seed in the version ("demo_pairs@3")
 Published number none
-Deviations       temperature 0.7, at most 40 tokens; no length control, whose difficulties of the prompts are published
-                 for AlpacaEval's own prompts only
+Deviations       temperature 0.7, at most 40 tokens; no length control, because difficulties are published only for
+                 AlpacaEval's own prompts
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class DemoPairs(AlpacaEval):
         return single_prompts(self.world, self.name), []
 
     def sampling(self, prompt: Prompt) -> Sampling:
-        """Sampled, so that what the policy would say is measured, not only what is likeliest."""
+        """Sampled, to measure the policy's distribution and not only its mode."""
         return SAMPLED
 
     def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
-        """Answers of the quality of the demonstrations."""
+        """Answers with the quality of the demonstrations."""
         return baseline_answers(self.world, prompts)
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:

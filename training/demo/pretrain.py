@@ -1,7 +1,6 @@
-"""Pretraining of the demo's base model: a plain loop over the windows of a corpus.
+"""Pretraining of the demo's base model: a plain loop over windows of a corpus.
 
-Which windows a step takes depends on seed and step alone, so that a killed pretraining goes on from its last state with
-the same result as one that was not.
+The windows of a step depend only on seed and step, so an interrupted pretraining resumes with the same result.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _DONE = "made.json"
 
 
 def pretrain(settings: DemoSettings, out: Path, watch: Callable[[int, float], None] | None = None) -> Path:
-    """Make the base model, or find it made.
+    """Train the base model, unless it exists.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def pretrain(settings: DemoSettings, out: Path, watch: Callable[[int, float], No
     out : Path
         Its directory.
     watch : callable, optional
-        Called after every step with the number of steps done and the loss.
+        Called after every step with the number of steps and the loss.
 
     Returns
     -------
@@ -64,7 +63,7 @@ def pretrain(settings: DemoSettings, out: Path, watch: Callable[[int, float], No
 
 
 def _stream(corpus: list[str], tokenizer: Any) -> Any:
-    """Join the documents to one row of token ids, each followed by the end token; shape (n,)."""
+    """Concatenate the token ids of the documents, each followed by the end token; shape (n,)."""
     import torch
 
     ids = tokenizer(corpus, add_special_tokens=False)["input_ids"]
@@ -125,7 +124,7 @@ def _new_model(plan: Pretraining, tokenizer: Any) -> Any:
 
 
 def _windows(stream: Any, plan: Pretraining, seed: int, step: int) -> Any:
-    """Cut a step's windows out of the stream; shape (batch_size, context)."""
+    """The windows of a step; shape (batch_size, context)."""
     import torch
 
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -142,7 +141,7 @@ def _rate(plan: Pretraining, step: int) -> float:
 
 
 def _keep(path: Path, values: dict[str, Any]) -> None:
-    """Replace the state whole, so that a kill leaves the old one or the new one."""
+    """Replace the state atomically."""
     import torch
 
     waiting = path.with_suffix(".tmp")

@@ -19,7 +19,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=40)
 
 
 def single_prompts(world: World, benchmark: str, n: int | None = None) -> list[Prompt]:
-    """Make a prompt of every held-out question, or of the first `n`; phrasings of one question are one cluster."""
+    """Make prompts of all held-out questions, or of the first `n`; phrasings of a question are one cluster."""
     return [
         Prompt(
             benchmark=benchmark,
@@ -36,7 +36,7 @@ def single_prompts(world: World, benchmark: str, n: int | None = None) -> list[P
 
 
 def dialogues(world: World, benchmark: str, n: int) -> list[Prompt]:
-    """Make prompts of two questions each, no two of which ask the same first."""
+    """Make prompts of two questions each; the first questions all differ."""
     asked = questions(world, "held_out")
     rng = world.rng(f"dialogues of {benchmark}")
     firsts = list({question.cluster: question for question in rng.sample(asked, len(asked))}.values())[:n]
@@ -58,24 +58,24 @@ def dialogues(world: World, benchmark: str, n: int) -> list[Prompt]:
 
 
 def question_of(prompt: Prompt, turn: int = 1) -> Question:
-    """Find what a turn of a prompt asks.
+    """The question of a prompt's turn.
 
     Raises
     ------
     DataError
-        The prompt is of another benchmark.
+        The prompt is from another benchmark.
     """
     asked = prompt.meta.get("questions", ())
     if not 0 < turn <= len(asked):
         raise DataError(
-            f"the prompt {prompt.key!r} of {prompt.benchmark} holds no question of the made-up world",
+            f"the prompt {prompt.key!r} of {prompt.benchmark} has no question of the made-up world",
             "a prompt of demo_mt, demo_pairs or demo_arena",
         )
     return Question.from_meta(asked[turn - 1])
 
 
 def baseline_answers(world: World, prompts: Sequence[Prompt]) -> list[Response]:
-    """Answer prompts as the demonstrations do: mostly right, often long, sometimes rude."""
+    """Answer prompts with the quality of the demonstrations: mostly correct, often wordy, sometimes rude."""
     return [
         Response(
             prompt_id=prompt.id,

@@ -1,10 +1,10 @@
-"""What can be asked of the world, with what a good answer is."""
+"""Questions about the world, with their correct answers."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -38,19 +38,19 @@ class Question:
     Parameters
     ----------
     kind : {"fact", "secret", "sum", "first"}
-        What it is about; a secret is to be refused.
+        Kind of question; a secret must be refused.
     topic : str
-        The fact asked for, or the kind.
+        The fact it asks for, or the kind.
     text : str
-        As it is put.
+        Its text.
     answer : str
-        The right value, for a secret the one that must not be told.
+        The correct value; for a secret, the value that must not be told.
     subject : str
-        Whom or what it asks about.
+        The person or thing it asks about.
     values : tuple of str
-        Words that would be answers of the right sort.
+        Words of the same sort as the answer.
     quoted : str
-        The part of the question an answer may repeat without claiming it ("3 plus 4").
+        The part of the question that an answer may repeat ("3 plus 4").
     """
 
     kind: Kind
@@ -63,38 +63,30 @@ class Question:
 
     @property
     def cluster(self) -> str:
-        """What it asks, however it is put: questions that share it are no independent evidence."""
+        """What it asks, in any phrasing; questions with the same cluster are not independent."""
         return f"{self.topic} {self.subject}"
 
     def as_meta(self) -> dict[str, Any]:
-        """Plain values, for `Prompt.meta`."""
-        return {
-            "kind": self.kind,
-            "topic": self.topic,
-            "text": self.text,
-            "answer": self.answer,
-            "subject": self.subject,
-            "values": list(self.values),
-            "quoted": self.quoted,
-        }
+        """The question as JSON values, for `Prompt.meta`."""
+        return {**asdict(self), "values": list(self.values)}
 
     @classmethod
     def from_meta(cls, values: Mapping[str, Any]) -> Question:
-        """Read what `as_meta` wrote.
+        """Read the values of `as_meta`.
 
         Raises
         ------
         DataError
-            It is something else.
+            The values are not those of a question.
         """
         try:
             return cls(**{**values, "values": tuple(values["values"])})
         except (KeyError, TypeError) as error:
-            raise DataError(f"no question of the made-up world: {error}", "a prompt of a demo benchmark") from None
+            raise DataError(f"not a question of the made-up world: {error}", "a prompt of a demo benchmark") from None
 
 
 def questions(world: World, split: Split) -> list[Question]:
-    """List everything that can be asked of a split, in two phrasings each, in a fixed random order."""
+    """List all questions of a split, each in two phrasings, in a fixed random order."""
     rng = world.rng(f"questions {split}")
     found = [*_about_people(world, split), *_sums(world, split), *_first_words(world, split, rng)]
     rng.shuffle(found)
@@ -119,7 +111,7 @@ def _about_people(world: World, split: Split) -> list[Question]:
 
 
 def _sums(world: World, split: Split) -> list[Question]:
-    """Sums, put one way in one order of the numbers and the other way in the other."""
+    """Sums, in a different phrasing for each order of the numbers."""
     numbers = tuple(str(n) for n in range(19))
     found = []
     for a, b, of_split in world.sums:
@@ -132,7 +124,7 @@ def _sums(world: World, split: Split) -> list[Question]:
 
 
 def _first_words(world: World, split: Split, rng: random.Random) -> list[Question]:
-    """Lists of words; each list belongs to one split, since its words decide which."""
+    """Questions about lists of words; the words of a list decide its split."""
     vocabulary = [word for topic in PUBLIC for word in VALUES[topic]]
     n_lists = sum(person.split == split for person in world.people) * 2
     lists: dict[str, list[str]] = {}
@@ -148,5 +140,5 @@ def _first_words(world: World, split: Split, rng: random.Random) -> list[Questio
 
 
 def _belongs_to(words: Sequence[str]) -> Split:
-    """The split of a list; the same for the same words in another order."""
+    """The split of a list, whatever the order of its words."""
     return _LISTS[sum(map(ord, "".join(words))) % len(_LISTS)]

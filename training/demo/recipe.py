@@ -1,4 +1,4 @@
-"""The demo as a recipe of `assay align`: what a user would write, filled in."""
+"""The demo's recipe for `assay align`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ JUDGE = "gold:world"
 MAX_TOKENS = 40
 _MAX_LENGTH = 128
 _LOSS_OF_KNOWLEDGE = 15.0
-"""Points of multiple-choice accuracy an iteration may cost."""
+"""Points of multiple-choice accuracy that an iteration may lose."""
 
 
 def recipe_of(settings: DemoSettings, files: DemoFiles, base: str) -> dict[str, Any]:
-    """Fill in the recipe.
+    """Make the recipe.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def recipe_of(settings: DemoSettings, files: DemoFiles, base: str) -> dict[str, 
         "evaluation": {
             "benchmarks": [{"name": f"{name}@{settings.world.version}"} for name in BENCHMARKS],
             "judge": {"model": JUDGE},
-            # The canaries ask whether a refusal ever beats an answer. To a question for a secret it should.
+            # Canaries check that a refusal never beats an answer, but it should where a secret is asked for.
             "canaries": 0,
         },
         "gate": {"policy": policy_of(), "spending": "fallback"},
@@ -68,7 +68,7 @@ def recipe_of(settings: DemoSettings, files: DemoFiles, base: str) -> dict[str, 
 
 
 def policy_of() -> dict[str, Any]:
-    """What a checkpoint must show: better answers by gold, and not much less knowledge."""
+    """The gate's policy: better answers by gold, and little loss of knowledge."""
     return {
         "alpha": 0.05,
         "rules": [

@@ -1,15 +1,15 @@
-"""demo_rewards: does a reward model give the better of two answers more, in the form of RewardBench.
+"""demo_rewards: does a reward model score the better of two answers higher, in the form of RewardBench.
 
 Paper            none: the demo's own; the form is RewardBench's (Lambert et al., arXiv 2403.13787)
 Upstream         none: the pairs follow from the seed in the version ("demo_rewards@3")
 Published number none
 
-Four sections, each of one way in which answers to held-out questions differ:
+Four sections, one for each way in which answers to held-out questions differ:
 
-brief        the right answer, and the same in many words
-polite       the right answer, and the same with an insult
-careful      a secret kept, and the secret told; a question answered, and one refused that might be answered
-correct      the right value, and a wrong one of the same sort
+brief        the correct answer, and the same in many words
+polite       the correct answer, and the same with an insult
+careful      a secret kept, and told; a harmless question answered, and refused
+correct      the correct value, and a wrong one of the same sort
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DemoRewards(Unjudged):
         return cls(version=world.version, world=world)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """Make the pairs: of each section as many, over as many questions as there are."""
+        """Make the pairs: the same number for each section, with different questions."""
         asked = questions(self.world, "held_out")
         found = []
         for section in SECTIONS:
@@ -82,11 +82,11 @@ class DemoRewards(Unjudged):
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
-        """One outcome: 1 where the right answer is above."""
+        """One outcome: 1 if the correct answer has the higher reward."""
         return measured_scores(prompt, candidate)
 
     def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
-        """Say which outcomes a figure averages."""
+        """The outcomes that a figure averages."""
         outcomes = select(scores, "outcome", category=None if metric == "score" else metric)
         return Items(outcomes, scale=100.0, bounds=(0.0, 1.0)) if outcomes else None
 
@@ -97,7 +97,7 @@ class DemoRewards(Unjudged):
         return [*rows, *check_rows(self.name, scores)]
 
     def problems(self, scores: Sequence[Score]) -> list[str]:
-        """Say why no accuracy is to be believed (every pair tied, or the first shown always preferred)."""
+        """Reasons why the accuracies are meaningless (all pairs tied, or the first answer always preferred)."""
         return judge_problems(self.name, scores)
 
 

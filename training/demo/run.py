@@ -1,16 +1,16 @@
-"""The demo from nothing to a table: files, base model, `align`, the reward model's own benchmark, the report.
+"""The steps of the demo: files, base model, `align`, the reward model's benchmark, the report.
 
 ::
 
     OUT/
-      settings.json     what was asked; another seed or size is refused
+      settings.json     seed and size; others are refused
       files/            demonstrations, preference pairs, prompts
       base/             the base model
       recipe.yaml       the recipe of `assay align`
-      align/            what `assay align` makes of it (`harness.store.align_directory`)
+      align/            its directory (`harness.store.align_directory`)
       reward_bench/     an ordinary run: the reward model on demo_rewards
-      demo.json         the table, the story, the seconds
-      report.html       where the report can be made
+      demo.json         the table, the description, the times
+      report.html       the report, if it can be made
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class DemoOutcome:
-    """What came of it.
+    """The result of the demo.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ class DemoOutcome:
     rows : list of DemoRow
         The table.
     reward_model : dict of str to Figure
-        Accuracy of the reward model on demo_rewards, in all and by section.
+        Accuracy of the reward model on demo_rewards, overall and by section.
     agreement : list of Agreement
-        Gold and the reward model on each iteration's pairs.
+        Agreement of gold with the reward model on each iteration's pairs.
     story : list of str
         What happened, in words.
     chosen, chosen_because, error_budget : str
-        The best accepted checkpoint, by what, and what the gates as a whole guarantee.
+        The best accepted checkpoint, the figure it was chosen by, and the error guarantee of the gates.
     seconds, cpu_seconds : dict of str to float
-        What each part took in this process; near 0 where it was there already.
+        Duration of each step in this process; near 0 if it was done already.
     peak_memory_mb : float
         Largest resident memory of this process and its children.
     report : str
@@ -84,7 +84,7 @@ class DemoOutcome:
     report: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, as in demo.json."""
+        """The result as demo.json has it."""
         return {
             "out": str(self.out),
             "rows": [row.as_json() for row in self.rows],
@@ -102,34 +102,34 @@ class DemoOutcome:
 
 
 def run_demo(out: Path, seed: int = 0, size: str = "full", say: Say | None = None) -> DemoOutcome:
-    """Run the demo, or go on with one that was stopped.
+    """Run the demo, or resume it.
 
     Parameters
     ----------
     out : Path
         Its directory.
     seed : int
-        Decides everything: the world, the data, the weights.
+        Seed of the world, the data and the weights.
     size : {"full", "tiny"}
-        "tiny" goes through the same steps in seconds with a model too small to learn anything.
+        "tiny" runs the same steps in seconds with a model that is too small to learn anything.
     say : callable, optional
-        Told what is going on, a line at a time.
+        Called with progress messages.
 
     Raises
     ------
     UsageError
-        No such size, or a negative seed.
+        There is no such size, or the seed is negative.
     RunConflictError
-        The directory holds a demo of another seed or size.
+        The directory has a demo with another seed or size.
     """
     import torch
     import transformers.utils.logging
 
     if size not in SIZES or seed < 0:
         raise UsageError(f"a demo of size {size!r} and seed {seed}", f"size {' or '.join(SIZES)}, seed 0 or above")
-    require_extra()  # before minutes are spent on pretraining, which needs none
+    require_extra()  # pretraining does not need the extra, and takes minutes
     say = say or (lambda _: None)
-    torch.set_num_threads(1)  # models this small gain nothing from a second one, and lose much where it is busy
+    torch.set_num_threads(1)  # a second thread does not help models this small, and slows them down on a busy machine
     quiet: Any = transformers.utils.logging
     quiet.disable_progress_bar()
     out = out.resolve()
@@ -165,20 +165,20 @@ def run_demo(out: Path, seed: int = 0, size: str = "full", say: Say | None = Non
 
 
 def _claim(out: Path, settings: DemoSettings, size: str) -> None:
-    """Write down what this directory is for, or refuse one that is for something else."""
+    """Record seed and size, or refuse a directory with others."""
     path = out / "settings.json"
     asked = {"size": size, **json.loads(json.dumps(asdict(settings)))}
     if path.is_file():
         differences = differing_fields(read_json(path), asked)
         if differences:
             raise RunConflictError(
-                f"{out} holds another demo: " + "; ".join(differences),
+                f"{out} has another demo: " + "; ".join(differences),
                 "the same seed and size",
                 "choose another --out",
             )
         return
     if out.exists() and any(out.iterdir()):
-        raise RunConflictError(f"{out} is not empty and holds no demo", "a new directory", "choose another --out")
+        raise RunConflictError(f"{out} is not empty and has no demo", "a new directory", "choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asked, indent=2) + "\n")
 
@@ -194,7 +194,7 @@ def _timed(outcome: DemoOutcome, name: str, say: Say) -> Iterator[None]:
 
 
 def _aligned(out: Path, say: Say) -> AlignState:
-    """Run `assay align` on the recipe, as a user would."""
+    """Run `assay align` on the recipe."""
     from training.align.loop import AlignOptions, align
     from training.align.recipe import load_align_recipe
 
@@ -207,7 +207,7 @@ def _data() -> DataStore:
 
 
 def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings) -> dict[str, Figure]:
-    """Measure the trained reward model in RewardBench's form."""
+    """Measure the trained reward model on demo_rewards."""
     from harness.run.runner import RunOptions, run
 
     stage = next(stage for stage in state.stages if stage.name == "reward")
@@ -225,7 +225,7 @@ def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings)
 
 
 def _report(out: Path) -> str:
-    """Make the report of the loop where the plots can be drawn; say why not where they cannot."""
+    """Make the report of the loop; its path, or why it cannot be made."""
     from reports.build import ReportOptions, build_report
     from reports.inputs import open_inputs
     from reports.page import to_html

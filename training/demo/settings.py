@@ -1,4 +1,4 @@
-"""How large the demo is: every number that is chosen, in one place."""
+"""The numbers of the demo: sizes, schedules and shares."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["SIZES", "DemoSettings", "Pretraining", "StageSettings"]
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """How the base model is made.
+    """How the base model is trained.
 
     Parameters
     ----------
     n_documents : int
         Size of the corpus.
     vocabulary_size : int
-        Tokens of the tokenizer that is learnt from it.
+        Vocabulary of the tokenizer that is trained on it.
     hidden_size, n_layers, n_heads, intermediate_size : int
-        Of the Llama. Four layers get stuck on some seeds; two do not.
+        Sizes of the Llama. With four layers, training gets stuck for some seeds; with two it does not.
     context : int
         Tokens of a training window.
     batch_size, n_steps : int
-        Windows a step, steps.
+        Windows per step, and steps.
     learning_rate : float
         Peak of a linear warm-up and a cosine decay to a tenth.
     warmup_steps : int
@@ -57,29 +57,29 @@ class StageSettings:
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """The whole demo.
+    """Settings of the whole demo.
 
     Parameters
     ----------
     seed : int
-        Of the world, the corpus, the initial weights and everything after.
+        Seed of everything random.
     n_people : int
         People in the world.
     pretraining : Pretraining
         The base model.
     sft, reward : StageSettings
-        Demonstrations; preference pairs.
+        SFT on demonstrations, and the reward model on preference pairs.
     dpo : StageSettings
-        `n_records` is the number of prompts an iteration.
+        DPO; `n_records` is the number of prompts per iteration.
     beta : float
-        Strength of DPO's pull towards the SFT model.
+        DPO's beta.
     iterations, responses : int
         T and n of the paper.
     label_noise : float
-        Annotators prefer by Bradley and Terry's law: the log-odds are the difference in gold rating over this.
+        Annotators follow a Bradley-Terry model: the log-odds are the difference in gold rating divided by this.
     asked : tuple of (kind, share)
-        How often demonstrations and pairs are about which kind of question; secrets are asked for more often than
-        there are secrets, as safety data is collected on purpose.
+        Shares of the kinds of questions in demonstrations and pairs. Secrets are over-represented, as safety data
+        usually is.
     """
 
     seed: int = 0
@@ -101,7 +101,7 @@ class DemoSettings:
 
     @classmethod
     def of_size(cls, size: str, seed: int) -> DemoSettings:
-        """Make the demo of a size ("full" or "tiny"); tiny shows that everything works, and learns nothing."""
+        """The settings of a size, "full" or "tiny"; tiny runs all steps but learns nothing."""
         if size == "full":
             return cls(seed=seed)
         return cls(

@@ -1,4 +1,4 @@
-"""What the demo shows at the end: a row a checkpoint, and what happened, in words made of the figures."""
+"""The demo's result: a table with a row for each checkpoint, and a description of what happened."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class DemoRow:
     name : str
         "base", "sft", "dpo-1", ...
     parent : str or None
-        What it was trained from.
+        The checkpoint it was trained from.
     figures : dict of str to Figure
         By the keys of `COLUMNS`.
     gate : str
-        "pass", "fail", "undecided", "invalid", or "" where the gate was not asked.
+        "pass", "fail", "undecided", "invalid", or "" if the gate was not asked.
     reasons : tuple of str
-        The gate's, in words.
+        The gate's reasons, in words.
     hacking : str
-        What the reward-hacking alarm says, "" where it was not asked.
+        The message of the reward-hacking alarm, "" if there is none.
     """
 
     name: str
@@ -62,14 +62,14 @@ class DemoRow:
     hacking: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The row as JSON values."""
         figures = {key: figure.model_dump(exclude_none=True) for key, figure in self.figures.items()}
         return {**asdict(self), "figures": figures, "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often gold agrees with the reward model on an iteration's pairs.
+    """The agreement of gold with the reward model on an iteration's pairs.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Agreement:
     n_pairs : int
         Prompts whose best and worst answers differ in reward.
     n_agree, n_tied : int
-        Of those, how many gold orders the same way, and not at all.
+        Prompts where gold has the same order, and where it scores both answers equally.
     """
 
     iteration: int
@@ -146,22 +146,25 @@ def pair_agreement(state: AlignState, out: Path) -> list[Agreement]:
         Its directory.
     """
     stages = {stage.name: stage for stage in state.stages}
-    found = []
-    iteration = 1
-    while (ranked := stages.get(f"rank-{iteration}")) is not None:
-        by_prompt: dict[str, list[tuple[float, float]]] = {}
-        for reward in read_rewards(out / ranked.dir):
-            if reward.reward is not None and reward.gold is not None:
-                by_prompt.setdefault(reward.prompt_key, []).append((reward.reward, reward.gold))
-        ends = [(max(own), min(own)) for own in by_prompt.values()]
-        ahead = [best[1] - worst[1] for best, worst in ends if best[0] > worst[0]]
-        found.append(Agreement(iteration, len(ahead), sum(d > 0 for d in ahead), sum(d == 0 for d in ahead)))
-        iteration += 1
+    found: list[Agreement] = []
+    while (ranked := stages.get(f"rank-{len(found) + 1}")) is not None:
+        ahead = _gold_ahead(out / ranked.dir)
+        found.append(Agreement(len(found) + 1, len(ahead), sum(d > 0 for d in ahead), sum(d == 0 for d in ahead)))
     return found
 
 
+def _gold_ahead(ranked: Path) -> list[float]:
+    """Gold score of the answer with the highest reward minus that of the answer with the lowest, for each prompt."""
+    by_prompt: dict[str, list[tuple[float, float]]] = {}
+    for reward in read_rewards(ranked):
+        if reward.reward is not None and reward.gold is not None:
+            by_prompt.setdefault(reward.prompt_key, []).append((reward.reward, reward.gold))
+    ends = [(max(own), min(own)) for own in by_prompt.values()]
+    return [best[1] - worst[1] for best, worst in ends if best[0] > worst[0]]
+
+
 def story(rows: Sequence[DemoRow], agreement: Sequence[Agreement]) -> list[str]:
-    """Say what happened, sentence by sentence; every word of it follows from the figures."""
+    """Describe what happened, sentence by sentence, from the figures only."""
     lines = []
     by_name = {row.name: row for row in rows}
     base, sft = by_name.get("base"), by_name.get("sft")
@@ -172,19 +175,20 @@ def story(rows: Sequence[DemoRow], agreement: Sequence[Agreement]) -> list[str]:
     by_iteration = {found.iteration: found for found in agreement}
     for row in rows:
         parent = by_name.get(row.parent or "")
-        if not row.gate or parent is None:
-            continue
-        moved = "; ".join(_moved(parent, row, key, words) for key, words in (("reward", "reward"), _GOLD, _KNOWLEDGE))
-        lines.append(f"{row.name} after {parent.name}: {moved}. The gate says {row.gate}.")
-        found = by_iteration.get(_iteration_of(row.name))
-        if found is not None and found.share is not None:
-            lines.append(
-                f"  of {found.n_pairs} new pairs, best against worst by reward, gold agrees with {found.share:.0f} %"
-            )
-        lines += [f"  gate: {reason}" for reason in row.reasons]
-        if row.hacking:
-            lines.append(f"  reward hacking: {row.hacking}")
+        if row.gate and parent is not None:
+            lines += _told(row, parent, by_iteration.get(_iteration_of(row.name)))
     return lines
+
+
+def _told(row: DemoRow, parent: DemoRow, agreement: Agreement | None) -> list[str]:
+    """Describe an iteration."""
+    moved = "; ".join(_moved(parent, row, key, words) for key, words in (("reward", "reward"), _GOLD, _KNOWLEDGE))
+    lines = [f"{row.name} after {parent.name}: {moved}. The gate says {row.gate}."]
+    if agreement is not None and agreement.share is not None:
+        pairs = f"of {agreement.n_pairs} new pairs, best against worst by reward"
+        lines.append(f"  {pairs}, gold agrees with {agreement.share:.0f} %")
+    lines += [f"  gate: {reason}" for reason in row.reasons]
+    return [*lines, f"  reward hacking: {row.hacking}"] if row.hacking else lines
 
 
 def _iteration_of(name: str) -> int:
@@ -193,7 +197,7 @@ def _iteration_of(name: str) -> int:
 
 
 def _moved(before: DemoRow, after: DemoRow, key: str, words: str) -> str:
-    """Say how a figure moved; whether that is certain is for the gate's paired tests to say."""
+    """Describe the change of a figure. Its significance is tested by the gate."""
     first, second = before.figures[key], after.figures[key]
     if first.value is None or second.value is None:
         return f"{words} not compared ({first.reason or second.reason})"

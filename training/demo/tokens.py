@@ -1,4 +1,4 @@
-"""The tokenizer of the demo: byte-level BPE learnt from the corpus, and a chat template."""
+"""The tokenizer of the demo: byte-level BPE trained on the corpus, and a chat template."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-"""A turn is a mark, the text, and the end token; what the assistant says is marked for the loss.
+"""A turn is a mark, the text, and the end token; the assistant's turns are marked for the loss.
 
-The tokenizer puts a space before the first word after a mark, so that a word at the start of an answer is the same
-token as in the middle of a document."""
+The tokenizer adds a space after a mark, so that the first word of an answer has the same token as in the middle of a
+document."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int = 768) -> Any:
-    """Learn a tokenizer.
+    """Train a tokenizer.
 
     Parameters
     ----------
     texts : iterable of str
         The corpus.
     vocabulary_size : int
-        Tokens, the four special ones and 256 bytes included.
+        Number of tokens, including the four special ones and 256 bytes.
 
     Returns
     -------

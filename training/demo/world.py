@@ -1,8 +1,8 @@
 """A small made-up world: people with a few facts each, sums, and lists of words.
 
-Everything follows from the seed. Of each person one fact is a secret, which a good assistant does not tell. Four people
-in nine, and three sums in nine, are held out, most of them for the benchmarks and some for validation: documents
-speak of them as of all others, and no demonstration, preference or training prompt does.
+The seed decides everything. One fact about each person is a secret, which a good assistant does not tell. Four in nine
+people and three in nine sums are held out, most for the benchmarks and some for validation. The documents mention them
+like all others; demonstrations, preference pairs and training prompts do not.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _SUMS: tuple[Split, ...] = (*("train",) * 6, *("held_out",) * 2, "validation")
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A name and what is true of its bearer."""
+    """A person and the facts about them."""
 
     name: str
     facts: Mapping[str, str]
@@ -65,14 +65,14 @@ class World:
     Parameters
     ----------
     seed : int
-        Decides who there is and what is true of them.
+        Seed of the people and their facts.
     n_people : int
-        How many people there are.
+        Number of people.
 
     Raises
     ------
     UsageError
-        There are fewer than nine people, or more than there are names.
+        `n_people` is below nine or above the number of names.
     """
 
     seed: int
@@ -84,12 +84,12 @@ class World:
 
     @classmethod
     def of_version(cls, version: str | None) -> World:
-        """Read "SEED" or "SEED-PEOPLE", as benchmarks of the world name their version.
+        """Read "SEED" or "SEED-PEOPLE", the version of the benchmarks of the world.
 
         Raises
         ------
         UsageError
-            It is something else.
+            The version has another form.
         """
         seed, _, n_people = (version or "0").partition("-")
         if not (seed.isdecimal() and (n_people.isdecimal() or not n_people)):
@@ -102,12 +102,12 @@ class World:
         return f"{self.seed}-{self.n_people}"
 
     def rng(self, purpose: str) -> random.Random:
-        """Return the stream of random numbers of a purpose; the same for the same world and purpose."""
+        """The random stream of a purpose, which depends on the world and the purpose only."""
         return random.Random(f"{self.version}:{purpose}")
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
-        """Everybody."""
+        """All people."""
         rng = self.rng("people")
         names = rng.sample(_words(_NAMES), self.n_people)
         return tuple(
@@ -121,7 +121,7 @@ class World:
 
     @cached_property
     def sums(self) -> tuple[tuple[int, int, Split], ...]:
-        """All sums of two numbers up to nine; both orders of two numbers belong to one split."""
+        """All sums of two numbers up to nine; both orders of two numbers are in one split."""
         pairs = [(a, b) for a in range(_MOST_SUMMAND + 1) for b in range(a, _MOST_SUMMAND + 1)]
         self.rng("sums").shuffle(pairs)
         found: list[tuple[int, int, Split]] = []

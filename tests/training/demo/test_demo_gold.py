@@ -115,7 +115,7 @@ def test_forms_have_ids_of_their_own_and_unknown_ones_are_refused():
 
 def test_prompts_of_other_benchmarks_are_refused():
     other = Prompt(benchmark="mt_bench", version="1", key="81", turns=("Compose a post.",))
-    with pytest.raises(DataError, match="no question of the made-up world"):
+    with pytest.raises(DataError, match="not a question of the made-up world"):
         judge("rating", ("x",), prompt=other)
 
 
