@@ -115,7 +115,7 @@ def test_forms_have_ids_of_their_own_and_unknown_ones_are_refused():
 
 def test_prompts_of_other_benchmarks_are_refused():
     other = Prompt(benchmark="mt_bench", version="1", key="81", turns=("Compose a post.",))
-    with pytest.raises(DataError, match="not a question of the made-up world"):
+    with pytest.raises(DataError, match="has no question of the made-up world"):
         judge("rating", ("x",), prompt=other)
 
 
@@ -159,6 +159,6 @@ def test_the_gold_engine_rates_and_refuses_what_it_does_not_know():
     unknown = (Message("user", "Who?"), Message("assistant", "Me."))
     found = list(engine.rewards([RewardRequest("a", known), RewardRequest("b", unknown)]))
     assert found[0].value == 10.0
-    assert found[1].value is None and "no question" in found[1].error
+    assert found[1].value is None and "not a question" in found[1].error
     with pytest.raises(SpecError, match="unknown field 'device'"):
         GoldEngine.from_options({"model": "0", "device": "cpu"})
