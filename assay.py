@@ -1,6 +1,6 @@
-"""assay answers whether a checkpoint is really better, by how much, on what evidence, and whether it may go on.
+"""Evaluate and gate aligned language models: is a checkpoint better, by how much, and may it be promoted?
 
-The public names are loaded on first use, so that importing the module costs nothing::
+Public names are loaded on first use, so importing the module is cheap::
 
     import assay
 
@@ -8,7 +8,7 @@ The public names are loaded on first use, so that importing the module costs not
     scores = assay.run(spec, out="runs/checkpoint")
     print(scores.valid, scores.row("mt_bench", "score").value)
 
-``python -m assay`` is the command line.
+``python -m assay`` runs the command line.
 """
 
 from __future__ import annotations

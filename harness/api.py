@@ -1,4 +1,4 @@
-"""The Python interface: what the commands do, as functions."""
+"""The Python interface: the commands as functions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _options(out: AnyPath, data_dir: AnyPath | None, further: dict[str, Any]) ->
 
 
 def run(spec: RunSpec, out: AnyPath, *, data_dir: AnyPath | None = None, **options: Any) -> scoring.RunScores:
-    """Generate, judge and score; go on where `out` holds the same run unfinished.
+    """Generate, judge and score; an unfinished run of the same spec in `out` is resumed.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def run(spec: RunSpec, out: AnyPath, *, data_dir: AnyPath | None = None, **optio
     data_dir : path, optional
         A mirror of the upstream files.
     **options
-        Further fields of `harness.run.runner.RunOptions` (`use_cache`, `max_cost`, `progress`).
+        Other fields of `harness.run.runner.RunOptions` (`use_cache`, `max_cost`, `progress`).
 
     Returns
     -------
@@ -50,23 +50,23 @@ def run(spec: RunSpec, out: AnyPath, *, data_dir: AnyPath | None = None, **optio
     Raises
     ------
     AssayError
-        What went wrong, in words; everything obtained so far is in `out`.
+        The run stopped; everything obtained so far is in `out`.
     """
     return runner.run(spec, _options(out, data_dir, options))
 
 
 def resume(out: AnyPath, *, data_dir: AnyPath | None = None, **options: Any) -> scoring.RunScores:
-    """Go on with a run; parameters, result and errors as in :func:`run`."""
+    """Resume a run; parameters, result and errors as in :func:`run`."""
     return runner.resume(_options(out, data_dir, options))
 
 
 def score(run_directory: AnyPath, *, data_dir: AnyPath | None = None) -> scoring.RunScores:
-    """Recompute every figure of a run from stored answers and verdicts."""
+    """Recompute every figure of a run from its stored answers and verdicts."""
     return scoring.rescore(Path(run_directory), _data(data_dir))
 
 
 def compare(
     first: AnyPath, second: AnyPath, *, data_dir: AnyPath | None = None, level: float = 0.95
 ) -> comparing.Comparison:
-    """Compare two runs prompt by prompt, first minus second."""
+    """Compare two runs prompt by prompt; differences are first minus second."""
     return comparing.compare_runs(Path(first), Path(second), _data(data_dir), level)

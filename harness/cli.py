@@ -1,4 +1,4 @@
-"""The command line: the one module that may reach every package, and does so only when a command is called."""
+"""The command line. It may import every package, but imports a command's modules only when that command is called."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 __all__ = ["main"]
 
 _COMMANDS = {
-    "run": "generate, judge and score; goes on where the run directory holds the same run unfinished",
-    "resume": "go on with a run from its own run.json",
-    "import": "turn files other tools wrote into a run directory",
+    "run": "generate, judge and score; resumes an unfinished run in the run directory",
+    "resume": "resume a run from its run.json",
+    "import": "convert files of other tools to a run directory",
     "score": "recompute every figure from stored answers and verdicts",
-    "compare": "paired differences of two runs, for every metric both hold",
-    "gate": "may this checkpoint go on? exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
-    "calibrate": "a judge against human votes: agreement, biases, confidence, price, corrected win rates",
-    "leaderboard": "one row a model, one column a metric",
-    "report": "the report, one self-contained file",
-    "align": "SFT, reward model, iterative DPO with a gate between iterations; resumes",
-    "export": "a run as Parquet, Inspect log, lm-eval results or model card",
-    "estimate": "calls, tokens and money before any is spent",
+    "compare": "paired differences between two runs, for every metric they share",
+    "gate": "decide whether a checkpoint is promoted; exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
+    "calibrate": "compare a judge with human votes: agreement, biases, confidence, price, corrected win rates",
+    "leaderboard": "one row per model, one column per metric",
+    "report": "write the report, one self-contained file",
+    "align": "SFT, reward model, iterative DPO with a gate between iterations; resumable",
+    "export": "convert a run to Parquet, an Inspect log, lm-eval results or a model card",
+    "estimate": "estimate calls, tokens and cost before a run",
     "train": "one training stage: sft, reward, preference, dpo; recipes; data",
-    "demo": "a whole alignment of a small model that is trained from scratch",
-    "data": "the upstream files: list, pull, verify",
+    "demo": "run a complete alignment on a small model trained from scratch",
+    "data": "list, pull and verify the upstream files",
 }
 
 _EPILOG = """\
@@ -33,15 +33,16 @@ example:
   assay run --model ./checkpoint --engine hf --benchmark mt_bench,alpaca_eval \\
             --judge openai:gpt-4.1 --out runs/checkpoint
 
-exit status: 0 done, 1 stopped by an error, 2 wrong usage, 130 interrupted; `assay COMMAND --help` says more
+exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted
+`assay COMMAND --help` describes a command
 """
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Make the parser; only the chosen command's own arguments are loaded."""
+    """Return the parser; only the chosen command's arguments are loaded."""
     parser = argparse.ArgumentParser(
         prog="assay",
-        description="Is this checkpoint really better, by how much, on what evidence, and may it go on?",
+        description="Is a checkpoint better, by how much, on what evidence, and may it be promoted?",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments; the process's own where not given.
+        Arguments; those of the process by default.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def _carry_out(command: str, parsed: argparse.Namespace) -> int:
         sys.stderr.write(f"assay {command}: interrupted; everything obtained so far is on disk\n")
         return 130
     except BrokenPipeError:
-        # The reader of a pipe went away (`| head`); pointing stdout at nothing keeps the exit quiet.
+        # The reader closed the pipe (`| head`); with stdout redirected, the flush at exit raises no second error.
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Things that are closed: with ``with``, or by hand."""
+"""Base class of resources that are closed by ``with`` or by calling `close`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held; closing twice is harmless."""
+        """Free the resources; closing twice is harmless."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The errors assay raises, each with what was found, what is allowed and what to do.
+"""The errors assay raises. Each states what was found, what is allowed and what to do.
 
 ::
 
@@ -6,21 +6,21 @@
     ├── UsageError                  exit status 2
     │   ├── SpecError               a field of a run spec, recipe or policy is wrong
     │   └── UnknownNameError        no such benchmark, judge, engine, metric, file
-    ├── DataError                   a file that is read
-    │   ├── FileFormatError         malformed line or wrong column, with file and line number
-    │   ├── MissingDataError        not there, and what would bring it
-    │   └── ChecksumError           there, but not the file that was pinned
-    ├── PluginError                 a plug-in lacks what its kind must offer, or fails
+    ├── DataError                   an input file
+    │   ├── FileFormatError         has a malformed line or wrong column (with file and line number)
+    │   ├── MissingDataError        is missing (with how to get it)
+    │   └── ChecksumError           differs from the pinned file
+    ├── PluginError                 a plug-in does not implement its protocol, or fails
     ├── ModelError                  a checkpoint cannot be used
     │   └── NoChatTemplateError
-    ├── EndpointError               an HTTP endpoint cannot be used; the run can be resumed
+    ├── EndpointError               an HTTP endpoint is unavailable; the run can be resumed
     │   └── AuthenticationError
     ├── StoreError                  a run directory
     │   ├── RunConflictError        holds a run of another spec
-    │   ├── RunLockedError          another process writes to it
-    │   └── StorageFullError        no room to write; nothing already written is lost
-    ├── StatisticsError             a figure that cannot be computed from what was given
-    └── CostLimitReached            --max-cost; the run can be resumed
+    │   ├── RunLockedError          is locked by another process
+    │   └── StorageFullError        is on a full disk; nothing already written is lost
+    ├── StatisticsError             a figure cannot be computed from the given data
+    └── CostLimitReached            the run reached --max-cost; it can be resumed
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ __all__ = [
 
 
 class AssayError(Exception):
-    """Something assay cannot go on from; the message is for the person at the keyboard.
+    """An error that stops a command; its message is written for the user.
 
     Parameters
     ----------
     found : str
-        What was got.
+        What was found.
     allowed : str, optional
-        What would have been right.
+        What was expected.
     remedy : str, optional
-        What to do about it.
+        What to do.
     """
 
     exit_status = 1
@@ -94,18 +94,18 @@ class SpecError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not registered. The message lists benchmarks of the demo after all others.
+    """A name that is not registered. The message lists the demo's benchmarks after all others.
 
     Parameters
     ----------
     kind : str
-        What the name should have named ("benchmark", "engine", ...).
+        What was looked up ("benchmark", "engine", ...).
     name : str
         The name that was given.
     known : iterable of str
-        The names that exist.
+        The registered names.
     remedy : str, optional
-        What to do, where it is more than choosing another name.
+        What to do if no registered name is close.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
@@ -122,11 +122,11 @@ class PluginError(AssayError):
     Parameters
     ----------
     kind, name : str
-        Which plug-in.
+        The plug-in.
     found : str
         What is wrong with it.
     allowed, remedy : str, optional
-        As in :class:`AssayError`; the remedy names the documentation where none is given.
+        As in :class:`AssayError`; a reference to the documentation is added to the remedy.
     """
 
     def __init__(self, kind: str, name: str, found: str, allowed: str = "", remedy: str = "") -> None:
@@ -136,20 +136,20 @@ class PluginError(AssayError):
 
 
 class DataError(AssayError):
-    """A file cannot be read as what it should be."""
+    """An input file cannot be used."""
 
 
 class FileFormatError(DataError):
-    """A file holds something other than its format says.
+    """The content of a file does not match its format.
 
     Parameters
     ----------
     path : Path or str
         The file.
     line : int or None
-        The 1-based line number; None where the file as a whole is wrong.
+        The 1-based line number; None if the file as a whole is wrong.
     found : str
-        What is there.
+        What the file holds.
     allowed, remedy : str, optional
         As in :class:`AssayError`.
     """
@@ -162,11 +162,11 @@ class FileFormatError(DataError):
 
 
 class MissingDataError(DataError):
-    """A file that is needed is not there."""
+    """A required file is missing."""
 
 
 class ChecksumError(DataError):
-    """A file is not the one that was pinned; it is never used."""
+    """A file differs from the pinned one; it is not used."""
 
 
 class ModelError(AssayError):
@@ -178,11 +178,11 @@ class NoChatTemplateError(ModelError):
 
 
 class EndpointError(AssayError):
-    """An HTTP endpoint is down, overloaded or does not answer as it should."""
+    """An HTTP endpoint is down, overloaded, or gives malformed answers."""
 
 
 class AuthenticationError(EndpointError):
-    """An HTTP endpoint refuses the key."""
+    """An HTTP endpoint rejects the key."""
 
 
 class StoreError(AssayError):
@@ -194,35 +194,35 @@ class RunConflictError(StoreError):
 
 
 class RunLockedError(StoreError):
-    """Another process writes to the run directory."""
+    """Another process is writing to the run directory."""
 
 
 class StorageFullError(StoreError):
-    """There is no room to write."""
+    """The disk is full."""
 
 
 class StatisticsError(AssayError):
-    """A figure cannot be computed from what was given (too few items, no variance, wrong scale)."""
+    """A figure cannot be computed from the given data (too few items, no variance, wrong scale)."""
 
 
-class CostLimitReached(AssayError):  # noqa: N818 - a limit that was asked for, not a fault
-    """The run stopped at ``--max-cost``; `assay resume` goes on from there."""
+class CostLimitReached(AssayError):  # noqa: N818 - the user set the limit: not an error
+    """The run stopped at ``--max-cost``; `assay resume` continues it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Name the known name closest to a misspelt one.
+    """Return the known name closest to a misspelt one.
 
     Parameters
     ----------
     name : str
-        What was given.
+        The misspelt name.
     known : iterable of str
-        What exists.
+        The known names.
 
     Returns
     -------
     str
-        The closest name, or "" where none is close.
+        The closest name, or "" if none is close.
     """
     candidates = sorted(known)
     folded = {c.lower().replace("-", "_"): c for c in candidates}

@@ -1,4 +1,4 @@
-"""What is said to a model, and how its answer is decoded."""
+"""Chat messages and sampling parameters."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to decode.
+    """Sampling parameters of one request.
 
     Parameters
     ----------
     temperature : float
         0 is greedy.
     top_p : float
-        Nucleus mass in (0, 1]; 1 keeps everything.
+        Nucleus probability in (0, 1]; 1 disables nucleus sampling.
     max_tokens : int
-        Limit on new tokens.
+        Maximum number of new tokens.
     seed : int
-        Seed of the request's own random stream (unused at temperature 0).
+        Random seed of the request (unused at temperature 0).
     stop : tuple of str
-        Strings that end the generation; they are not part of its text.
+        Strings that end the generation; they are not part of the text.
     """
 
     temperature: float = 0.0

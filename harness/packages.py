@@ -11,9 +11,9 @@ __all__ = ["package_file"]
 
 
 def package_file(package: str, *parts: str) -> Path:
-    """Find a data file of an installed package.
+    """Return the path of a data file of an installed package.
 
-    Importing some packages takes a second and prints warnings, where only a text file of theirs is wanted.
+    The package is not imported: for some packages that takes a second and prints warnings.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Progress on stderr: generation and judging side by side, with time to go; silent where stderr is no terminal."""
+"""Progress bars on stderr, with the remaining time; none if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["NoProgress", "Progress", "RunProgress", "make_progress"]
 
 
 class Progress(Protocol):
-    """What the runner reports to."""
+    """Receives the progress of a run."""
 
     def start(self, task: str, total: int, done: int = 0) -> None:
-        """Begin a bar."""
+        """Start a bar."""
         ...
 
     def advance(self, task: str, note: str = "") -> None:
@@ -21,7 +21,7 @@ class Progress(Protocol):
         ...
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
+        """Start drawing."""
         ...
 
     def __exit__(
@@ -50,7 +50,7 @@ class NoProgress:
 
 
 class RunProgress:
-    """Draws one bar a task with rich."""
+    """Draws one bar per task with rich."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -71,7 +71,7 @@ class RunProgress:
         self._tasks: dict[str, Any] = {}
 
     def start(self, task: str, total: int, done: int = 0) -> None:
-        """Begin a bar at `done` of `total`, or let one that is there grow by `total`."""
+        """Start a bar at `done` of `total`, or extend an existing one by `total`."""
         if task in self._tasks:
             more = self._bars.tasks[self._tasks[task]].total or 0
             self._bars.update(self._tasks[task], total=more + total)
@@ -93,7 +93,7 @@ class RunProgress:
 
 
 def make_progress(enabled: bool | None = None) -> Progress:
-    """Draw where stderr is a terminal, or as told."""
+    """Return progress bars or a silent stand-in; by default, bars if stderr is a terminal."""
     if enabled is None:
         enabled = sys.stderr.isatty()
     return RunProgress() if enabled else NoProgress()

@@ -1,21 +1,21 @@
-"""What plug-ins must offer, kind by kind; `harness.registry` checks it and docs/extending.md has an example of each.
+"""The protocols of plug-ins. `harness.registry` checks them; docs/extending.md has an example of each kind.
 
 ============== =========================== ================================================================
 kind           entry point                 protocol
 ============== =========================== ================================================================
-benchmark      ``assay.benchmarks``        :class:`Benchmark`; by choice :class:`ConfigurableBenchmark`,
+benchmark      ``assay.benchmarks``        :class:`Benchmark`; optionally :class:`ConfigurableBenchmark`,
                                            :class:`EngineBenchmark`, :class:`PanelBenchmark`,
                                            :class:`FittedBenchmark`, :class:`CheckedBenchmark`
 suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
-judge          ``assay.judges``            :class:`Judge`, made of a :class:`JudgeContext`
+judge          ``assay.judges``            :class:`Judge`, made from a :class:`JudgeContext`
 judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
-importer       ``assay.importers``         :class:`Importer`; by choice :class:`VoteImporter`
+importer       ``assay.importers``         :class:`Importer`; optionally :class:`VoteImporter`
 report section ``assay.report_sections``   :class:`ReportSection`
 exporter       ``assay.exporters``         :class:`Exporter`
 training stage ``assay.stages``            :class:`TrainingStage`
-ranker         ``assay.rankers``           :class:`Ranker`, made of options and a :class:`RankerContext`
+ranker         ``assay.rankers``           :class:`Ranker`, made from options and a :class:`RankerContext`
 ============== =========================== ================================================================
 """
 
@@ -74,18 +74,18 @@ __all__ = [
 
 
 class DataSource(Protocol):
-    """Where upstream files come from (`harness.data.store.DataStore`)."""
+    """Provides upstream files (`harness.data.store.DataStore`)."""
 
     def path(self, name: str) -> Path:
-        """Return a verified local copy of a registered file."""
+        """Return the path of a verified local copy of a registered file."""
         ...
 
     def local(self, relative: str) -> Path | None:
-        """Return a file of the mirror, or beside it, that is not registered; None where there is none."""
+        """Return the path of an unregistered file in or beside the mirror; None if it does not exist."""
         ...
 
     def used(self) -> dict[str, str]:
-        """Name every file handed out so far with its sha256."""
+        """Return the name and sha256 of every file provided so far."""
         ...
 
 
@@ -96,15 +96,15 @@ class JudgeTask:
     Parameters
     ----------
     prompt : Prompt
-        What was asked of the models.
+        The prompt the models answered.
     form : str
-        How the judge is asked: a registered judge form ("rating", "five_way", ...).
+        Registered judge form ("rating", "five_way", ...).
     responses : tuple of Response
-        What is judged, in the order it is shown.
+        The answers to judge, in the order shown.
     turn : int
-        1-based turn that is judged.
+        1-based turn to judge.
     game : int
-        1-based number of the presentation.
+        1-based number of the presentation (2 for the swapped order).
     """
 
     prompt: Prompt
@@ -116,20 +116,20 @@ class JudgeTask:
 
 @dataclass(frozen=True, slots=True)
 class JudgeContext:
-    """What a judge is made from.
+    """The arguments of a judge's factory.
 
     Parameters
     ----------
     spec : JudgeSpec
-        Who judges, and how requests are made.
+        The judge model and its request options.
     data : DataSource
-        Where official prompts come from.
+        Source of the official prompts.
     cache_path : Path or None
-        The judgment cache shared by runs; None for none.
+        The judgment cache shared by runs; None disables it.
     max_cost : float or None
-        Money this run may spend on judging, what it spent before included.
+        Limit on the run's judging cost, including `spent`.
     spent : float
-        What it spent before.
+        Judging cost of the run so far.
     """
 
     spec: JudgeSpec
@@ -141,16 +141,16 @@ class JudgeContext:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """What a metric is made of: its value is the weighted mean of the scores, times `scale`.
+    """The scores a metric averages: its value is their weighted mean times `scale`.
 
     Parameters
     ----------
     scores : sequence of Score
-        All scores that should go in, unscored ones included.
+        All expected scores, including unscored ones.
     scale : float
         Factor from the scores' unit to the metric's (100 for percent).
     bounds : tuple of float or None
-        Ends of the scores' scale; None where it is open.
+        Ends of the scores' scale; None if it is unbounded.
     """
 
     scores: Sequence[Score]
@@ -163,20 +163,20 @@ ScoreRole = Literal["rating", "preference", "outcome", "length", "measurement"]
 
 @dataclass(frozen=True, slots=True)
 class ScoreKind:
-    """What the scores of one name mean: a benchmark declares one for each name it gives (`Benchmark.score_kinds`).
+    """The meaning of a score name. A benchmark declares one per name it returns (`Benchmark.score_kinds`).
 
     Parameters
     ----------
     role : str
         "rating": a judge's grade of one answer.
         "preference": a judge's share (0 to 1) for the candidate against another answer.
-        "outcome": right or wrong, or a suite's own figure, decided without a judge's opinion of quality.
-        "length": how long an answer is (part "baseline": the other side's).
-        "measurement": anything else worth keeping.
+        "outcome": right or wrong, or a suite's own figure, determined without a judge's opinion of quality.
+        "length": the length of an answer (part "baseline": of the other side's answer).
+        "measurement": any other value.
     unit : str
-        Of the value, for tables and axes ("points", "characters", "tokens").
+        Unit of the value, for tables and axes ("points", "characters", "tokens").
     scale : tuple of float or None
-        Ends of the scale; None where it is open.
+        Ends of the scale; None if it is unbounded.
     """
 
     role: ScoreRole
@@ -185,18 +185,18 @@ class ScoreKind:
 
     @property
     def judged(self) -> bool:
-        """Whether a judge's opinion is behind it, so that two runs need the same judge."""
+        """Whether it is a judge's opinion, so that two runs are comparable only with the same judge."""
         return self.role in ("rating", "preference")
 
     @property
     def decides(self) -> bool:
-        """Whether it says how good an answer is; what is missing of these makes a run invalid."""
+        """Whether it measures the quality of an answer; too many missing ones make a run invalid."""
         return self.judged or self.role == "outcome"
 
 
 @dataclass(frozen=True, slots=True)
 class NotAvailable:
-    """A part of a benchmark that cannot be run from the data at hand, and why."""
+    """A part of a benchmark that cannot be run with the available data, and why."""
 
     part: str
     n_prompts: int
@@ -204,15 +204,15 @@ class NotAvailable:
 
 
 class Benchmark(Protocol):
-    """A set of prompts, how to judge the answers, and what the verdicts come to.
+    """A set of prompts, the judging of answers to them, and the metrics.
 
-    Implementations are small frozen dataclasses, one a file, registered under the entry point
-    ``assay.benchmarks`` as a factory that takes the version asked for (None for the default).
+    Implementations are small frozen dataclasses, one per file, registered under the entry point
+    ``assay.benchmarks`` as a factory that takes the requested version (None for the default).
     """
 
     @property
     def name(self) -> str:
-        """Name used in tables and on the command line."""
+        """Name in tables and on the command line."""
         ...
 
     @property
@@ -222,53 +222,53 @@ class Benchmark(Protocol):
 
     @property
     def judge_forms(self) -> tuple[str, ...]:
-        """The judge forms its tasks use; empty where nothing is judged."""
+        """The judge forms its tasks use; empty if nothing is judged."""
         ...
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The metrics that stand for it in tables, most telling first; those a run has no value of are passed over."""
+        """The metrics that represent it in tables, most important first; metrics without a value are skipped."""
         ...
 
     @property
     def score_kinds(self) -> Mapping[str, ScoreKind]:
-        """What its scores are, by name (`Score.metric`); at least one of them decides."""
+        """The kinds of its scores by name (`Score.metric`); at least one must have `ScoreKind.decides`."""
         ...
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """All prompts in upstream's order, and the parts that are unavailable."""
+        """Return all prompts in upstream's order, and the parts that are unavailable."""
         ...
 
     def sampling(self, prompt: Prompt) -> Sampling:
-        """How the official harness decodes the answer to a prompt."""
+        """Return the sampling parameters of the official harness for a prompt."""
         ...
 
     def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
-        """The answers the candidate is compared with; empty for absolute ratings."""
+        """Return the answers the candidate is compared with; empty for absolute ratings."""
         ...
 
     def tasks(self, prompt: Prompt, candidate: Response, baseline: Response | None) -> list[JudgeTask]:
-        """What to ask the judge about an answer."""
+        """Return the questions to the judge about an answer."""
         ...
 
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
-        """Turn the verdicts on an answer into scores; whatever is missing becomes a reason."""
+        """Convert the verdicts on an answer to scores; a missing verdict becomes a score with a reason."""
         ...
 
     def items(self, metric: str, scores: Sequence[Score]) -> Items | None:
-        """Say what a metric averages, so that runs can be compared prompt by prompt; None where it is no mean."""
+        """Return the scores a metric averages, for prompt-by-prompt comparison; None if it is not a mean."""
         ...
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
-        """Turn scores into the figures of the table."""
+        """Compute the figures of the table from the scores."""
         ...
 
 
 @runtime_checkable
 class ConfigurableBenchmark(Protocol):
-    """A benchmark that takes options (`BenchmarkSpec.options`): numbers of shots, a reference model."""
+    """A benchmark that takes options (`BenchmarkSpec.options`), such as the number of shots or a reference model."""
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the benchmark with these options.
@@ -276,32 +276,32 @@ class ConfigurableBenchmark(Protocol):
         Raises
         ------
         SpecError
-            An option is not known, or its value is wrong.
+            An option is unknown, or its value is wrong.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureContext:
-    """What a benchmark that asks the engine itself is given.
+    """The arguments of an `EngineBenchmark`.
 
     Parameters
     ----------
     engine : Any
         The loaded engine: an `Engine`, or a `RewardEngine` or `PreferenceEngine` (`harness.engines.rewards.scorers`). A
-        benchmark that cannot use the kind it is given raises `UsageError` before anything is measured.
+        benchmark that cannot use the given kind raises `UsageError` before it measures anything.
     model : str
         Name of the model for records.
     seed : int
         The run's seed.
     work : Path
-        A directory of the benchmark's own inside the run, for partial results that a resumed run continues from.
+        A directory inside the run, reserved for the benchmark's partial results, from which a resumed run continues.
     data : DataSource
         Upstream files.
     allow_unsandboxed_code : bool
-        Whether code the model wrote may run without a sandbox where none can be had.
+        Whether code written by the model may run without a sandbox if no sandbox is available.
     max_tokens : int or None
-        Limit on new tokens in place of the benchmark's own (``--max-tokens``).
+        Maximum number of new tokens, overriding the benchmark's (``--max-tokens``).
     """
 
     engine: Any
@@ -315,33 +315,33 @@ class MeasureContext:
 
 @runtime_checkable
 class EngineBenchmark(Protocol):
-    """A benchmark that has no conversations but asks the engine itself: log-likelihoods, raw completions, rewards.
+    """A benchmark that queries the engine directly: log-likelihoods, raw completions, rewards.
 
-    It is a `Benchmark` besides (without judging: its `judge_forms` are empty and `tasks` gives none); what it
-    measured stands in `Response.meta` and is turned into scores by `score`.
+    It is also a `Benchmark`, without judging: its `judge_forms` are empty and `tasks` returns none. Measured values are
+    stored in `Response.meta`, and `score` converts them to scores.
     """
 
     def measure(self, prompts: Sequence[Prompt], context: MeasureContext) -> Iterator[Response]:
-        """Yield a response for each prompt as it is measured; one that cannot be has ``finish="error"``."""
+        """Yield a response for each prompt as it is measured; a failed one has ``finish="error"``."""
         ...
 
 
 @runtime_checkable
 class ControlledBenchmark(Protocol):
-    """A benchmark with metrics that hold the length or the style of the answers equal."""
+    """A benchmark with metrics that control for the length or style of the answers."""
 
     @property
     def controlled(self) -> Mapping[str, str]:
-        """Each such metric, and the raw one it corrects."""
+        """Each controlled metric, and the raw metric it corrects."""
         ...
 
 
 @runtime_checkable
 class PanelBenchmark(Protocol):
-    """A benchmark with figures that exist only between models (MT-Bench's length-controlled score)."""
+    """A benchmark with figures that need several models (MT-Bench's length-controlled score)."""
 
     def panel(self, scores: Mapping[str, Sequence[Score]]) -> Mapping[str, SummaryRow]:
-        """Compute the figure of each model from all models' scores.
+        """Compute each model's figure from the scores of all models.
 
         Parameters
         ----------
@@ -351,23 +351,24 @@ class PanelBenchmark(Protocol):
         Returns
         -------
         mapping of str to SummaryRow
-            One row a model, in place of the row of the same metric that `summarize` gave; a reason where there is none.
+            One row per model, which replaces the row of the same metric from `summarize`; a row without a figure has
+            a reason.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FittedComparison:
-    """Two runs' values of a metric that is a fit, both refitted to the same resampled prompts.
+    """Comparison of two runs on a fitted metric, both refitted to the same resampled prompts.
 
     Parameters
     ----------
     first, second : float
-        The values over the shared prompts.
+        The metric of each run over the shared prompts.
     difference : Estimate
         First minus second.
     p_value : float or None
-        Two-sided; None where there is none.
+        Two-sided; None if the method has none.
     """
 
     first: float
@@ -378,7 +379,7 @@ class FittedComparison:
 
 @runtime_checkable
 class FittedBenchmark(Protocol):
-    """A benchmark with metrics that are no means of items but fits (a length-controlled win rate)."""
+    """A benchmark with metrics that are fits, not means of items (a length-controlled win rate)."""
 
     def compare_fitted(
         self,
@@ -399,7 +400,7 @@ class FittedBenchmark(Protocol):
         data : DataSource
             Upstream files the fit needs.
         rng : numpy.random.Generator
-            Of the resampling.
+            Random generator of the resampling.
         level : float
             Nominal coverage of the difference's interval.
 
@@ -411,44 +412,44 @@ class FittedBenchmark(Protocol):
         Raises
         ------
         StatisticsError, DataError
-            The fit cannot be made, or a file it needs is unavailable.
+            The fit fails, or a file it needs is unavailable.
         """
         ...
 
 
 @runtime_checkable
 class CheckedBenchmark(Protocol):
-    """A benchmark that can tell from its scores that a run measured something else (every reward the same)."""
+    """A benchmark that can detect from its scores that a run is not valid (all rewards are equal)."""
 
     def problems(self, scores: Sequence[Score]) -> list[str]:
-        """Say why none of its figures is to be believed; empty where nothing is wrong."""
+        """Return the reasons why its figures are not valid; empty if there are none."""
         ...
 
 
 @dataclass
 class Imported:
-    """What files hold of one model's run.
+    """One model's run, as read from files.
 
     Parameters
     ----------
     asked_as : str
-        The benchmark, with `@version` where several are offered.
+        The name that loads the benchmark, with `@version` if it has several.
     benchmark : str
         Its name in tables.
     version : str
         Version of its questions.
     model : str
-        The model that was judged.
+        The judged model.
     judge : str
-        The judge, as the files name it.
+        The judge's name in the files.
     prompts, responses, judgments : list
         The records.
     sources : list of Path
         The files, for run.json.
     notes : list of str
-        What a reader of the figures should know.
+        Notes for readers of the figures.
     figures : list of SummaryRow
-        Figures the files give without the items behind them.
+        Figures that the files give without the underlying items.
     """
 
     asked_as: str
@@ -465,13 +466,13 @@ class Imported:
 
 
 class Importer(Protocol):
-    """A reader of the files another tool writes for one model: `assay import NAME`.
+    """Reads the files another tool writes for one model: `assay import NAME`.
 
-    Registered under the entry point ``assay.importers`` as a class, or another factory, that takes no arguments.
+    Registered under the entry point ``assay.importers`` as a class, or another factory, without arguments.
     """
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the files' options."""
+        """Add the importer's options to the command line."""
         ...
 
     def read(self, arguments: argparse.Namespace) -> Imported:
@@ -480,7 +481,7 @@ class Importer(Protocol):
         Raises
         ------
         FileFormatError
-            A line or field is not what the format says.
+            A line or field does not match the format.
         UsageError
             The files hold several models or judges and none was chosen.
         """
@@ -489,15 +490,15 @@ class Importer(Protocol):
 
 @runtime_checkable
 class VoteImporter(Protocol):
-    """An importer whose tool also writes votes or verdicts, row by row: `assay calibrate` reads them through it."""
+    """An importer for a tool whose files also hold votes or verdicts, one per row; `assay calibrate` uses it."""
 
     @property
     def fields(self) -> Sequence[str]:
-        """The fields by which its rows are known, in words, for the message on a file of no known format."""
+        """The fields that identify its rows, in words, for the message about a file of unknown format."""
         ...
 
     def statements(self, row: Row) -> Sequence[Statement] | None:
-        """Say what a row of a file states.
+        """Return the statements in a row of a file.
 
         Returns
         -------
@@ -507,60 +508,60 @@ class VoteImporter(Protocol):
         Raises
         ------
         FileFormatError
-            The row is of this format, and a field is missing or wrong (`Row.error`).
+            The row has this format, but a field is missing or wrong (`Row.error`).
         """
         ...
 
 
 class Judge(Protocol):
-    """Who gives verdicts: a language model behind an endpoint, a reward model, recorded votes."""
+    """Gives verdicts: a language model behind an endpoint, a reward model, recorded votes."""
 
     @property
     def name(self) -> str:
-        """Name for tables."""
+        """Name in tables."""
         ...
 
     def judge_id(self, form: str) -> str:
-        """Hash of everything that decides its verdicts in a form: model, template, parser, sampling."""
+        """Return the hash of everything that determines its verdicts in a form: model, template, parser, sampling."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What run.json says of it."""
+        """Return the judge's entry in run.json."""
         ...
 
     async def prepare(self) -> None:
-        """Fail early, before anything is generated, where the judge cannot be reached or loaded."""
+        """Raise an error if the judge cannot be reached or loaded; called before anything is generated."""
         ...
 
     async def judge(self, task: JudgeTask, *, fresh: bool = False) -> Judgment:
-        """Give a verdict.
+        """Return a verdict.
 
-        A verdict that cannot be had is `Unscored`; an error that stops the run is an `AssayError`. With `fresh`
-        the judge is asked again even where an earlier answer is cached.
+        A verdict that cannot be obtained is `Unscored`; an error that stops the run is an `AssayError`. With `fresh`
+        the judge is asked again even if an earlier answer is cached.
         """
         ...
 
     async def close(self) -> None:
-        """Free what `prepare` took."""
+        """Free the resources `prepare` acquired."""
         ...
 
 
 Ask = Callable[[ChatRequest], Awaitable[ChatReply]]
-"""Sends one request to the judge; raises `harness.endpoint.exchange.ChatFailure` where there is no reply."""
+"""Sends one request to the judge; raises `harness.endpoint.exchange.ChatFailure` if there is no reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSettings:
-    """How the official harness samples the judge.
+    """The judge's sampling parameters in the official harness.
 
     Parameters
     ----------
     temperature : float
-        Of the reply.
+        Sampling temperature.
     max_tokens : int
-        Limit on the reply.
+        Maximum number of tokens in the reply.
     top_logprobs : int
-        Alternatives wanted for each token, with their log-probabilities; 0 for none.
+        Number of alternatives per token to return with log-probabilities; 0 for none.
     """
 
     temperature: float = 0.0
@@ -568,13 +569,13 @@ class ChatSettings:
     top_logprobs: int = 0
 
     def request(self, messages: tuple[Message, ...]) -> ChatRequest:
-        """Make a request of messages."""
+        """Return a request with these messages."""
         return ChatRequest(messages, self.max_tokens, self.temperature, top_logprobs=self.top_logprobs)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A verdict, the text it was read from, and what else it rests on."""
+    """A parsed verdict, the text it was parsed from, and metadata."""
 
     verdict: Verdict
     raw: str
@@ -582,53 +583,53 @@ class Reading:
 
 
 class JudgeForm(Protocol):
-    """One way to ask a language model for a verdict: the prompt, the sampling, and where the verdict is read.
+    """A way to ask a language model for a verdict: the prompt, the sampling, and the parser.
 
-    The class itself is registered, under the entry point ``assay.judge_forms``: benchmarks and judges choose forms by
-    what they declare, before any is made. A form knows no endpoints, caches or prices: a function that asks is passed
-    to it.
+    The class itself is registered under the entry point ``assay.judge_forms``: benchmarks and judges read what it
+    declares before an instance exists. A form knows nothing of endpoints, caches or prices; it receives a function that
+    sends requests.
     """
 
     verdict: ClassVar[Literal["rating", "preference", "five_way"]]
     """"rating": a grade of one answer (`harness.records.Rating`).
     "preference": which of two answers is better (`harness.records.Preference`).
-    "five_way": the same with one of the labels A>>B, A>B, A=B, B>A, B>>A.
+    "five_way": a preference with one of the labels A>>B, A>B, A=B, B>A, B>>A.
     """
     n_answers: ClassVar[int]
-    """How many answers it shows: 1 or 2."""
+    """Number of answers it shows: 1 or 2."""
     reads: ClassVar[Literal["text", "logprobs"]]
     """Whether the verdict is in the reply's text or in the log-probabilities of its first token.
 
-    The judge's option max_tokens does not change the limit on the reply of a form that reads log-probabilities.
+    The judge's option max_tokens has no effect on a form that reads log-probabilities.
     """
     usual_reply_tokens: ClassVar[int]
-    """How long a reply usually is, for estimates."""
+    """Typical length of a reply, for estimates."""
 
     @classmethod
     def from_data(cls, data: DataSource) -> Self:
-        """Make the form, with its prompts read from upstream's files."""
+        """Return the form, with its prompts read from upstream's files."""
         ...
 
     @property
     def settings(self) -> ChatSettings:
-        """How the official harness samples the judge."""
+        """The judge's sampling parameters in the official harness."""
         ...
 
     def identity(self) -> str:
-        """Hash of the prompts and the parser: verdicts of another identity are not mixed with its own."""
+        """Return the hash of the prompts and the parser; verdicts of different identities are never mixed."""
         ...
 
     def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest | None:
-        """The request a task starts with (what `assay estimate` prices); None where none is needed."""
+        """Return the first request of a task (priced by `assay estimate`); None if no request is needed."""
         ...
 
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
-        """Ask and read the verdict; one that cannot be read is `harness.records.Unscored`."""
+        """Ask for a verdict and parse it; an unreadable one is `harness.records.Unscored`."""
         ...
 
 
 class TrainingStage(Protocol):
-    """A way to train, registered under the entry point ``assay.stages``: `assay train NAME RECIPE --out DIR`."""
+    """A training stage, registered under the entry point ``assay.stages``: `assay train NAME RECIPE --out DIR`."""
 
     @property
     def name(self) -> str:
@@ -637,7 +638,7 @@ class TrainingStage(Protocol):
 
     @property
     def summary(self) -> str:
-        """What it does, in half a sentence, for ``--help``."""
+        """A short description for ``--help``."""
         ...
 
     @property
@@ -647,7 +648,7 @@ class TrainingStage(Protocol):
 
     @property
     def train(self) -> Callable[..., Any]:
-        """Train as ``train(recipe, out)`` says and return a `training.stage.StageResult`."""
+        """The training function; ``train(recipe, out)`` returns a `training.stage.StageResult`."""
         ...
 
 
@@ -656,58 +657,58 @@ class ReportSection(Protocol):
 
     @property
     def place(self) -> int:
-        """Where it stands: sections are in ascending order (the verdict has 0, provenance 100)."""
+        """Position in the report, in ascending order (the verdict has 0, provenance 100)."""
         ...
 
     @property
     def build(self) -> Callable[[Any], Sequence[Any]]:
-        """Make the sections.
+        """The function that builds the sections.
 
-        It is called with a `reports.build.ReportContext` and returns `reports.blocks.Section` objects, none where it
-        has nothing to say.
+        It is called with a `reports.build.ReportContext` and returns `reports.blocks.Section` objects; none if the
+        section does not apply.
         """
         ...
 
 
 class Exporter(Protocol):
-    """A format runs are written in: ``assay export DIR --format NAME --out PATH``."""
+    """An export format of runs: ``assay export DIR --format NAME --out PATH``."""
 
     @property
     def name(self) -> str:
-        """What ``--format`` names."""
+        """Name for ``--format``."""
         ...
 
     @property
     def summary(self) -> str:
-        """What it writes and what ``--out`` is, in half a sentence, for ``--help``."""
+        """A short description of the output and the meaning of ``--out``, for ``--help``."""
         ...
 
     @property
     def several(self) -> bool:
-        """Whether it takes several runs at once."""
+        """Whether it accepts several runs at once."""
         ...
 
     @property
     def write(self) -> Callable[[Sequence[Any], Sequence[Any], Path], list[Path]]:
-        """Write runs and return the files written.
+        """The function that writes runs and returns the files written.
 
         It is called as ``write(directories, scores, out)`` with the runs' `harness.store.run_directory.RunDirectory`
-        and `harness.run.score.RunScores`. It raises an `AssayError` for what cannot be exported; an `OSError` is
-        turned into one.
+        and `harness.run.score.RunScores`. It raises an `AssayError` for runs that cannot be exported; the caller
+        converts an `OSError` to one.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RankerContext:
-    """What a ranker may need besides its options.
+    """The arguments of a ranker's factory other than its options.
 
     Parameters
     ----------
     data : DataSource
         Upstream files.
     cache_path : Path or None
-        The judgment cache shared by runs; None for none.
+        The judgment cache shared by runs; None disables it.
     """
 
     data: DataSource
@@ -715,25 +716,25 @@ class RankerContext:
 
 
 class Ranker(Protocol):
-    """Gives sampled answers rewards, from which `assay align` makes pairs.
+    """Assigns rewards to sampled answers, from which `assay align` makes preference pairs.
 
-    Registered under the entry point ``assay.rankers`` as a factory of the recipe's options and a
-    :class:`RankerContext`. The factory checks the options (`SpecError`) and loads nothing; `scores` loads what it
+    Registered under the entry point ``assay.rankers`` as a factory that takes the recipe's options and a
+    :class:`RankerContext`. The factory validates the options (`SpecError`) and loads nothing; `scores` loads what it
     needs and frees it at the end.
     """
 
     @property
     def name(self) -> str:
-        """Name for tables."""
+        """Name in tables."""
         ...
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Everything its rewards depend on, as JSON values; answers are ranked again when it changes."""
+        """Everything its rewards depend on, as JSON values; answers are ranked again if it changes."""
         ...
 
     def scores(self, answers: Sequence[Sequence[Sample]]) -> Iterator[tuple[str, int, float | None, str]]:
-        """Score answers; rewards of answers to one prompt are comparable.
+        """Score answers; rewards are comparable between answers to the same prompt.
 
         Parameters
         ----------
@@ -743,6 +744,6 @@ class Ranker(Protocol):
         Yields
         ------
         (str, int, float or None, str)
-            Prompt key, number of the answer, its reward, and why it has none.
+            Prompt key, answer number, reward, and the reason if it has none.
         """
         ...

@@ -1,11 +1,11 @@
-"""The nouns: prompt, response, judgment, score, summary row. Frozen, validated, identified by content.
+"""The records: prompt, response, judgment, score, summary row. Frozen, validated, identified by content.
 
 ::
 
     Prompt -> Response -> Judgment -> Score -> SummaryRow
 
-Not measured is a reason, never a number: a verdict that could not be had is `Unscored`, a score has a value or a
-reason and never both, and NaN is refused everywhere.
+A missing measurement is recorded as a reason, never as a number: a missing verdict is `Unscored`, a score has either a
+value or a reason, and NaN is rejected everywhere.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Role = Literal["candidate", "baseline"]
 
 UnscoredReason = Literal[
     "unparsed",  # the judge's text holds no verdict
-    "ambiguous",  # it holds several that differ
+    "ambiguous",  # it holds several different verdicts
     "out_of_scale",  # a verdict outside the grades offered
     "refused",  # the judge declined, or a content filter stopped it
     "truncated",  # cut by the token limit before a verdict
-    "no_logprobs",  # the endpoint gave no log-probabilities for the tokens asked for
+    "no_logprobs",  # the endpoint returned no log-probabilities for the requested tokens
     "timeout",
     "request_failed",  # the endpoint failed for this request
     "context_length",  # the judge's context is too short for this request
@@ -54,7 +54,7 @@ UnscoredReason = Literal[
 
 
 def _well_formed(value: Any) -> Any:
-    """Replace lone surrogates, which JSON allows and UTF-8 does not, by U+FFFD."""
+    """Replace lone surrogates, which JSON allows and UTF-8 does not, with U+FFFD."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -73,7 +73,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     identity: ClassVar[tuple[str, ...]] = ()
-    """Fields the id is made from."""
+    """Fields the id is computed from."""
 
     id: str = ""
 
@@ -85,7 +85,7 @@ class Record(BaseModel):
         return self
 
     def to_line(self) -> str:
-        """Serialise to one line of JSON without the newline."""
+        """Return the record as one line of JSON without the newline."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -95,21 +95,21 @@ class Prompt(Record):
     Parameters
     ----------
     benchmark, version : str
-        Which benchmark, and which version of its questions.
+        The benchmark, and the version of its questions.
     key : str
-        The item's name upstream (question id, uid, row number).
+        Upstream's identifier (question id, uid, row number).
     turns : tuple of str
         The user's messages, in order.
     system : str or None
         System message.
     reference : tuple of str or None
-        Reference answers, one a turn; for the judge, so no part of the id.
+        Reference answers, one per turn. They are for the judge, so they are not part of the id.
     category : str or None
         Upstream's category.
     cluster : str
-        The unit of resampling; the key unless items share one.
+        Unit of resampling; by default the key.
     meta : dict
-        What else upstream says of it.
+        Further upstream fields.
     """
 
     identity = ("benchmark", "version", "key", "turns", "system")
@@ -132,7 +132,7 @@ class Prompt(Record):
 
 
 class Response(Record):
-    """What a model answered to all turns of a prompt.
+    """A model's answers to all turns of a prompt.
 
     Parameters
     ----------
@@ -143,23 +143,23 @@ class Response(Record):
     model : str
         Short name of the model.
     model_id : str
-        Hash of what makes the model what it is (weights, template, engine options) and of the sampling.
+        Hash of the model (weights, template, engine options) and the sampling parameters.
     role : {"candidate", "baseline"}
-        Whether it is the model under test or what it is compared with.
+        The model under test, or the model it is compared with.
     sample : int
-        Sample number, for several samples a prompt.
+        0-based sample number, for several samples per prompt.
     turns : tuple of str
-        The answers, one a turn; fewer than the prompt's turns only on error.
+        The answers, one per turn; fewer than the prompt's turns only on error.
     finish : {"stop", "length", "error"}
-        "length" where any turn was cut; "error" where a turn could not be had.
+        "length" if any turn was truncated; "error" if a turn failed.
     n_tokens : tuple of int or None
         Tokens generated for each turn.
     seed : int or None
-        Seed of the first turn; None for greedy decoding or where unknown.
+        Seed of the first turn; None for greedy decoding or if unknown.
     error : str
-        Why there is no (complete) answer.
+        Why there is no complete answer.
     retryable : bool
-        False where trying again must give the same error.
+        False if a retry would give the same error.
     """
 
     identity = ("prompt_id", "model_id", "role", "sample", "turns", "finish", "error")
@@ -185,7 +185,7 @@ class Response(Record):
 
 
 class Rating(BaseModel):
-    """A grade on a scale that runs from `low` to `high`."""
+    """A grade on a scale from `low` to `high`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -204,7 +204,7 @@ class Rating(BaseModel):
 class Preference(BaseModel):
     """The probability that the response shown first is better; 0.5 is a tie.
 
-    `label` keeps the grade the judge gave where there is one ("A>>B"), since grades may be weighted.
+    `label` is the judge's grade, if any ("A>>B"), since grades may be weighted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -228,7 +228,7 @@ Verdict = Annotated[Rating | Preference | Unscored, Field(discriminator="kind")]
 
 
 class Judgment(Record):
-    """A verdict, and how it came about.
+    """A verdict and its provenance.
 
     Parameters
     ----------
@@ -241,25 +241,25 @@ class Judgment(Record):
     response_ids : tuple of str
         The responses in the order shown.
     order : tuple of {"candidate", "baseline"}
-        The same order, by role.
+        The roles in the order shown.
     turn : int
-        1-based turn that was judged; the judge of turn 2 sees turn 1 too.
+        1-based turn that was judged; the judge of turn 2 also sees turn 1.
     game : int
         1-based number of the presentation (1, and 2 for the swapped order).
     verdict : Rating, Preference or Unscored
         The verdict.
     raw : str
-        The judge's text, whole.
+        The judge's complete reply.
     n_prompt_tokens, n_completion_tokens : int or None
-        What it took, retries by the form included; None where the endpoint does not say.
+        Tokens used, including retries by the form; None if the endpoint does not report them.
     cost : float or None
-        Price in `currency`, None where the price is not known.
+        Cost in `currency`; None if the price is unknown.
     request_hash : str
         Hash of the messages sent.
     cached : bool
-        Whether it came out of the judgment cache and so cost nothing now.
+        Whether it came from the judgment cache, at no cost.
     meta : dict
-        What the verdict was read from where that is not `raw` (token log-probabilities).
+        What the verdict was read from if not from `raw` (token log-probabilities).
     """
 
     identity = ("judge_id", "prompt_id", "response_ids", "turn", "verdict", "raw")
@@ -284,7 +284,7 @@ class Judgment(Record):
 
     @property
     def candidate_share(self) -> float | None:
-        """Probability that the candidate's answer is better, whichever was shown first; None without a preference."""
+        """Probability that the candidate's answer is better, in either order; None if there is no preference."""
         if not isinstance(self.verdict, Preference):
             return None
         return self.verdict.p_first if self.order[0] == "candidate" else 1.0 - self.verdict.p_first
@@ -292,34 +292,34 @@ class Judgment(Record):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One number about one prompt, or the reason why there is none.
+    """One number about one prompt, or the reason why it is missing.
 
-    Not a pydantic model as the other records are: a run has several scores a judgment, and they are all in memory
-    when figures are made.
+    Unlike the other records it is not a pydantic model: a run has several scores per judgment, and all are in memory
+    when figures are computed.
 
     Parameters
     ----------
     benchmark, prompt_id : str
-        What it is about.
+        The prompt it belongs to.
     metric : str
         "rating", "preference", "verdict", "length", ...
     cluster : str
-        The unit of resampling.
+        Unit of resampling.
     part : str
-        Which of several of the same metric ("turn_1", "game_2", "baseline"); "" where there is one.
+        Distinguishes several scores of the same metric ("turn_1", "game_2", "baseline"); "" if there is only one.
     value : float or None
         The number.
     reason : str or None
-        Why there is no number; exactly one of `value` and `reason` is given.
+        Why there is no number; exactly one of `value` and `reason` is set.
     weight : float
-        How often upstream counts it (a decisive Arena-Hard verdict counts 3).
+        Weight upstream gives it (3 for a decisive Arena-Hard verdict).
     category : str or None
         The prompt's category.
 
     Raises
     ------
     ValueError
-        There is neither a value nor a reason, or both, or the value is not finite.
+        Both or neither of value and reason are given, or the value is not finite.
     """
 
     benchmark: str
@@ -334,18 +334,18 @@ class Score:
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.reason is None):
-            raise ValueError("a score has a value or a reason, never both and never neither")
+            raise ValueError("a score must have either a value or a reason")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"the score {self.metric} is {self.value}: not measured is a reason, never a number")
+            raise ValueError(f"the score {self.metric} is {self.value}: a missing value needs a reason instead")
 
     def to_line(self) -> str:
-        """Serialise to one line of JSON without the newline."""
+        """Return the score as one line of JSON without the newline."""
         fields = {name: getattr(self, name) for name in _SCORE_FIELDS}
         return json.dumps({k: v for k, v in fields.items() if v is not None}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Score:
-        """Make a score of what `to_line` wrote.
+        """Return the score that `to_line` wrote.
 
         Raises
         ------
@@ -371,19 +371,19 @@ class SummaryRow(BaseModel):
     value : float or None
         The figure; None with a `reason`.
     stderr, ci_low, ci_high : float or None
-        Its uncertainty, same unit; None where the method gives none.
+        Standard error and confidence limits in the same unit; None if the method gives none.
     level : float
-        Nominal coverage.
+        Nominal coverage of the interval.
     method : str
-        How value and interval were made.
+        How the value and interval were computed.
     n : int
-        Observations that went in.
+        Number of observations used.
     n_clusters : int
-        Prompts among them.
+        Number of distinct prompts among them.
     n_unscored : int
-        Observations that should have gone in and did not.
+        Number of missing observations.
     unscored : dict of str to int
-        The same by reason.
+        Missing observations by reason.
     reason : str or None
         Why there is no figure.
     """
@@ -407,5 +407,5 @@ class SummaryRow(BaseModel):
     @model_validator(mode="after")
     def _value_or_reason(self) -> Self:
         if (self.value is None) == (self.reason is None):
-            raise ValueError("a figure has a value or a reason, never both and never neither")
+            raise ValueError("a figure must have either a value or a reason")
         return self

@@ -1,12 +1,12 @@
-"""The doors for plug-ins: entry points by kind, and the check that what comes in offers what its protocol asks.
+"""Plug-ins: entry points by kind, and the check that a plug-in implements its protocol.
 
 ::
 
     [project.entry-points."assay.benchmarks"]
     my_bench = "my_package.my_bench:MyBench.of_version"
 
-The project's own parts come in by the same doors. `harness.protocols` states what each kind must offer and
-docs/extending.md has a least example of each.
+The project's own parts are registered the same way. `harness.protocols` defines the protocol of each kind, and
+docs/extending.md has a minimal example of each.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Door:
     group : str
         The entry-point group.
     protocols : tuple of type
-        What the plug-in, or what its factory makes, must offer: all members of one of these.
+        The plug-in, or the object its factory returns, must have all members of one of these.
     factory : str or None
-        How the plug-in is made of what the entry point names: "" calls it, a name calls its class method of that name,
-        None takes it as it is.
+        How the plug-in is made from the object the entry point names: "" calls it, a name calls its class method of
+        that name, None uses it directly.
     declares : bool
-        Whether the entry point names a class that must offer the members itself: what it declares is read before one
-        is made.
+        Whether the entry point names a class that must have the members itself, because they are read before an
+        instance is made.
     """
 
     group: str
@@ -67,7 +67,7 @@ DOORS = {
 
 @cache
 def _found(kind: str) -> dict[str, list[EntryPoint]]:
-    """Entry points by name; a name that two packages offer differently has two."""
+    """Entry points by name; a name that two packages register differently has two."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=DOORS[kind].group):
         others = found.setdefault(point.name, [])
@@ -77,13 +77,13 @@ def _found(kind: str) -> dict[str, list[EntryPoint]]:
 
 
 def _entry_point(kind: str, name: str) -> EntryPoint:
-    """The one entry point of a name."""
+    """The unique entry point of a name."""
     found = _found(kind)
     if name not in found:
-        raise UnknownNameError(kind, name, found, "install the package that offers it")
+        raise UnknownNameError(kind, name, found, "install the package that provides it")
     first, *others = found[name]
     if others:
-        offered = ", ".join(f"{_package(point)} offers it as {point.value}" for point in (first, *others))
+        offered = ", ".join(f"{_package(point)} registers it as {point.value}" for point in (first, *others))
         raise PluginError(
             kind,
             name,
@@ -98,24 +98,24 @@ def _package(point: EntryPoint) -> str:
 
 
 def forget() -> None:
-    """Look the entry points up anew on the next call: a package was installed while this process runs."""
+    """Look up the entry points again on the next call, for packages installed while the process runs."""
     _found.cache_clear()
 
 
 def names(kind: str) -> list[str]:
-    """List the registered names of a kind ("benchmark", "suite", "judge", "judge form", ...)."""
+    """Return the registered names of a kind ("benchmark", "suite", "judge", "judge form", ...)."""
     return sorted(_found(kind))
 
 
 def load(kind: str, name: str) -> Any:
-    """Import what a name stands for.
+    """Import the object a name is registered for.
 
     Raises
     ------
     UnknownNameError
-        Nothing of that name is registered.
+        The name is not registered.
     PluginError
-        It is registered but needs a newer assay, cannot be imported, or does not offer what its kind must.
+        The plug-in needs another version of assay, cannot be imported, or does not implement its protocol.
     """
     point = _entry_point(kind, name)
     _refuse_newer(kind, point)
@@ -136,21 +136,21 @@ def load(kind: str, name: str) -> Any:
 
 
 def make(kind: str, name: str, *arguments: Any) -> Any:
-    """Make a plug-in: load it, call its factory, check what comes of it.
+    """Make a plug-in: load it, call its factory and check the result.
 
     Parameters
     ----------
     kind, name : str
-        As for :func:`load`.
+        As in :func:`load`.
     *arguments
-        What the factory of the kind takes (a version, a `JudgeContext`, options, a data source).
+        Arguments of the factory (a version, a `JudgeContext`, options, a data source).
 
     Raises
     ------
     UnknownNameError, PluginError
-        As :func:`load`.
+        As in :func:`load`.
     AssayError
-        Whatever the factory says of its arguments.
+        The factory rejects its arguments.
     """
     factory = load(kind, name)
     method = DOORS[kind].factory
@@ -168,12 +168,12 @@ def make(kind: str, name: str, *arguments: Any) -> Any:
 
 
 def checked(kind: str, name: str, made: Any) -> Any:
-    """Return a plug-in that offers all its kind must.
+    """Return `made` if it implements the protocol of its kind.
 
     Raises
     ------
     PluginError
-        Members of the protocol are missing, or a benchmark declares no score that decides.
+        Members of the protocol are missing, or a benchmark declares no deciding score.
     """
     lacking = [(protocol, _missing(protocol, made)) for protocol in DOORS[kind].protocols]
     if lacking and all(missing for _, missing in lacking):
@@ -190,7 +190,7 @@ def checked(kind: str, name: str, made: Any) -> Any:
 
 
 def _missing(protocol: type, made: Any) -> list[str]:
-    """The members of a protocol that an object lacks; properties are not evaluated."""
+    """Members of a protocol that an object lacks; properties are not evaluated."""
     absent = object()
     return sorted(m for m in get_protocol_members(protocol) if inspect.getattr_static(made, m, absent) is absent)
 
@@ -200,13 +200,13 @@ def _check_score_kinds(name: str, benchmark: protocols.Benchmark) -> None:
     wrong = [key for key, kind in kinds.items() if not isinstance(kind, protocols.ScoreKind)]
     if wrong:
         raise PluginError(
-            "benchmark", name, f"score_kinds of {', '.join(wrong)}: no ScoreKind", "ScoreKind(role, unit)"
+            "benchmark", name, f"score_kinds of {', '.join(wrong)}: not a ScoreKind", "ScoreKind(role, unit)"
         )
     if not any(kind.decides for kind in kinds.values()):
         raise PluginError(
             "benchmark",
             name,
-            f"declares no score that decides (score_kinds: {', '.join(kinds) or 'empty'})",
+            f"it declares no deciding score (score_kinds: {', '.join(kinds) or 'empty'})",
             'a ScoreKind with the role "rating", "preference" or "outcome"',
         )
 
@@ -216,7 +216,7 @@ def _raised(kind: str, name: str, doing: str, error: Exception) -> PluginError:
 
 
 def _refuse_newer(kind: str, point: EntryPoint) -> None:
-    """Refuse a plug-in whose package asks for another assay than this; pip may have been told not to look."""
+    """Refuse a plug-in whose package requires another version of assay (``pip install --no-deps`` does not check)."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -225,13 +225,13 @@ def _refuse_newer(kind: str, point: EntryPoint) -> None:
         return
     for text in (point.dist.requires if point.dist is not None else None) or ():
         try:
-            wanted = Requirement(text)
+            required = Requirement(text)
         except InvalidRequirement:
             continue
-        if wanted.name == "assay" and not wanted.specifier.contains(installed, prereleases=True):
+        if required.name == "assay" and not required.specifier.contains(installed, prereleases=True):
             raise PluginError(
                 kind,
                 point.name,
-                f"{_package(point)} needs assay{wanted.specifier}, and this is {installed}",
-                remedy=f"upgrade assay, or install a version of {_package(point)} made for {installed}",
+                f"{_package(point)} requires assay{required.specifier}, but {installed} is installed",
+                remedy=f"upgrade assay, or install a version of {_package(point)} for assay {installed}",
             )

@@ -1,4 +1,4 @@
-"""The run spec: what is to be measured, with what, how. Typed, frozen, unknown fields refused."""
+"""The run spec: model, benchmarks, judge and settings. Typed and frozen; unknown fields are rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "validated",
 ]
 
-# How requests are made and where the same model is served from: none of it changes what is measured.
+# Where a model is served and how requests are sent. None of it changes what is measured.
 _JUDGE_OPERATIONAL = (
     "base_url",
     "api_key_env",
@@ -55,10 +55,10 @@ class _Frozen(BaseModel):
 
 
 class Options(_Frozen):
-    """Base of what an engine, a judge or an endpoint can be told.
+    """Base class of the options of an engine, a judge or an endpoint.
 
-    Types are strict: a number is not read from text, nor a switch from a number. A field declared with ``repr=False``
-    may hold a secret by mistake, so its value is repeated in no message.
+    Types are strict: text is not converted to a number, nor a number to a boolean. The value of a field declared with
+    ``repr=False`` appears in no message, because it may hold a secret by mistake.
     """
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
@@ -70,11 +70,11 @@ class ModelSpec(_Frozen):
     Parameters
     ----------
     path : str
-        Directory, hub id, or the model name an endpoint knows.
+        Directory, hub id, or the model's name at an endpoint.
     engine : str
         Registered engine.
     name : str or None
-        Name for tables; the last part of `path` where missing.
+        Name in tables; by default the last part of `path`.
     options : dict
         Options of the engine (dtype, chat_template, adapter, base_url, ...).
     """
@@ -86,7 +86,7 @@ class ModelSpec(_Frozen):
 
     @property
     def display_name(self) -> str:
-        """The name tables show."""
+        """Name in tables."""
         return self.name or Path(self.path.rstrip("/")).name or self.path
 
 
@@ -96,15 +96,15 @@ class BenchmarkSpec(_Frozen):
     Parameters
     ----------
     name : str
-        Registered name, with `@version` where several are offered ("arena_hard@v2.0").
+        Registered name, with `@version` if there are several ("arena_hard@v2.0").
     limit : int or None
-        Only the first so many prompts (a smoke test; the figures are then marked as such).
+        Use only the first `limit` prompts (a smoke test; the figures are marked as such).
     max_tokens : int or None
-        Limit on answer tokens in place of the benchmark's own.
+        Limit on answer tokens, overriding the benchmark's.
     temperature : float or None
-        In place of the benchmark's own.
+        Sampling temperature, overriding the benchmark's.
     options : dict
-        Options of the benchmark's own (``num_fewshot`` of lm-eval's tasks, ``reference`` of an implicit reward, ...).
+        Options of the benchmark (``num_fewshot`` of lm-eval's tasks, ``reference`` of an implicit reward, ...).
     """
 
     name: str
@@ -115,26 +115,26 @@ class BenchmarkSpec(_Frozen):
 
 
 class JudgeSpec(_Frozen):
-    """Who judges.
+    """The judge.
 
     Parameters
     ----------
     model : str
         ``KIND:MODEL``, for example ``openai:gpt-4-1106-preview``.
     base_url : str or None
-        Endpoint; the kind's own default where missing.
+        Base URL of the endpoint; by default that of the kind.
     api_key_env : str
         Environment variable that holds the key. The key itself is never stored.
     max_tokens : int or None
-        Limit on the judge's tokens in place of the official one.
+        Limit on the judge's tokens, overriding the official one.
     temperature : float or None
-        In place of the official one.
+        Sampling temperature, overriding the official one.
     price : tuple of float or None
-        Money per million prompt and completion tokens, in place of the table's.
+        Price per million prompt and completion tokens, overriding the price table.
     options : dict
         Further options of the kind.
     concurrency, timeout_s, give_up_after_s, max_retries
-        How requests are made; these do not change what is measured.
+        How requests are sent; none of these changes what is measured.
     """
 
     model: str
@@ -159,34 +159,34 @@ class JudgeSpec(_Frozen):
 
     @property
     def kind(self) -> str:
-        """The registered judge."""
+        """Registered name of the judge."""
         return self.model.partition(":")[0]
 
     @property
     def model_name(self) -> str:
-        """What the kind calls the model."""
+        """Name of the model, without the kind."""
         return self.model.partition(":")[2]
 
 
 class RunSpec(_Frozen):
-    """Everything `assay run` needs.
+    """The specification of a run (`assay run`).
 
     Parameters
     ----------
     model : ModelSpec
     benchmarks : tuple of BenchmarkSpec
     judge : JudgeSpec or None
-        None where no benchmark needs one.
+        None if no benchmark needs one.
     limit : int or None
-        A limit for every benchmark that has none of its own.
+        Limit for every benchmark without its own.
     seed : int
-        Seed of every random choice; each request's own seed is derived from it.
+        Seed of every random choice; the seed of each request is derived from it.
     max_unscored : float
-        Share of items (0 to 1) that may go unscored before the run is marked not valid.
+        Share of items (0 to 1) that may be unscored before the run is marked not valid.
     samples : int
-        Answers a prompt. The first is judged; the diversity of all is measured (`harness.run.answer_diversity`).
+        Answers per prompt. The first is judged; the diversity of all is measured (`harness.run.answer_diversity`).
     canaries : int
-        Prompts a benchmark on which the judge itself is tested (`harness.run.canary_questions`); 0 for none.
+        Prompts per benchmark on which the judge is tested (`harness.run.canary_questions`); 0 for none.
     """
 
     model: ModelSpec
@@ -223,15 +223,15 @@ class RunSpec(_Frozen):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide what is measured; runs that differ only in others are the same run."""
+        """Return the fields that determine what is measured; runs with equal identity are the same run."""
         fields = self.model_dump(mode="json")
-        fields.pop("canaries")  # they test the judge and are part of no figure
+        fields.pop("canaries")  # they test the judge and enter no figure
         if fields["judge"] is not None:
             for operational in _JUDGE_OPERATIONAL:
                 fields["judge"].pop(operational)
         fields["benchmarks"] = {item["name"]: item for item in fields["benchmarks"]}
         for item in fields["benchmarks"].values():
-            for optional in ("options", "temperature"):  # runs made before there were any are the same runs
+            for optional in ("options", "temperature"):  # keep the hashes of runs made before these fields existed
                 if not item[optional] and item[optional] != 0:
                     item.pop(optional)
         if fields["samples"] == 1:
@@ -247,12 +247,12 @@ class RunSpec(_Frozen):
 
 
 def validated(kind: type[ModelType], values: Mapping[str, Any], where: str) -> ModelType:
-    """Validate values, turning pydantic's errors into one that says what to do.
+    """Validate values, converting pydantic's errors to one that says what to do.
 
     Raises
     ------
     SpecError
-        Names every wrong field, and for an unknown one the nearest known.
+        Names every wrong field, and for an unknown field the nearest known one.
     """
     try:
         return kind.model_validate(dict(values))
@@ -262,7 +262,7 @@ def validated(kind: type[ModelType], values: Mapping[str, Any], where: str) -> M
 
 def _explain(kind: type[BaseModel], error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:  # fields that exclude each other
+    if not error["loc"]:  # an error of the whole model, such as mutually exclusive fields
         return message
     path = ".".join(str(part) for part in error["loc"])
     fields = _model_at(kind, error["loc"][:-1]).model_fields
@@ -278,7 +278,7 @@ def _explain(kind: type[BaseModel], error: Any) -> str:
 
 
 def _model_at(kind: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel]:
-    """Follow a location such as ("benchmarks", 0) to the model found there."""
+    """Return the model class at a location such as ("benchmarks", 0)."""
     for part in location:
         if isinstance(part, str) and part in kind.model_fields:
             kind = _model_inside(kind.model_fields[part].annotation) or kind
@@ -301,9 +301,9 @@ def load_spec(path: Path) -> RunSpec:
     Raises
     ------
     MissingDataError
-        There is no such file.
+        The file does not exist or cannot be read.
     SpecError
-        It is not YAML, or a field is wrong.
+        The file is not YAML, or a field is wrong.
     """
     return validated(RunSpec, read_yaml(path), str(path))
 
@@ -323,13 +323,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def differing_fields(first: Any, second: Any, prefix: str = "") -> list[str]:
-    """Name the fields in which two JSON values differ, as "judge.model: 'a' here, 'b' there"."""
+def differing_fields(first: Any, second: Any, labels: tuple[str, str] = ("was", "now"), prefix: str = "") -> list[str]:
+    """Describe the fields in which two JSON values differ, as "judge.model: was 'a', now 'b'"."""
     if isinstance(first, dict) and isinstance(second, dict):
         keys: list[Any] = sorted({*first, *second})
         pairs = [(key, first.get(key), second.get(key)) for key in keys]
     elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         pairs = [(index, a, b) for index, (a, b) in enumerate(zip(first, second, strict=True))]
+    elif first == second:
+        return []
     else:
-        return [] if first == second else [f"{prefix.rstrip('.')}: {first!r} there, {second!r} asked for"]
-    return [line for key, a, b in pairs for line in differing_fields(a, b, f"{prefix}{key}.")]
+        return [f"{prefix.rstrip('.')}: {labels[0]} {first!r}, {labels[1]} {second!r}"]
+    return [line for key, a, b in pairs for line in differing_fields(a, b, labels, f"{prefix}{key}.")]

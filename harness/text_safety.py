@@ -1,7 +1,7 @@
-"""Other people's text, made safe for where it is shown: names of models, answers, verdicts, error messages.
+"""Make untrusted text (model names, answers, verdicts, error messages) safe to display.
 
-A model can write anything, so its text may hold escape sequences that move a terminal's cursor or set its title,
-characters that reverse the direction of what follows, and characters that are not to be seen at all.
+The output of a model may hold escape sequences that move a terminal's cursor or set its title, characters that reverse
+the text direction, and invisible characters.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _SEQUENCE = re.compile(
     re.VERBOSE,
 )
 _HIDDEN = (
-    "\u200b\u2060\ufeff"  # nothing at all, but found by no search
+    "\u200b\u2060\ufeff"  # zero width: invisible, but they break searches
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction
-    "\u2028\u2029\ufff9-\ufffb"  # line ends nobody expects, annotations
-    "\U000e0000-\U000e007f"  # "tags", in which text can be hidden from people
+    "\u2028\u2029\ufff9-\ufffb"  # Unicode line separators, annotations
+    "\U000e0000-\U000e007f"  # "tags", which can hide text from readers
 )
 _CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}]")
 
 
 def strip_control(text: str) -> str:
-    """Take escape sequences, control, direction-changing and invisible characters out; tabs and line ends stay."""
+    """Remove escape sequences and control, direction and invisible characters; keep tabs and line ends."""
     return _CONTROL.sub("", _SEQUENCE.sub("", text))
 
 
 def one_line(text: str) -> str:
-    """As `strip_control`, on one line."""
+    """Apply `strip_control` and join all lines to one."""
     return strip_control(" ".join(text.splitlines()) if text else "").replace("\t", " ")
 
 
 def visible(text: str) -> str:
-    r"""Show what would not be seen: control characters as their pictures, others by their number.
+    r"""Make hidden characters visible: control characters as Unicode pictures, others by code point.
 
     Examples
     --------

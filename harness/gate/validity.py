@@ -73,7 +73,7 @@ def _other_judge(here: dict[str, Any], there: dict[str, Any]) -> str:
     models = str(here.get("model")), str(there.get("model"))
     if models[0] != models[1]:
         return f"{models[0]} for the candidate, {models[1]} for the baseline"
-    differing = "; ".join(differing_fields(there, here))
+    differing = "; ".join(differing_fields(there, here, ("baseline", "candidate")))
     return f"{models[0]} for both, with another template, parser or sampling" + (f" ({differing})" if differing else "")
 
 

@@ -67,7 +67,7 @@ def test_another_run_in_the_same_directory_is_refused_by_field(assay, run_argume
     assay(*run_arguments())
     status, out, err = assay(*run_arguments(seed=3))
     assert (status, out) == (1, "")
-    assert "seed: 0 there, 3 asked for" in err
+    assert "seed: was 0, now 3" in err
     status, _, err = assay(*run_arguments(benchmark="mt_bench"))
     assert status == 1
     assert "benchmarks.alpaca_eval" in err

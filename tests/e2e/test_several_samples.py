@@ -89,7 +89,7 @@ def test_another_temperature_is_another_run_and_no_fair_comparison(assay, run_ar
     assert assay(*run_arguments(limit=4, out="warm", benchmark="arena_hard", temperature=1.0))[0] == 0
     status, _, err = assay(*run_arguments(limit=4, out="warm", benchmark="arena_hard", temperature=0.5))
     assert status == 1
-    assert "temperature: 1.0 there, 0.5 asked for" in err
+    assert "temperature: was 1.0, now 0.5" in err
     (tmp_path / "p.yaml").write_text("min_n: 2\nrules:\n  - improve: {benchmark: arena_hard, metric: win_rate}\n")
     sides = ("--candidate", tmp_path / "warm", "--baseline", tmp_path / "cool")
     status, out, _ = assay("gate", *sides, "--policy", tmp_path / "p.yaml", "--json")

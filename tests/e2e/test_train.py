@@ -57,7 +57,7 @@ def test_a_stage_from_the_command_line(assay, write, tmp_path):
     assert "held-out accuracy" in out
     status, _, err = assay("train", "reward", recipe, "--out", tmp_path / "out")
     assert status == 1
-    assert "recipe.max_steps: 3 there, 6 asked for" in err
+    assert "recipe.max_steps: was 3, now 6" in err
 
 
 def test_recipes_are_listed(assay):

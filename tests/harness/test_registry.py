@@ -46,8 +46,8 @@ def test_a_plugin_is_found(install_plugin):
     ("change", "said"),
     [
         (("    def items(self, metric, scores): ...\n", ""), "Mine lacks items"),
-        (('ScoreKind("outcome")', 'ScoreKind("length")'), "declares no score that decides (score_kinds: quality)"),
-        (('ScoreKind("outcome")', '"outcome"'), "score_kinds of quality: no ScoreKind"),
+        (('ScoreKind("outcome")', 'ScoreKind("length")'), "it declares no deciding score (score_kinds: quality)"),
+        (('ScoreKind("outcome")', '"outcome"'), "score_kinds of quality: not a ScoreKind"),
         (("        pass", "        raise KeyError(version)"), "calling mine:Mine raised KeyError: None"),
         (("class Mine:", "1 / 0\n\n\nclass Mine:"), "importing mine:Mine raised ZeroDivisionError: division by zero"),
         (("class Mine:", "import not_there\n\n\nclass Mine:"), "cannot be imported: No module named 'not_there'"),
@@ -69,14 +69,14 @@ def test_a_name_that_is_taken(install_plugin):
     install_plugin("my-bench", {"mine": BENCHMARK}, {"assay.benchmarks": {"mt_bench": "mine:Mine"}})
     with pytest.raises(PluginError, match="the name is taken twice") as raised:
         load_benchmark("mt_bench")
-    assert "my-bench offers it as mine:Mine" in str(raised.value)
-    assert "assay offers it as benchmarks.mt_bench" in str(raised.value)
+    assert "my-bench registers it as mine:Mine" in str(raised.value)
+    assert "assay registers it as benchmarks.mt_bench" in str(raised.value)
     assert load_benchmark("alpaca_eval").name == "alpaca_eval"  # others are not affected
 
 
 def test_a_plugin_for_a_newer_assay(install_plugin):
     install_plugin("my-bench", {"mine": BENCHMARK}, GROUP, requires="assay>=99")
-    with pytest.raises(PluginError, match=r"my-bench needs assay>=99, and this is .*(?s:.)*upgrade assay"):
+    with pytest.raises(PluginError, match=r"my-bench requires assay>=99, but .*(?s:.)*upgrade assay"):
         load_benchmark("mine")
 
 

@@ -62,7 +62,7 @@ def test_identity_leaves_out_how_requests_are_made():
 
 def test_differences_are_named():
     differences = differing_fields(spec().identity(), spec(seed=1, limit=5).identity())
-    assert differences == ["limit: None there, 5 asked for", "seed: 0 there, 1 asked for"]
+    assert differences == ["limit: was None, now 5", "seed: was 0, now 1"]
 
 
 def test_files(tmp_path):

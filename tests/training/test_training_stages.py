@@ -170,9 +170,9 @@ def test_a_finished_stage_is_read_not_repeated(model, tmp_path):
     again = sft.train(recipe.with_(logging_steps=5), tmp_path / "out", data=conversations())
     assert again.record == first.record
     assert (tmp_path / "out" / "model" / "model.safetensors").stat().st_mtime_ns == stamp
-    with pytest.raises(RunConflictError, match=r"recipe\.learning_rate: 0\.002 there, 0\.001 asked for"):
+    with pytest.raises(RunConflictError, match=r"recipe\.learning_rate: was 0\.002, now 0\.001"):
         sft.train(recipe.with_(learning_rate=1e-3), tmp_path / "out", data=conversations())
-    with pytest.raises(RunConflictError, match=r"data\.n: 24 there, 20 asked for"):
+    with pytest.raises(RunConflictError, match=r"data\.n: was 24, now 20"):
         sft.train(recipe, tmp_path / "out", data=conversations(20))
 
 
