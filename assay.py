@@ -1,4 +1,4 @@
-"""Evaluate and gate aligned language models: is a checkpoint better, by how much, and may it be promoted?
+"""Evaluate and gate aligned language models: whether a checkpoint is better, by how much, and may be promoted.
 
 Public names are loaded on first use, so importing the module is cheap::
 

@@ -1,1 +1,1 @@
-"""A run from plan to figures: generate, judge, score, compare."""
+"""The stages of a run: plan, generate, judge, score, compare."""

@@ -1,4 +1,4 @@
-"""Diversity of a run's answers where there are several to a prompt: one value a prompt, averaged over prompts."""
+"""Diversity of a run's answers if it has several per prompt: one value per prompt, averaged over prompts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ __all__ = [
 
 DIVERSITY = "diversity"
 VOCABULARY = 30_000
-"""Words that the expectation-adjusted measure counts on: the size of a usual tokenizer's vocabulary."""
+"""Vocabulary size of the expectation-adjusted measure; that of a typical tokenizer."""
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 _EMBEDDED = "embedding_diversity"
 Measure = Callable[[Sequence[Sequence[str]]], float]
 
 
 def measures(vocabulary: int = VOCABULARY) -> Mapping[str, Measure]:
-    """The measures on texts as words, by name; `vocabulary` is what the expectation-adjusted one counts on."""
+    """Return the diversity measures of tokenized texts by name.
+
+    Parameters
+    ----------
+    vocabulary : int
+        Vocabulary size of the expectation-adjusted measure.
+    """
     return {
         "distinct_1": lambda texts: distinct_n(texts, 1),
         "distinct_2": lambda texts: distinct_n(texts, 2),
@@ -43,19 +49,19 @@ def measures(vocabulary: int = VOCABULARY) -> Mapping[str, Measure]:
 
 
 def diversity_scores(prompt: Prompt, answers: Sequence[Response]) -> list[Score]:
-    """Measure how much the answers to a prompt differ; nothing where there is one answer.
+    """Measure how much the answers to a prompt differ.
 
     Parameters
     ----------
     prompt : Prompt
         The prompt.
     answers : sequence of Response
-        Its answers; those that failed are left out, and all turns of an answer are one text.
+        Its answers; failed ones are skipped, and the turns of an answer are joined to one text.
 
     Returns
     -------
     list of Score
-        One a measure, with the reason where answers are too few or too short for it.
+        One score per measure, with a reason if the answers are too few or too short; empty for a single answer.
     """
     if len(answers) < 2:
         return []
@@ -71,7 +77,7 @@ def diversity_scores(prompt: Prompt, answers: Sequence[Response]) -> list[Score]
 
 
 def diversity_rows(benchmark: str, scores: Sequence[Score]) -> list[SummaryRow]:
-    """Average each measure over prompts; no rows where there was one answer a prompt."""
+    """Average each measure over prompts; no rows if there was one answer per prompt."""
     own = select(scores, DIVERSITY)
     if not own:
         return []
@@ -99,7 +105,7 @@ def embeddings(texts: tuple[str, ...]) -> Any:
 
 @cache
 def embedder() -> Any:
-    """Load the embedding model; what the hub or the model raises is the caller's."""
+    """Load the embedding model; errors of the hub or the model are passed on."""
     from importlib import import_module
 
     return import_module("sentence_transformers").SentenceTransformer(EMBEDDING_MODEL)

@@ -1,11 +1,11 @@
-"""Canaries: questions to a judge whose right answer is known, asked in every judged run.
+"""Canaries: questions to the judge with a known right answer, asked in every judged run.
 
-A constant, empty-handed answer must lose; an answer against itself must tie; swapping two answers must not swap the
-verdict. A judge who fails these measures something else, and a run judged by it is not valid. (A constant answer wins
-86.5 % of AlpacaEval 2, length controlled: Zheng et al. 2024, arXiv:2410.07137.)
+A constant answer without content must lose; an answer compared with itself must tie; swapping two answers must not
+change the preferred one. A run whose judge fails these checks is not valid. (A constant answer has reached a
+length-controlled win rate of 86.5 % on AlpacaEval 2: Zheng et al. 2024, arXiv:2410.07137.)
 
-Each check is a rate with an exact interval; it trips where the interval lies beyond the limit, so that a few unlucky
-verdicts do not.
+Each check is a failure rate with an exact interval. It trips if the whole interval lies above the limit, so a few
+unlucky verdicts do not trip it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 NULL_RESPONSE = "I am sorry, but I cannot say anything about that."
-"""An answer that fits no question."""
+"""A constant answer that fits no question."""
 
 
 @dataclass(frozen=True)
 class CanaryLimits:
-    """Where a judge is no longer believed.
+    """Limits beyond which a judge is not valid.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class CanaryLimits:
     contradictions : float
         Share of pairs whose two orders may prefer different sides. GPT-4 on MT-Bench: about 0.2 to 0.35.
     null_rating : float
-        Share of the scale the null response may be rated at or above (0.5: the middle).
+        Point of the scale, as a share, at or above which a rating of the null response is a failure (0.5: the middle).
     decisive : float
-        How far from one half a probability must lie to count as a preference.
+        Distance from one half at which a probability counts as a preference.
     alpha : float
-        One-sided error of tripping.
+        One-sided error probability of tripping.
     """
 
     null_preferred: float = 0.1
@@ -63,26 +63,26 @@ class CanaryLimits:
 
 @dataclass(frozen=True)
 class CanaryFinding:
-    """What one check found.
+    """The result of one check.
 
     Parameters
     ----------
     name : str
-        Which check.
+        The check.
     n : int
-        Verdicts it rests on.
+        Number of verdicts.
     n_bad : float
-        How many went wrong (a tie with the null response counts half).
+        Number of failures (a tie with the null response counts half).
     rate, ci_low, ci_high : float or None
-        Their share with the Clopper-Pearson interval of level 1 - 2 alpha; None without verdicts.
+        Failure rate and its Clopper-Pearson interval of level 1 - 2 alpha; None without verdicts.
     limit : float
-        What is allowed.
+        Largest failure rate allowed.
     tripped : bool
         Whether the interval lies above the limit.
     n_unscored : int
-        Canary verdicts that could not be read.
+        Number of canary questions without a verdict.
     message : str
-        In words.
+        The result in words.
     """
 
     name: str
@@ -97,7 +97,7 @@ class CanaryFinding:
     message: str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for summary.json."""
+        """Return the fields for summary.json."""
         return dict(vars(self))
 
 
@@ -125,12 +125,12 @@ def null_response(judgments: Iterable[Judgment], limits: CanaryLimits = _DEFAULT
 
 
 def null_rating(verdicts: Iterable[Verdict], limits: CanaryLimits = _DEFAULT) -> CanaryFinding:
-    """Check that the null response is rated low, for judges who give single ratings.
+    """Check that a judge that rates single answers gives the null response a low rating.
 
     Parameters
     ----------
     verdicts : iterable of verdict
-        On the null response, one a prompt.
+        Verdicts on the null response, one per prompt.
     """
     bad, n, n_unscored = 0, 0, 0
     for verdict in verdicts:
@@ -149,8 +149,8 @@ def self_comparison(verdicts: Iterable[Verdict], limits: CanaryLimits = _DEFAULT
     Parameters
     ----------
     verdicts : iterable of verdict
-        Preferences between two copies of an answer. A judge who has no tie to offer but a probability is decisive
-        where the probability is further than `limits.decisive` from one half.
+        Preferences between two copies of an answer. A probability is decisive if it is further than `limits.decisive`
+        from one half.
     """
     bad, n, n_unscored = 0, 0, 0
     for verdict in verdicts:
@@ -165,7 +165,7 @@ def self_comparison(verdicts: Iterable[Verdict], limits: CanaryLimits = _DEFAULT
 
 
 def order_contradictions(pairs: Iterable[tuple[Judgment, Judgment]], limits: CanaryLimits = _DEFAULT) -> CanaryFinding:
-    """Check that the verdict follows the answers and not their places.
+    """Check that the verdict depends on the answers and not on their order.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def order_contradictions(pairs: Iterable[tuple[Judgment, Judgment]], limits: Can
 
 
 def canary_problems(findings: Sequence[CanaryFinding]) -> list[str]:
-    """Say what makes a run not valid; empty where every canary lives."""
+    """Return the messages of the checks that tripped; empty if the run passes."""
     return [f"judge canary {f.name}: {f.message}" for f in findings if f.tripped]
 
 
@@ -206,17 +206,17 @@ def _share(verdict: Verdict, candidate_first: bool) -> float | None:
 def _finding(name: str, counts: tuple[float, int, int], limit: float, alpha: float, what: str) -> CanaryFinding:
     bad, n, n_unscored = counts
     if n == 0:
-        message = f"no verdict to go by ({n_unscored} not scored)"
+        message = f"no verdicts ({n_unscored} not scored)"
         return CanaryFinding(name, 0, 0.0, None, None, None, limit, False, n_unscored, message)
     low, high = clopper_pearson(bad, n, alpha)
     tripped = low > limit
     message = f"{what}: {bad:g} of {n} ({bad / n:.0%}, {1 - 2 * alpha:.0%} interval {low:.0%} to {high:.0%})"
-    message += f", limit {limit:.0%}" if tripped else f", within the limit of {limit:.0%} or not certainly beyond it"
+    message += f", limit {limit:.0%}" if tripped else f", not significantly above the limit of {limit:.0%}"
     return CanaryFinding(name, n, bad, bad / n, low, high, limit, tripped, n_unscored, message)
 
 
 def clopper_pearson(n_bad: float, n: int, alpha: float) -> tuple[float, float]:
-    """Exact limits of a proportion, each with one-sided error alpha; halves are taken as counted.
+    """Return exact confidence limits of a proportion, each with one-sided error `alpha`; `n_bad` may be fractional.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""The canaries of a run: which questions are asked of its judge besides its own, and what the verdicts come to.
+"""The canaries of a run: the extra questions to its judge, and the evaluation of the verdicts.
 
-They stand in ``canaries.jsonl``, apart from the run's judgments, so that no figure is made of them. Eight prompts a
-benchmark are enough to catch a judge that follows the form and not the answers, and few beside the run's own.
+Their verdicts are stored in ``canaries.jsonl``, separate from the run's judgments, so they enter no figure. Eight
+prompts per benchmark suffice to detect a judge that ignores the answers, at a small cost relative to the run.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class CanaryQuestion:
 def canary_questions(
     planned: PlannedBenchmark, answer_to: Callable[[str], Response | None], n_prompts: int
 ) -> list[CanaryQuestion]:
-    """Choose what to ask about a benchmark.
+    """Choose the canary questions of a benchmark.
 
     Parameters
     ----------
     planned : PlannedBenchmark
         Its prompts and baseline answers.
     answer_to : callable
-        From a prompt's id to the candidate's answer, None where there is none.
+        Maps a prompt's id to the candidate's answer, or to None if there is none.
     n_prompts : int
-        How many prompts each check takes.
+        Number of prompts per check.
 
     Returns
     -------
     list of CanaryQuestion
-        The null response against the baseline (or rated), the baseline against itself, and, where the benchmark shows
+        The null response against the baseline (or rated), the baseline against itself, and, if the benchmark shows
         each pair in one order only, the candidate's pairs in the other order.
     """
     if not planned.benchmark.judge_forms:
@@ -74,7 +74,7 @@ def canary_questions(
 
 
 def _other_orders(tasks: list[JudgeTask]) -> list[CanaryQuestion]:
-    """The pairs of an answer in the order the benchmark does not show."""
+    """Return an answer's pairs in the order the benchmark does not show."""
     shown = {(task.turn, tuple(r.id for r in task.responses)) for task in tasks}
     found = []
     for task in tasks:
@@ -102,7 +102,7 @@ def _tasks(planned: PlannedBenchmark, asked: tuple[Prompt, Response, Response | 
 def _of_task(
     check: str, index: int, planned: PlannedBenchmark, asked: tuple[Prompt, Response, Response | None]
 ) -> list[CanaryQuestion]:
-    """One question a prompt, the orders of presentation in turn; verdicts on one prompt are no independent evidence."""
+    """One question per prompt, alternating the order; several verdicts on one prompt would not be independent."""
     tasks = [task for task in _tasks(planned, asked) if task.turn == 1]
     if not tasks:
         return []
@@ -118,27 +118,27 @@ def canary_findings(
     judgments: Iterable[Judgment],
     answer_ids: Mapping[str, str],
 ) -> list[CanaryFinding]:
-    """Say what the canaries of a benchmark found.
+    """Evaluate the canaries of a benchmark.
 
     Parameters
     ----------
     benchmark : str
-        Which benchmark.
+        The benchmark.
     canaries : iterable of Judgment
         Verdicts on canary questions; ``meta["canary"]`` names the check.
     judgments : iterable of Judgment
-        The run's own verdicts: a benchmark that judges both orders brings the pairs itself.
+        The run's own verdicts; they include both orders if the benchmark judges both.
     answer_ids : mapping of str to str
         The ids of the candidate's answers by prompt: verdicts on replaced answers do not count.
 
     Returns
     -------
     list of CanaryFinding
-        One a check that had something to go by.
+        One per check with at least one verdict.
     """
     by_check: dict[str, list[Judgment]] = defaultdict(list)
     for j in canaries:
-        # Equal outputs are a tie by the form's own rule: nothing was asked.
+        # The form declares equal outputs a tie without asking the judge.
         if j.benchmark == benchmark and not j.meta.get("equal_outputs"):
             by_check[j.meta["canary"]].append(j)
     own = (j for j in judgments if j.benchmark == benchmark)
@@ -156,7 +156,7 @@ def canary_findings(
 
 
 def _pairs(judgments: Iterable[Judgment], answer_ids: Mapping[str, str]) -> list[tuple[Judgment, Judgment]]:
-    """Put the two orders of the same comparison together."""
+    """Pair the two orders of the same comparison."""
     orders: dict[Any, dict[tuple[str, ...], Judgment]] = defaultdict(dict)
     for j in judgments:
         if len(j.response_ids) == 2 and answer_ids.get(j.prompt_id) in j.response_ids:

@@ -1,4 +1,4 @@
-"""Two runs side by side: paired differences of every metric both hold."""
+"""Comparison of two runs: paired differences of every metric they share."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ __all__ = [
     "with_panels",
 ]
 
-_SEED = 20241101  # of the sign flips and the bootstrap; fixed, so that the same runs always compare the same
+_SEED = 20241101  # of the sign flips and the bootstrap; fixed for reproducible results
 
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """One metric of two runs, first minus second.
+    """Comparison of two runs on one metric, first minus second.
 
     Parameters
     ----------
     benchmark, metric : str
         Its name.
     value_first, value_second : float or None
-        Over the prompts both runs scored.
+        The metric of each run over the prompts both scored.
     difference : Estimate or None
-        Paired by prompt; None with a `reason`.
+        Difference paired by prompt; None with a `reason`.
     p_value, p_adjusted : float or None
-        Two-sided, and after Holm over all metrics compared.
+        Two-sided p-value, and the same after Holm's correction over all compared metrics.
     test : str
-        What gave the p-value.
+        The test behind the p-value.
     minimum_detectable_effect : float or None
-        What this many prompts would show with 80 % power.
+        Difference detectable with 80 % power at this number of prompts.
     n_needed : int or None
-        Prompts that would show the observed difference with 80 % power.
+        Prompts needed to detect the observed difference with 80 % power.
     n_only_first, n_only_second : int
-        Items scored in one run only, which are left out.
+        Items scored in one run only, which are excluded.
     reason : str or None
         Why there is no comparison.
     """
@@ -74,7 +74,7 @@ class ComparedMetric:
     reason: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """Return the fields for ``--json``."""
         d = self.difference
         return {
             "benchmark": self.benchmark,
@@ -103,14 +103,14 @@ class ComparedMetric:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics of two runs."""
+    """Comparison of two runs on all metrics they share."""
 
     first: RunScores
     second: RunScores
     metrics: list[ComparedMetric]
 
     def as_json(self) -> dict[str, Any]:
-        """What `assay compare --json` prints."""
+        """Return the output of `assay compare --json`."""
         return {
             "a": {"run": self.first.run, "model": self.first.model, "valid": self.first.valid},
             "b": {"run": self.second.run, "model": self.second.model, "valid": self.second.valid},
@@ -120,11 +120,11 @@ class Comparison:
 
 
 def unit_values(items: Items) -> dict[str, float]:
-    """One value a prompt whose mean is the metric.
+    """Return one value per prompt such that their mean is the metric.
 
     A weighted mean over verdicts is a ratio R = T / M of totals over prompts; prompt g has the value
-    ``R + G (t_g - R m_g) / M``, which averages to R exactly and whose spread is the ratio's to first order [1]_.
-    For one verdict a prompt of equal weight it is the verdict itself.
+    ``R + G (t_g - R m_g) / M``. These average to R exactly, and their variance gives that of the ratio to first
+    order [1]_. With equal weights, the value is the prompt's weighted mean.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def unit_values(items: Items) -> dict[str, float]:
     Raises
     ------
     StatisticsError
-        There is no item.
+        No item has a value.
 
     References
     ----------
@@ -153,7 +153,7 @@ def unit_values(items: Items) -> dict[str, float]:
             weights[score.cluster] += score.weight
     if not totals:
         raise StatisticsError("no scored items", "at least one")
-    if len(set(weights.values())) == 1:  # equal weights: the values themselves, without rounding
+    if len(set(weights.values())) == 1:  # equal weights: exact values, without rounding error
         return {c: totals[c] / weights[c] for c in totals}
     mass = sum(weights.values())
     ratio = sum(totals.values()) / mass
@@ -162,7 +162,7 @@ def unit_values(items: Items) -> dict[str, float]:
 
 
 def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.95) -> Comparison:
-    """Compare two runs on the items both scored.
+    """Compare two runs on the items scored in both.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
     Returns
     -------
     Comparison
-        A metric that cannot be compared says why: other judges, other prompts, nothing in common.
+        A metric that cannot be compared has a reason: different judges, different prompts, no shared item.
     """
     directories = RunDirectory(first), RunDirectory(second)
     runs = stored_or_scored(directories[0], data), stored_or_scored(directories[1], data)
@@ -187,15 +187,16 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
         metrics += _compared_metrics(name, runs, data, level) if same_judge else _other_judges(name, runs)
     if not metrics:
         raise UsageError(
-            f"{first} and {second} have no metric in common",
+            f"{first} and {second} share no metric; they hold "
+            + " and ".join(", ".join(run.benchmarks) for run in runs),
             "runs of the same benchmark",
-            "they hold " + " and ".join(", ".join(run.benchmarks) for run in runs),
+            "choose runs that share a benchmark",
         )
     return Comparison(runs[0], runs[1], _adjusted(metrics))
 
 
 def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:
-    """Metrics of a benchmark that both runs hold; what a publication defines is not compared."""
+    """Metrics of a benchmark that both runs hold, except published figures."""
     there = {row.metric for row in runs[1].rows if row.benchmark == name}
     held = [row.metric for row in runs[0].rows if row.benchmark == name]
     return [metric for metric in held if metric in there and not metric.startswith("published_")]
@@ -216,7 +217,7 @@ def _other_judges(name: str, runs: tuple[RunScores, RunScores]) -> list[Compared
 
 
 def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
-    """Add the figures that exist only between models (MT-Bench's length-controlled score) in place of their reasons.
+    """Add the figures that need several models (MT-Bench's length-controlled score), replacing their reason rows.
 
     See `harness.protocols.PanelBenchmark`.
     """
@@ -236,7 +237,7 @@ def _with_row(run: RunScores, new: SummaryRow) -> RunScores:
 
 
 def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict[str, float] | None:
-    """Per-prompt values behind a metric of a run; None where it is no mean or nothing was scored."""
+    """Return a run's per-prompt values of a metric; None if it is not a mean or nothing was scored."""
     if benchmark_name not in run.asked_as:
         return None
     benchmark = run.benchmark(benchmark_name)
@@ -247,7 +248,7 @@ def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict
 
 
 def judge_ids(directory: RunDirectory) -> dict[str, set[str]]:
-    """Which judges (model, template, parser) gave a run's verdicts, by benchmark."""
+    """Return the ids of the judges (model, template, parser) that gave a run's verdicts, by benchmark."""
     found: dict[str, set[str]] = defaultdict(set)
     for judgment in directory.slim_judgments():
         found[judgment.benchmark].add(judgment.judge_id)
@@ -257,7 +258,7 @@ def judge_ids(directory: RunDirectory) -> dict[str, set[str]]:
 def _compare(
     benchmark: Benchmark, metric: str, scores: tuple[Sequence[Score], Sequence[Score]], data: DataSource, level: float
 ) -> ComparedMetric | None:
-    """Compare one metric; None where the benchmark does not say what it is made of."""
+    """Compare one metric; None if the benchmark offers neither its items nor a fitted comparison."""
     name = benchmark.name
     items = benchmark.items(metric, scores[0]), benchmark.items(metric, scores[1])
     if items[0] is None or items[1] is None:
@@ -265,7 +266,7 @@ def _compare(
     shared, only_first, only_second = _shared(items[0], items[1])
     try:
         if not shared[0].scores:
-            raise StatisticsError("the runs have no scored item in common", "the same prompts")
+            raise StatisticsError("the runs share no scored item", "runs of the same prompts")
         values = unit_values(shared[0]), unit_values(shared[1])
         clusters = sorted(values[0])
         compared = paired_difference(
@@ -301,7 +302,7 @@ def _needed(compared: PairedComparison) -> int | None:
 
 
 def _shared(first: Items, second: Items) -> tuple[tuple[Items, Items], int, int]:
-    """Keep the items that are scored in both runs, in the same order."""
+    """Return the items scored in both runs, in the same order, and the numbers scored in only one run."""
 
     def keyed(items: Items) -> Mapping[tuple[str, str], Score]:
         return {(s.prompt_id, s.part): s for s in items.scores if s.value is not None}

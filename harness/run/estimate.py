@@ -1,4 +1,4 @@
-"""What a run will ask, and what that costs, before any is spent."""
+"""Estimates of a run's calls, tokens and cost."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ _CHARACTERS_PER_TOKEN = 4
 
 @runtime_checkable
 class Estimable(Protocol):
-    """A judge that can say what it would send."""
+    """A judge that can report the requests it would send."""
 
     @property
     def price(self) -> Price | None:
-        """Money per million tokens; None where it is not known."""
+        """Price per million tokens; None if unknown."""
         ...
 
     def first_messages(self, task: JudgeTask) -> tuple[tuple[Message, ...], int]:
-        """The messages a task starts with and the limit on the reply; no messages where none are sent."""
+        """Return the messages of a task's first request, empty if none is sent, and the limit on the reply."""
         ...
 
     def usual_reply_tokens(self, form: str) -> int:
-        """How long replies in a form usually are."""
+        """Return the typical length of a reply in a form, in tokens."""
         ...
 
 
 @dataclass(frozen=True)
 class BenchmarkEstimate:
-    """What one benchmark takes.
+    """The estimate of one benchmark.
 
     Parameters
     ----------
     benchmark : str
         Its name.
     n_prompts, n_answers : int
-        Prompts, and turns to be answered.
+        Prompts, and turns to answer.
     n_calls : int
-        Questions to the judge about the answers.
+        Judge requests about the answers.
     n_canary_calls : int
-        Questions that test the judge itself.
+        Judge requests that test the judge.
     prompt_tokens, completion_tokens : int
-        Of the judge, canaries included, with answers and replies of usual length.
+        Tokens of the judge, including canaries, for answers and replies of typical length.
     most_prompt_tokens, most_completion_tokens : int
         The same with every answer and reply at its limit.
     answer_tokens, most_answer_tokens : int
-        Tokens the model generates, usually and at most.
+        Tokens the model generates, typically and at most.
     n_scored : int
-        Texts whose log-likelihood or reward is asked of the model.
+        Texts whose log-likelihood or reward the model computes.
     """
 
     benchmark: str
@@ -76,16 +76,16 @@ class BenchmarkEstimate:
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """What a run takes.
+    """The estimate of a run.
 
     Parameters
     ----------
     judge : str or None
-        Who judges.
+        The judge.
     price : Price or None
-        Money per million tokens; None where it is not known.
+        Price per million tokens; None if unknown.
     benchmarks : list of BenchmarkEstimate
-        One a benchmark.
+        One per benchmark.
     """
 
     judge: str | None
@@ -94,12 +94,12 @@ class RunEstimate:
 
     @property
     def cost(self) -> float | None:
-        """Money with answers and replies of usual length."""
+        """Cost with answers and replies of typical length."""
         return self._cost("prompt_tokens", "completion_tokens")
 
     @property
     def most_cost(self) -> float | None:
-        """Money with every answer and reply at its limit."""
+        """Cost with every answer and reply at its limit."""
         return self._cost("most_prompt_tokens", "most_completion_tokens")
 
     def _cost(self, prompt: str, completion: str) -> float | None:
@@ -110,7 +110,7 @@ class RunEstimate:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What `assay estimate --json` prints."""
+        """Return the output of `assay estimate --json`."""
         return {
             "judge": self.judge,
             "price_per_million": [self.price.input_per_million, self.price.output_per_million] if self.price else None,
@@ -125,21 +125,21 @@ class RunEstimate:
 
 
 def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> RunEstimate:
-    """Estimate calls, tokens and money.
+    """Estimate calls, tokens and cost.
 
     Parameters
     ----------
     plan : Plan
         Prompts and baselines.
     judge : Judge or None
-        Who judges.
+        The judge.
     answer_tokens : int
-        Usual tokens of an answer where there is no baseline's answer to take the length from.
+        Typical tokens of an answer, used if there is no baseline answer.
 
     Returns
     -------
     RunEstimate
-        Tokens are estimated from characters; the judge's own tokenizer may differ by some 20 %.
+        Token counts are estimated from characters; those of the judge's tokenizer may differ by about 20 %.
     """
     asker = judge if isinstance(judge, Estimable) else None
     found = []
@@ -176,7 +176,7 @@ def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> R
 
 
 def _measured(name: str, planned: PlannedBenchmark, answer_tokens: int) -> BenchmarkEstimate:
-    """Estimate what is measured on the engine itself; its prompts say how much that is (`Prompt.meta`)."""
+    """Estimate a benchmark measured on the engine; its prompts hold the counts (`Prompt.meta`)."""
     generated, scored, usual, most = 0, 0, 0, 0
     for prompt in planned.prompts:
         n = int(prompt.meta.get("n_generated", 0))
@@ -202,14 +202,14 @@ def _measured(name: str, planned: PlannedBenchmark, answer_tokens: int) -> Bench
 
 
 def _usual_answer(prompt: Prompt, baseline: Response | None, answer_tokens: int) -> str:
-    """Text as long as the baseline's answer, which is what the model is compared with."""
+    """Return the baseline's answer, or text of the typical length."""
     del prompt
     return baseline.turns[0] + " " if baseline is not None else "x" * (answer_tokens * _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """Calls to the judge, its prompt tokens, and its reply tokens, usually and at most; canaries are among them."""
+    """Judge calls, prompt tokens, and reply tokens, typical and at most; token counts include canaries."""
 
     n_calls: int = 0
     n_canaries: int = 0
@@ -219,7 +219,7 @@ class _Counted:
 
 
 def _count(plan: Plan, name: str, asker: Estimable | None, answer: Any) -> _Counted:
-    """Count what judging takes for answers of a given text."""
+    """Count calls and tokens of judging, given the text of the answers."""
     if asker is None:
         return _Counted()
     planned = plan.benchmarks[name]

@@ -1,4 +1,4 @@
-"""From scores to the rows of the table: what every benchmark's summary is made with."""
+"""Helpers with which benchmarks make scores and the rows of the summary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prompt_score(
     reason: str | None = None,
     weight: float = 1.0,
 ) -> Score:
-    """Make a score about a prompt, its cluster and category filled in."""
+    """Return a score of a prompt, with the prompt's cluster and category."""
     return Score(
         benchmark=prompt.benchmark,
         prompt_id=prompt.id,
@@ -52,7 +52,7 @@ def prompt_score(
 
 
 def select(scores: Iterable[Score], metric: str, part: str | None = None, category: str | None = None) -> list[Score]:
-    """Pick scores by metric, and by part or category where given."""
+    """Return the scores of a metric, optionally of a part or category."""
     return [
         s
         for s in scores
@@ -61,42 +61,42 @@ def select(scores: Iterable[Score], metric: str, part: str | None = None, catego
 
 
 def declared(benchmark: Benchmark, scores: list[Score]) -> list[Score]:
-    """Return scores whose names the benchmark declares.
+    """Return `scores` if the benchmark declares all their names.
 
     Raises
     ------
     PluginError
-        It gave a score of another name, which nothing downstream would know how to read.
+        A score has an undeclared name, which the gate and reports could not interpret.
     """
     unknown = sorted({s.metric for s in scores} - set(benchmark.score_kinds))
     if unknown:
         raise PluginError(
             "benchmark",
             benchmark.name,
-            f"gave scores it does not declare: {', '.join(unknown)}",
+            f"it returned scores it does not declare: {', '.join(unknown)}",
             f"names in score_kinds ({', '.join(benchmark.score_kinds)})",
         )
     return scores
 
 
 def deciding(benchmark: Benchmark, scores: Iterable[Score]) -> list[Score]:
-    """Pick the scores that say how good an answer is, as the benchmark declares them."""
+    """Return the scores that measure the quality of an answer (`ScoreKind.decides`)."""
     kinds = benchmark.score_kinds
     return [s for s in scores if s.metric in kinds and kinds[s.metric].decides]
 
 
 def reasons_of(scores: Iterable[Score]) -> dict[str, int]:
-    """Count the scores without a value by the reason's first word, the most frequent first."""
+    """Count the scores without a value by the code of their reason, most frequent first."""
     return dict(Counter(s.reason.partition(":")[0] for s in scores if s.reason is not None).most_common())
 
 
 def unscored_reason(verdict: Unscored) -> str:
-    """Write a verdict's reason as a score's: the code, then the detail."""
+    """Return a verdict's reason in the format of a score's: the code, then the detail."""
     return f"{verdict.reason}: {verdict.detail}" if verdict.detail else verdict.reason
 
 
 def missing_reason(candidate: Response, baseline: Response | None, needs_baseline: bool) -> str:
-    """Say why there is no judgment at all for a prompt."""
+    """Return the reason why a prompt has no judgment."""
     if not candidate.ok:
         return f"no_response: {candidate.error}" if candidate.error else "missing: nothing stored"
     if needs_baseline and baseline is None:
@@ -107,7 +107,7 @@ def missing_reason(candidate: Response, baseline: Response | None, needs_baselin
 
 
 def verdict_of(judgments: Sequence[Judgment], turn: int, game: int) -> Judgment | None:
-    """Find the judgment of a turn and game."""
+    """Return the judgment of a turn and game; None if it is missing."""
     return next((j for j in judgments if j.turn == turn and j.game == game), None)
 
 
@@ -120,7 +120,7 @@ def verdict_score(
     part: str = "",
     expected: type[Rating | Preference] = Preference,
 ) -> Score:
-    """Make the score of a verdict: the rating, or the candidate's share of the preference.
+    """Return the score of a verdict: the rating, or the candidate's share of the preference.
 
     Parameters
     ----------
@@ -128,13 +128,13 @@ def verdict_score(
     metric : str
         Name of the score.
     found : Judgment or None
-        The judgment, where there is one.
+        The judgment, if any.
     missing : str
-        Reason to give where there is none (`missing_reason`).
+        Reason of the score if there is no judgment (`missing_reason`).
     part : str
         Part of the score.
     expected : type
-        Kind of verdict the benchmark asked for; the other kind is "out_of_scale".
+        Expected kind of verdict; the other kind is "out_of_scale".
     """
     if found is None:
         return prompt_score(prompt, metric, part, reason=missing)
@@ -142,16 +142,14 @@ def verdict_score(
     if isinstance(verdict, Unscored):
         return prompt_score(prompt, metric, part, reason=unscored_reason(verdict))
     if not isinstance(verdict, expected):
-        wanted = "rating" if expected is Rating else "preference"
-        return prompt_score(
-            prompt, metric, part, reason=f"out_of_scale: a {verdict.kind} where a {wanted} was asked for"
-        )
+        kind = "rating" if expected is Rating else "preference"
+        return prompt_score(prompt, metric, part, reason=f"out_of_scale: a {verdict.kind} instead of a {kind}")
     value = verdict.value if isinstance(verdict, Rating) else found.candidate_share
     return prompt_score(prompt, metric, part, value=value)
 
 
 def estimate_row(benchmark: str, metric: str, estimate: Estimate, scores: Sequence[Score]) -> SummaryRow:
-    """Make a row of an estimate; `scores` are all scores that should have gone in."""
+    """Return the row of an estimate; `scores` are all expected scores, including unscored ones."""
     unscored = reasons_of(scores)
     method = f"{estimate.method} ({estimate.note})" if estimate.note else estimate.method
     return SummaryRow(
@@ -171,7 +169,7 @@ def estimate_row(benchmark: str, metric: str, estimate: Estimate, scores: Sequen
 
 
 def reason_row(benchmark: str, metric: str, reason: str, scores: Sequence[Score] = ()) -> SummaryRow:
-    """Make a row that says why there is no figure."""
+    """Return a row with the reason why there is no figure."""
     unscored = reasons_of(scores)
     return SummaryRow(
         benchmark=benchmark, metric=metric, reason=reason, n_unscored=sum(unscored.values()), unscored=unscored
@@ -181,16 +179,16 @@ def reason_row(benchmark: str, metric: str, reason: str, scores: Sequence[Score]
 def guarded_row(
     benchmark: str, metric: str, scores: Sequence[Score], compute: Callable[[list[Score]], Estimate]
 ) -> SummaryRow:
-    """Compute a figure from the scored items, or say why there is none.
+    """Return the row of a figure computed from the scored items, or of the reason why it cannot be computed.
 
     Parameters
     ----------
     benchmark, metric : str
         Name of the row.
     scores : sequence of Score
-        All scores that should go in.
+        All expected scores, including unscored ones.
     compute : callable
-        Makes the estimate from those that have a value.
+        Computes the estimate from the scores with a value.
     """
     scored = [s for s in scores if s.value is not None]
     if not scored:
@@ -203,7 +201,7 @@ def guarded_row(
 
 
 def mean_row(benchmark: str, metric: str, items: Items) -> SummaryRow:
-    """Average equally weighted scores with an interval clustered by prompt."""
+    """Return the row of the mean of equally weighted scores, with an interval clustered by prompt."""
     scale, bounds = items.scale, items.bounds
 
     def compute(scored: list[Score]) -> Estimate:

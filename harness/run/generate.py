@@ -1,4 +1,4 @@
-"""Generation: conversations in, responses out, as they finish, in a thread of its own."""
+"""Generation of answers to conversations, in its own thread; responses are delivered as they finish."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["GenerationThread", "Job", "generate"]
 
 @dataclass
 class Job:
-    """A conversation that is being had.
+    """A conversation in progress.
 
     Parameters
     ----------
     prompt : Prompt
-        What is asked.
+        The prompt.
     planned : PlannedBenchmark
-        How it is asked.
+        Its benchmark, which gives the sampling.
     seed : int
         The run's seed.
     model_name : str
         Name of the model for records.
     sample : int
-        Sample number.
+        0-based sample number.
     partial : Response or None
-        The turns already had by an earlier process.
+        The turns already answered by an earlier process.
     """
 
     prompt: Prompt
@@ -58,7 +58,7 @@ class Job:
         return len(self.turns) == len(self.prompt.turns)
 
     def request(self) -> GenerationRequest:
-        """Ask for the next turn."""
+        """Return the request for the next turn."""
         messages = [Message("system", self.prompt.system)] if self.prompt.system else []
         for index, question in enumerate(self.prompt.turns[: len(self.turns) + 1]):
             messages.append(Message("user", question))
@@ -68,7 +68,7 @@ class Job:
         return GenerationRequest(f"{self.prompt.id}:{self.sample}", tuple(messages), sampling)
 
     def take(self, generation: Generation) -> None:
-        """Add an answer. Surrounding white space is not part of it, as in FastChat."""
+        """Add the answer to a turn, stripped of surrounding whitespace, as in FastChat."""
         if not self.turns:
             self.first_seed = generation.seed
         self.turns.append(generation.text.strip())
@@ -76,7 +76,7 @@ class Job:
         self.cut = self.cut or generation.finish == "length"
 
     def response(self, model_id: str, failed: Generation | None = None) -> Response:
-        """Record what there is so far."""
+        """Return the record of the turns so far."""
         sampling = asdict(self.planned.sampling(self.prompt, self.seed, 0))
         return Response(
             prompt_id=self.prompt.id,
@@ -94,7 +94,7 @@ class Job:
 
 
 def generate(engine: Engine, jobs: Sequence[Job]) -> Iterator[tuple[Response, bool]]:
-    """Have the conversations, all first turns before all second ones.
+    """Generate the answers to all conversations, all first turns before all second turns.
 
     Yields
     ------
@@ -128,10 +128,10 @@ class GenerationThread(threading.Thread):
     engine : Engine
         A loaded engine.
     jobs : sequence of Job
-        Conversations to have.
+        The conversations.
     measurements : sequence of callable
-        What to measure on the engine itself once the conversations are had, while they are judged: each gives an
-        iterable of finished responses.
+        Measurements on the engine, made after the conversations and while these are judged; each returns an iterable
+        of finished responses.
     deliver : callable
         Called in this thread with (response, finished), or with (None, error or None) at the end.
     """
@@ -151,7 +151,7 @@ class GenerationThread(threading.Thread):
         self._stop_asked = threading.Event()
 
     def ask_to_stop(self) -> None:
-        """Stop after the generation that is being made."""
+        """Stop after the generation in progress."""
         self._stop_asked.set()
 
     def _all(self) -> Iterator[tuple[Response, bool]]:
@@ -167,7 +167,7 @@ class GenerationThread(threading.Thread):
                 self._deliver(response, finished)
                 if self._stop_asked.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - carried over to the event loop, which raises it
+        except BaseException as error:  # noqa: BLE001 - passed to the event loop, which raises it
             self._deliver(None, error)
         else:
             self._deliver(None, None)

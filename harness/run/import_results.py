@@ -1,4 +1,4 @@
-"""Turning files other tools wrote into a run directory."""
+"""Conversion of other tools' files to a run directory."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = [
 
 
 def absent_response_id(model: str, prompt_id: str) -> str:
-    """Stand for an answer whose text is in none of the files."""
+    """Return the id of an answer whose text is in none of the files."""
     return content_hash("absent", model, prompt_id)
 
 
 def stored_response(
     prompt: Prompt, model: str, turns: Sequence[str], role: Role = "candidate", n_tokens: tuple[int | None, ...] = ()
 ) -> Response:
-    """Make the record of an answer that another tool stored."""
+    """Return the record of an answer stored by another tool."""
     return Response(
         prompt_id=prompt.id,
         benchmark=prompt.benchmark,
@@ -49,7 +49,7 @@ def stored_response(
 def stored_judgment(
     prompt: Prompt, judge: str, shown: Sequence[tuple[Role, str, Response | None]], verdict: Verdict, **more: Any
 ) -> Judgment:
-    """Make the record of a verdict that another tool stored.
+    """Return the record of a verdict stored by another tool.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def stored_judgment(
     judge : str
         Name of the judge.
     shown : sequence of (role, model, Response or None)
-        The answers in the order shown; None for one whose text is in none of the files.
+        The answers in the order shown; None for an answer whose text is in none of the files.
     verdict : Verdict
         The verdict.
     **more
@@ -79,19 +79,19 @@ def stored_judgment(
 def choose_rows(
     rows: Sequence[Row], kind: str, option: str, name_of: Callable[[Row], str], chosen: str | None
 ) -> tuple[str, list[Row]]:
-    """Choose the one name in a file, or the one asked for, and the rows that are about it; errors of `choose_one`."""
+    """Return the only name in a file, or the chosen one, and its rows; errors as in :func:`choose_one`."""
     names = [name_of(row) for row in rows]
     name = choose_one(kind, option, names, chosen)
     return name, [row for row, other in zip(rows, names, strict=True) if other == name]
 
 
 def choose_one(kind: str, option: str, found: Iterable[str], chosen: str | None) -> str:
-    """Choose the one name in a file, or the one asked for.
+    """Return the only name in a file, or the chosen one.
 
     Raises
     ------
     UsageError
-        There are several and none was chosen, or the chosen one is not there.
+        There are several names and none was chosen, or the chosen one is missing.
     """
     names = sorted(set(found))
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
@@ -113,7 +113,7 @@ def write_import(imported: Imported, out: Path, data: DataSource) -> RunScores:
     Raises
     ------
     RunConflictError
-        The directory holds a run already.
+        The directory already holds a run.
     FileFormatError
         The files hold no items.
     """
@@ -121,7 +121,7 @@ def write_import(imported: Imported, out: Path, data: DataSource) -> RunScores:
         raise FileFormatError(imported.sources[0], None, "no items", "at least one question")
     with RunWriter(out) as writer:
         if writer.exists:
-            raise RunConflictError(f"{out} holds a run already", "an empty or new directory", "choose another --out")
+            raise RunConflictError(f"{out} already holds a run", "an empty or new directory", "choose another --out")
         writer.write_header(_header(imported))
         for record in (*imported.prompts, *imported.responses, *imported.judgments):
             writer.append(record)

@@ -119,7 +119,7 @@ def test_a_directory_that_holds_a_run_is_refused(mt_bench):
     assert mt_bench()[0] == 0
     status, _, err = mt_bench()
     assert status == 1
-    assert "holds a run already" in err
+    assert "already holds a run" in err
 
 
 def test_an_import_cannot_be_resumed_or_run_over(mt_bench, assay, run_arguments, tmp_path):

@@ -73,7 +73,7 @@ def test_a_run_against_itself_differs_by_nothing(assay, runs):
 def test_runs_without_a_common_benchmark_have_nothing_to_compare(assay, runs):
     status, _, err = assay("compare", runs / "martian", runs / "alpaca-7b")
     assert status == 2
-    assert "no metric in common" in err
+    assert "share no metric" in err
 
 
 def test_different_judges_are_not_compared(assay, runs, tmp_path):
