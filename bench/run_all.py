@@ -24,6 +24,7 @@ COMMANDS = {
     "sandbox": ["sandbox.py"],
     "training_stages": ["training_stages.py"],
     "align": ["align.py"],
+    "report_drawing": ["report_drawing.py"],
     "length_control": ["length_control.py"],
     "alpaca_lc_speed": ["alpaca_lc.py", "--speed", "--gameability"],
     "arena_hard_speed": ["arena_hard.py", "--speed"],

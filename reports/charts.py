@@ -158,7 +158,24 @@ class Mark:
 
 @dataclass(frozen=True)
 class IntervalChart:
-    """Figures with intervals, one row a name; `order` names the series in the order of their colours."""
+    """Figures with intervals, one row a name.
+
+    Parameters
+    ----------
+    title, x_label : str
+        Names.
+    marks : sequence of Mark
+        The figures.
+    lines : sequence of RefLine
+        Vertical reference lines.
+    x_range : tuple of float, optional
+        Ends of the x axis; from the data where not given.
+    order : sequence of str
+        The series in the order of their colours and shapes.
+    by_label : bool
+        Whether the rows are models: the first series has each model's colour, all else is grey. Always so where there
+        is one series and a row is a model.
+    """
 
     title: str
     x_label: str
@@ -166,6 +183,7 @@ class IntervalChart:
     lines: Sequence[RefLine] = ()
     x_range: tuple[float, float] | None = None
     order: Sequence[str] = ()
+    by_label: bool = False
 
     @property
     def series(self) -> list[str]:

@@ -24,7 +24,7 @@ __all__ = ["MOST_DATA_ROWS", "to_html"]
 MOST_DATA_ROWS = 120
 """Rows of the numbers below a figure; `--figures` writes all of them."""
 
-_MOST_COLUMNS, _MOST_ROWS = 7, 6  # of a heat map and of an interval chart that share their row with other charts
+_MOST_COLUMNS, _MOST_ROWS = 5, 6  # of a heat map and of an interval chart that share their row with other charts
 
 
 def to_html(report: Report) -> str:

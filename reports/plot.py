@@ -14,11 +14,12 @@ import altair as alt
 
 from harness.text_safety import one_line, visible
 from reports.charts import RefLine, SampleFilter, number
-from reports.palette import LIGHT, SERIES
+from reports.palette import LIGHT, SERIES, SHAPES
 
 __all__ = [
     "CHARACTER",
     "LINE",
+    "NEUTRAL",
     "Align",
     "Legend",
     "Plot",
@@ -32,12 +33,16 @@ __all__ = [
     "quantity",
     "reference_lines",
     "said",
+    "shape_of",
     "share_of",
     "wide",
 ]
 
 CHARACTER, LINE = 7.3, 18.0
 """Width, about, of a character and height of a line of 13 pixels."""
+
+NEUTRAL = 6
+"""The place of grey in the palette, for what is no model."""
 
 Align = Literal["left", "center", "right"]
 Slots = Mapping[str, int]
@@ -172,6 +177,11 @@ def share_of(value: float, domain: tuple[float, float]) -> float:
 def colour_of(slot: int) -> str:
     """The colour of a place in the palette."""
     return SERIES[slot % len(SERIES)]
+
+
+def shape_of(slot: int) -> str:
+    """The shape of points of a place in the palette."""
+    return SHAPES[0 if slot == NEUTRAL else slot % len(SHAPES)]
 
 
 def colours_of(names: Sequence[str], slots: Slots) -> dict[str, int]:

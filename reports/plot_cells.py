@@ -13,16 +13,20 @@ from reports.plot import LINE, Plot, fitting, plain, quantity, wide
 
 __all__ = ["plot_cells"]
 
+_TURNED = 110.0  # pixels, at most, of a name that is turned since it is wider than its column
 _STRONG = 0.62  # where text in the page's colour is as legible as in the ink's
 
 
 def plot_cells(chart: Heatmap, width: int) -> Plot:
     """Lay the chart out."""
     left = min(wide(chart.y_names), width * 0.36) + 18
-    step = (width - left - 8) / max(len(chart.x_names), 1)
+    n_columns = max(len(chart.x_names), 1)
+    turned = wide(chart.x_names) + 6 > (width - left - 8) / n_columns
+    right = max(wide([fitting(chart.x_names[-1], _TURNED)]) * 0.72 - 10, 8.0) if turned else 8.0
+    step = (width - left - right) / n_columns
     row = min(max(step * 0.6, 24.0), 34.0)
-    plot = Plot(width - left - 8, row * len(chart.y_names), left=left, right=8.0, bottom=8.0)
-    room = _column_names(plot, chart.x_names, step)
+    plot = Plot(step * n_columns, row * len(chart.y_names), left=left, right=right, bottom=8.0)
+    room = _column_names(plot, chart.x_names, step, turned)
     boxes = []
     for i, (name, values) in enumerate(zip(chart.y_names, chart.values, strict=True)):
         middle = row * (i + 0.5)
@@ -33,7 +37,7 @@ def plot_cells(chart: Heatmap, width: int) -> Plot:
             shown = "" if value is None else format(value, chart.form)
             says = plain(f"{name}, {chart.x_names[j]}: {shown or 'nothing'}")
             boxes.append(box | {"colour": colour, "opacity": opacity, "says": says})
-            if shown and wide([shown]) + 4 < step:
+            if shown and wide([shown]) - 2 <= step:
                 plot.write(shown, step * (j + 0.5), middle, ink, "center")
     plot.layers.append(_boxes(boxes))
     plot.top = room + 4
@@ -46,16 +50,12 @@ def plot_cells(chart: Heatmap, width: int) -> Plot:
     return plot
 
 
-def _column_names(plot: Plot, names: Sequence[str], step: float) -> float:
-    """Write the names of columns above them, turned where they are wider than a column; the height they take."""
-    upright = wide(names) + 6 < step
-    shown = [fitting(name, 110) for name in names]
-    for i, (name, turned) in enumerate(zip(names, shown, strict=True)):
-        if upright:
-            plot.write(name, step * (i + 0.5), -10, align="center")
-        else:
-            plot.write(turned, step * (i + 0.5), -10, angle=315)
-    return 18.0 if upright else wide(shown) * 0.72 + 16.0
+def _column_names(plot: Plot, names: Sequence[str], step: float, turned: bool) -> float:
+    """Write the names of columns above them; the height they take."""
+    shown = [fitting(name, _TURNED) if turned else name for name in names]
+    for i, name in enumerate(shown):
+        plot.write(name, step * (i + 0.5), -10, align="left" if turned else "center", angle=315 if turned else 0)
+    return wide(shown) * 0.72 + 16.0 if turned else 18.0
 
 
 def _shade(chart: Heatmap, value: float | None) -> tuple[str, float, str]:

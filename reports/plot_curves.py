@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from reports.charts import Series, XYChart, extent, number
-from reports.palette import LIGHT, SHAPES, dash
+from reports.palette import LIGHT, dash
 from reports.plot import (
     CHARACTER,
     LINE,
@@ -23,6 +23,7 @@ from reports.plot import (
     quantity,
     reference_lines,
     said,
+    shape_of,
     share_of,
     wide,
 )
@@ -91,7 +92,7 @@ def _x_axis(plot: Plot, chart: XYChart, domain: Domain) -> dict[str, Any]:
     every = max(-(-int(wide(shown) + 6) // max(int(step), 1)), 1)
     for x, text in list(zip(places, shown, strict=True))[::every]:
         plot.write(text, plot.width * share_of(x, domain), plot.height + 14, align="center")
-    return axis(plot, domain, chart.x_label, values=places, labels=False, titlePadding=22)
+    return axis(plot, domain, chart.x_label, values=places, labels=False, titlePadding=24)
 
 
 def _layers(series: Series, slot: int, across: Mapping[str, Any], up: Mapping[str, Any]) -> list[alt.Chart]:
@@ -120,7 +121,7 @@ def _row(series: Series, i: int, slot: int) -> dict[str, Any]:
     name = f"{series.name}: " if series.name else ""
     says = f"{name}{number(series.x[i])}, {number(series.y[i])}"
     row = said(says, low, high, series.samples[i] if series.samples else None)
-    return place | row | {"colour": colour_of(slot), "shape": SHAPES[slot % 4]}
+    return place | row | {"colour": colour_of(slot), "shape": shape_of(slot)}
 
 
 Drawn = Sequence[tuple[Series, int]]
@@ -138,7 +139,7 @@ def _naming(chart: XYChart, named: Mapping[str, int]) -> Any:
 def _legend(plot: Plot, drawn: Drawn, across: Domain, up: Domain) -> None:
     del across, up
     signs = {"line": _STROKE, "step": "square"}
-    names = {s.name: (s.name, signs.get(s.kind, SHAPES[slot % 4]), colour_of(slot)) for s, slot in drawn if s.name}
+    names = {s.name: (s.name, signs.get(s.kind, shape_of(slot)), colour_of(slot)) for s, slot in drawn if s.name}
     plot.legend([*names.values()])
 
 

@@ -11,6 +11,7 @@ from reports.charts import IntervalChart, Mark, RefLine, extent, number
 from reports.palette import LIGHT, SHAPES
 from reports.plot import (
     LINE,
+    NEUTRAL,
     Align,
     Plot,
     Slots,
@@ -30,7 +31,6 @@ __all__ = ["plot_intervals"]
 
 _MARK = 14.0
 _MOST_BESIDE = 0.42  # of the width, for names beside their rows; longer ones stand above
-_NEUTRAL = 6  # the place of grey, for what is no model in a chart of models
 
 
 def plot_intervals(chart: IntervalChart, width: int, slots: Slots) -> Plot:
@@ -41,7 +41,7 @@ def plot_intervals(chart: IntervalChart, width: int, slots: Slots) -> Plot:
     left = longest if beside else 8.0
     plot = Plot(width - left - 16, 0.0, left=left, right=16.0)
     levels = _levels(plot, chart, labels, beside)
-    colours = _colours(chart, slots, by_label=bool(slots) and len(labels) == len(chart.marks))
+    colours = _colours(chart, slots)
     shapes = dict(zip(chart.series, SHAPES * len(chart.series), strict=False))
     domain = chart.x_range or extent(_values(chart))
     across = axis(plot, domain, chart.x_label)
@@ -70,7 +70,8 @@ def _levels(plot: Plot, chart: IntervalChart, labels: Sequence[str], beside: boo
             plot.write(label, -10, (top + bottom) / 2, LIGHT["ink"], "right")
         else:
             plot.write(fitting(label, plot.width), 0, plot.height + 14, LIGHT["ink"])
-        levels |= {(label, name): top + _MARK * (i + 1.0) for i, name in enumerate(series)}
+        first = top + (_MARK if beside else 0.5 * _MARK)
+        levels |= {(label, name): first + _MARK * i for i, name in enumerate(series)}
         plot.height = bottom
     return levels
 
@@ -80,15 +81,15 @@ def _values(chart: IntervalChart) -> list[float | None]:
     return [*values, *(line.value for line in chart.lines)]
 
 
-def _colours(chart: IntervalChart, slots: Slots, by_label: bool) -> dict[tuple[str, str], str]:
-    """The colour of a series in a row, and of the series by itself: a row of one mark has its model's colour."""
-    found = colours_of(chart.series, slots)
-    own = {name: colour_of(_NEUTRAL if by_label else slot) for name, slot in found.items()}
-    chosen = {(name, ""): colour for name, colour in own.items()}
-    for mark in chart.marks:
-        model = by_label and mark.label in slots
-        chosen[mark.series, mark.label] = colour_of(slots[mark.label]) if model else own[mark.series]
-    return chosen
+def _colours(chart: IntervalChart, slots: Slots) -> dict[tuple[str, str], str]:
+    """The colour of a series in a row, and of the series by itself."""
+    labels = {mark.label for mark in chart.marks}
+    if slots.keys().isdisjoint(labels) or not (chart.by_label or len(chart.series) == 1):
+        own = {name: colour_of(slot) for name, slot in colours_of(chart.series, slots).items()}
+        return {(name, label): colour for name, colour in own.items() for label in (*labels, "")}
+    grey = colour_of(NEUTRAL)
+    chosen = {(name, label): grey for name in chart.series for label in (*labels, "")}
+    return chosen | {(chart.series[0], label): colour_of(slots[label]) for label in labels & slots.keys()}
 
 
 def _row(mark: Mark, colour: str, shape: str) -> dict[str, Any]:

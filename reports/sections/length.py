@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from reports.charts import (
     side_by_side,
 )
 from reports.inputs import Inputs, RunInput
+from reports.plot import NEUTRAL
 from reports.sections import SectionEntry
 from reports.sections.common import mark_of, slug
 
@@ -37,7 +38,6 @@ _SEED = 20240404  # of the bootstrap behind the fitted curves; fixed, so that th
 _BINS = 8
 _MOST_PANELS = 12
 _LEAST_PROMPTS = 5  # of a correlation
-_GREY = 6  # the slot of what is no model
 _BASELINE = "baseline"
 
 Floats = NDArray[np.float64]
@@ -183,19 +183,27 @@ def _curve(name: str, scored: _Scored, slot: int) -> XYChart:
     points = _binned(x, scored.value if scored.rated else 100.0 * scored.value, scored.clusters, scored.bounds)
     series = [
         Series("fit", grid.tolist(), curve.tolist(), slot=slot),
-        Series("prompts, in eighths", *points, kind="points", slot=_GREY),
+        Series("prompts, in eighths", *points, kind="points", slot=NEUTRAL),
     ]
     if scored.rated:
-        return XYChart(name, "characters", "rating", series, _ticks(low, high, "{:,.0f}"), legend=False)
+        return XYChart(name, "characters", "rating", series, _ticks(low, high, _characters), legend=False)
     label = "length, relative to the other answer"
-    return XYChart(name, label, "win rate (%)", series, _ticks(low, high, "{:.3g}×"), legend=False)
+    return XYChart(name, label, "win rate (%)", series, _ticks(low, high, _ratio), legend=False)
 
 
-def _ticks(low: float, high: float, form: str) -> list[tuple[float, str]]:
+def _ticks(low: float, high: float, name: Callable[[float], str]) -> list[tuple[float, str]]:
     """Names of places on an axis of logarithms to base 2: whole powers, or halves and quarters of narrow ranges."""
     step = next((step for step in (2.0, 1.0, 0.5, 0.25) if (high - low) / step >= 3), 0.125)
-    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
-    return [(k * step, form.format(2.0 ** (k * step))) for k in range(first, last + 1)]
+    places = range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)
+    return [(k * step, name(2.0 ** (k * step))) for k in places]
+
+
+def _characters(n: float) -> str:
+    return f"{n:,.0f}"
+
+
+def _ratio(value: float) -> str:
+    return "same" if value == 1.0 else f"1/{1 / value:.3g}" if value < 1.0 else f"{value:.3g}×"
 
 
 def _binned(
@@ -219,11 +227,11 @@ def _distributions(runs: Sequence[RunInput], benchmark: str) -> list[Block]:
     if not named:
         return []
     edges = log_edges(np.concatenate([*named.values()]))
-    ticks = _ticks(float(edges[0]), float(edges[-1]), "{:,.0f}")
+    ticks = _ticks(float(edges[0]), float(edges[-1]), _characters)
     panels = []
     for name, values in named.items():
         series = histogram(name, np.log2(values + 1.0), edges)
-        series = replace(series, slot=_GREY) if name == _BASELINE else series
+        series = replace(series, slot=NEUTRAL) if name == _BASELINE else series
         panels.append(XYChart(name, "characters", "share of answers (%)", [series], ticks))
     caption = "Share of answers by length in characters, on one axis of lengths."
     chart = side_by_side(f"{benchmark}: how long the answers are", panels)

@@ -18,6 +18,7 @@ from reports.sections.common import category_row, figure_cell, mark_of, mean_met
 
 __all__ = ["CATEGORIES", "LEADERBOARD", "category_section", "leaderboard_section"]
 
+_SERIES = ("runs", "published")
 _NEAREST = 2
 """Published rows shown above and below each run."""
 _MOST_CATEGORIES = 24
@@ -135,7 +136,7 @@ def _chart(board: Leaderboard, column: Column, rows: Sequence[LeaderboardRow]) -
         return None
     both = len({row.published for row, _ in found}) > 1
     marks = [_board_mark(row, figure, both) for row, figure in found]
-    chart = IntervalChart(f"{column.benchmark}: {column.metric}", column.metric, marks, order=("runs", "published"))
+    chart = IntervalChart(f"{column.benchmark}: {column.metric}", column.metric, marks, order=_SERIES, by_label=True)
     ranges = "The table has the range of ranks each takes when the prompts are drawn again."
     caption = f"{column.title} with {board.level:.0%} intervals, best first. {ranges}"
     name = slug("leaderboard", column.benchmark, column.metric)
@@ -147,10 +148,10 @@ def _board_mark(row: LeaderboardRow, figure: SummaryRow, named: bool) -> Mark:
     value = figure.value or 0.0
     if not row.published:
         samples = SampleFilter(model=row.model, benchmark=figure.benchmark)
-        return Mark(row.model, value, figure.ci_low, figure.ci_high, "runs" if named else "", samples=samples)
+        return Mark(row.model, value, figure.ci_low, figure.ci_high, _SERIES[0] if named else "", samples=samples)
     half = None if figure.stderr is None else 1.96 * figure.stderr
     low, high = (figure.ci_low, figure.ci_high) if half is None else (value - half, value + half)
-    return Mark(row.model, value, low, high, "published" if named else "")
+    return Mark(row.model, value, low, high, _SERIES[1] if named else "")
 
 
 def category_section(inputs: Inputs) -> Section | None:
