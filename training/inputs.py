@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from harness.errors import DataError, SpecError
 from harness.hashing import canonical_json
+from training.data.loading import load_conversations, load_pairs
 from training.data.records import Conversation, PreferencePair
 from training.data.splitting import split_key
 from training.recipe import TrainingRecipe
@@ -54,30 +56,17 @@ def conversation_inputs(recipe: TrainingRecipe, data: Data[Any], held_out: Data[
     AssayError
         A file is missing or has an invalid record; the message says where.
     """
-
-    def load(source: str) -> Any:
-        from training.data import load_conversations
-
-        return load_conversations(source, on_bad=recipe.on_bad_item)
-
-    return _inputs(recipe, data, held_out, load, lambda c: c.prompt_key)
+    return _inputs(recipe, data, held_out, load_conversations)
 
 
 def pair_inputs(recipe: TrainingRecipe, data: Data[Any], held_out: Data[Any]) -> Inputs[PreferencePair]:
     """Get the preference pairs of a stage, as :func:`conversation_inputs` does."""
-
-    def load(source: str) -> Any:
-        from training.data import load_pairs
-
-        return load_pairs(source, on_bad=recipe.on_bad_item)
-
-    return _inputs(recipe, data, held_out, load, lambda p: p.key)
+    return _inputs(recipe, data, held_out, load_pairs)
 
 
-def _inputs(
-    recipe: TrainingRecipe, data: Any, held_out: Any, load: Callable[[str], Any], key: Callable[[Any], str]
-) -> Inputs[Any]:
+def _inputs(recipe: TrainingRecipe, data: Any, held_out: Any, load: Callable[..., Any]) -> Inputs[Any]:
     left_out: Counter[str] = Counter()
+    load = partial(load, on_bad=recipe.on_bad_item)
     train = _records(recipe.data if data is None else data, load, left_out)
     if not train:
         raise SpecError(
@@ -87,7 +76,7 @@ def _inputs(
         )
     kept_out = _records(recipe.held_out if held_out is None else held_out, load, Counter())
     if kept_out:
-        train, n_given = _without_prompts(train, kept_out, key), len(train)
+        train, n_given = _without_prompts(train, kept_out), len(train)
         left_out["its prompt is held out"] += n_given - len(train)
     elif recipe.held_out_share:
         train, kept_out = _split(train, recipe.held_out_share, recipe.seed)
@@ -96,12 +85,12 @@ def _inputs(
     return Inputs(tuple(train), tuple(kept_out), +left_out)
 
 
-def _without_prompts(records: list[Any], kept_out: list[Any], key: Callable[[Any], str]) -> list[Any]:
-    known = {key(record) for record in kept_out}
-    return [record for record in records if key(record) not in known]
+def _without_prompts(records: list[Any], kept_out: list[Any]) -> list[Any]:
+    known = {record.prompt_key for record in kept_out}
+    return [record for record in records if record.prompt_key not in known]
 
 
-def _records(given: Any, load: Callable[[str], Any], left_out: Counter[str]) -> list[Any]:
+def _records(given: Any, load: Callable[..., Any], left_out: Counter[str]) -> list[Any]:
     sources: Sequence[Any] = [given] if isinstance(given, str | Path) else (given or ())
     found: list[Any] = []
     for item in sources:

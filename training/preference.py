@@ -34,7 +34,7 @@ from training.inputs import Data, pair_inputs
 from training.loop import Finding, Prepared, Stage, run_stage
 from training.models import load_causal, lora_config
 from training.recipe import TrainingRecipe
-from training.scoring import accuracy, batches, padded
+from training.scoring import accuracy, logits_of
 from training.sft import as_dataset, largest_batch
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
@@ -217,22 +217,11 @@ def examine(trainer: Any, questions: Sequence[Question], recipe: TrainingRecipe)
 
 
 def log_odds(trainer: Any, questions: Sequence[Question], batch: int) -> list[float]:
-    """Compute log p_A - log p_B of each question; every process computes all, as in `training.reward.rewards`."""
-    import torch
-
-    model, device = trainer.model_wrapped, trainer.accelerator.device
-    pad = trainer.processing_class.pad_token_id
-    found: list[float] = []
-    model.eval()
-    with torch.no_grad():
-        for part in batches(len(questions), batch):
-            chosen = [questions[i] for i in part]
-            inputs = padded([q.ids for q in chosen], pad, device)
-            with trainer.compute_loss_context_manager():
-                logits = model(**inputs, use_cache=False).logits
-            for row, question in enumerate(chosen):
-                a, b = logits[row, len(question.ids) - 1, list(question.labels)].float()
-                found.append(float(a - b))
+    """Compute log p_A - log p_B of each question."""
+    found = []
+    for question, logits in zip(questions, logits_of(trainer, [q.ids for q in questions], batch), strict=True):
+        a, b = logits[len(question.ids) - 1, list(question.labels)]
+        found.append(float(a - b))
     return found
 
 

@@ -265,11 +265,14 @@ def _number(text: str) -> float | str:
 
 def shipped_configs() -> dict[str, Path]:
     """The names of the accelerate configurations in the package ("fsdp", ...), with their files."""
-    folder = Path(str(files("training").joinpath("configs")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return shipped("configs")
 
 
 def shipped_recipes() -> dict[str, Path]:
     """The names of the recipes in the package ("sft-paper", ...), with their files."""
-    folder = Path(str(files("training").joinpath("recipes")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return shipped("recipes")
+
+
+def shipped(folder: str) -> dict[str, Path]:
+    """The names of the YAML files in a folder of the package, with their paths."""
+    return {path.stem: path for path in sorted(Path(str(files("training").joinpath(folder))).glob("*.yaml"))}

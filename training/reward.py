@@ -30,7 +30,7 @@ from training.inputs import Data, pair_inputs
 from training.loop import Finding, Prepared, Stage, run_stage
 from training.models import load_scalar, lora_config
 from training.recipe import TrainingRecipe
-from training.scoring import accuracy, batches, padded
+from training.scoring import accuracy, logits_of
 from training.sft import as_dataset
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
@@ -134,7 +134,8 @@ def encode_pairs(
 
 def examine(trainer: Any, rows: Sequence[dict[str, Any]], recipe: TrainingRecipe) -> Finding:
     """Score the held-out pairs, or the training pairs if none are held out."""
-    chosen, rejected = rewards(trainer, rows, recipe.eval_batch_size)
+    sides = ([row[side] for row in rows] for side in ("chosen_ids", "rejected_ids"))
+    chosen, rejected = ([float(x) for x in logits_of(trainer, side, recipe.eval_batch_size)] for side in sides)
     finding = Finding()
     spread = max(chosen + rejected) - min(chosen + rejected)
     if spread < _CONSTANT:
@@ -146,32 +147,6 @@ def examine(trainer: Any, rows: Sequence[dict[str, Any]], recipe: TrainingRecipe
     finding.held_out["accuracy"] = accuracy(margins, [row["prompt"] for row in rows])
     finding.held_out["reward_spread"] = spread
     return finding
-
-
-def rewards(trainer: Any, rows: Sequence[dict[str, Any]], batch: int) -> tuple[list[float], list[float]]:
-    """Compute both rewards of each pair.
-
-    Every process of a distributed job computes all of them, because sharded weights need all processes in every
-    forward pass.
-
-    Returns
-    -------
-    chosen, rejected : list of float, length n pairs
-    """
-    import torch
-
-    model, device = trainer.model_wrapped, trainer.accelerator.device
-    pad = trainer.processing_class.pad_token_id
-    found: list[list[float]] = [[], []]
-    model.eval()
-    with torch.no_grad():
-        for part in batches(len(rows), batch):
-            for side, key in enumerate(("chosen_ids", "rejected_ids")):
-                inputs = padded([rows[i][key] for i in part], pad, device)
-                with trainer.compute_loss_context_manager():
-                    logits = model(**inputs, use_cache=False).logits
-                found[side] += [float(x) for x in logits.float().squeeze(-1).cpu()]
-    return found[0], found[1]
 
 
 STAGE = StageEntry("reward", "train a Bradley-Terry reward model on preference pairs", RewardRecipe, train)

@@ -1,8 +1,8 @@
-"""Pairwise accuracy of a trained model on held-out pairs, with its interval."""
+"""Score held-out pairs with a trained model, and compute the pairwise accuracy with its interval."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.stats.mean import cluster_mean
 
-__all__ = ["accuracy", "batches", "padded"]
+__all__ = ["accuracy", "logits_of", "padded"]
 
 
 def accuracy(margins: Sequence[float], prompts: Sequence[str], level: float = 0.95) -> dict[str, Any]:
@@ -40,9 +40,20 @@ def accuracy(margins: Sequence[float], prompts: Sequence[str], level: float = 0.
     return {**asdict(estimate), "n_tied": int((values == 0.0).sum())}
 
 
-def batches(n: int, size: int) -> list[range]:
-    """Split 0 .. n-1 into runs of `size`."""
-    return [range(start, min(start + size, n)) for start in range(0, n, size)]
+def logits_of(trainer: Any, rows: Sequence[Sequence[int]], batch: int) -> Iterator[Any]:
+    """Yield the logits of each row, `batch` rows in a forward pass.
+
+    Every process of a distributed job computes all of them, because sharded weights need all processes in every
+    forward pass.
+    """
+    import torch
+
+    model, device, pad = trainer.model_wrapped, trainer.accelerator.device, trainer.processing_class.pad_token_id
+    model.eval()
+    for start in range(0, len(rows), batch):
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            logits = model(**padded(rows[start : start + batch], pad, device), use_cache=False).logits
+        yield from logits.float()
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> dict[str, Any]:

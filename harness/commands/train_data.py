@@ -126,55 +126,39 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_sources(given: argparse.Namespace) -> None:
-    """Check which data is asked for."""
+    """Check which data is selected."""
     own_layout = given.adapter or given.min_margin or given.max_pairs_per_prompt
+    both = "paths and --mix" if given.mix else "no data"
+    mix_only = "--source and --only choose sources of a mix"
+    path_only = "--adapter, --min-margin and --max-pairs-per-prompt say how paths are read"
+    kind = f"--kind {given.kind} of a mix"
     _refuse(
-        (
-            bool(given.paths) == bool(given.mix),
-            UsageError("paths and --mix" if given.mix else "no data", "PATH..., or --mix NAME"),
-        ),
-        (
-            (given.source or given.only) and not given.mix,
-            UsageError("--source and --only choose sources of a mix", "--mix NAME with them"),
-        ),
-        (
-            given.mix and own_layout,
-            UsageError(
-                "--adapter, --min-margin and --max-pairs-per-prompt say how paths are read",
-                "in a mix, each source's own",
-                "write them into a YAML file and give it to --mix",
-            ),
-        ),
-        (
-            given.mix and given.kind not in (None, "pairs"),
-            UsageError(f"--kind {given.kind} of a mix", "pairs, which is what a mix holds"),
-        ),
+        (bool(given.paths) == bool(given.mix), both, "PATH..., or --mix NAME"),
+        ((given.source or given.only) and not given.mix, mix_only, "--mix NAME with them"),
+        (given.mix and own_layout, path_only, "in a mix, the fields of its sources, in a YAML file for --mix"),
+        (given.mix and given.kind not in (None, "pairs"), kind, "pairs, which is what a mix holds"),
     )
 
 
 def _check_limits(given: argparse.Namespace) -> None:
     """Check what is to be left out, held out and written."""
-    splits = given.hold_out is not None
+    share, overlap = given.hold_out, given.max_overlap
+    against = given.check_against and given.write
+    cleaned = "--remove-overlap says what --write leaves out"
     _refuse(
-        (splits and given.write is None, UsageError("--hold-out says how --write splits", "--write DIR with it")),
-        (
-            given.remove_overlap and not (given.check_against and given.write),
-            UsageError("--remove-overlap says what --write leaves out", "--check-against A,B and --write DIR with it"),
-        ),
-        (given.seed < 0, UsageError(f"--seed {given.seed}", "0 or more")),
-        (
-            splits and not 0 < given.hold_out < 1,
-            UsageError(f"--hold-out {given.hold_out or 0:g}", "between 0 and 1, both excluded"),
-        ),
-        (not 0 <= given.max_overlap <= 1, UsageError(f"--max-overlap {given.max_overlap:g}", "a share, 0 to 1")),
+        (share is not None and given.write is None, "--hold-out says how --write splits", "--write DIR with it"),
+        (given.remove_overlap and not against, cleaned, "--check-against A,B and --write DIR with it"),
+        (given.seed < 0, f"--seed {given.seed}", "0 or more"),
+        (share is not None and not 0 < share < 1, f"--hold-out {share}", "between 0 and 1, both excluded"),
+        (not 0 <= overlap <= 1, f"--max-overlap {overlap:g}", "a share, 0 to 1"),
     )
 
 
-def _refuse(*checks: tuple[object, UsageError]) -> None:
-    """Raise the first error whose condition holds."""
-    for wrong, error in checks:
+def _refuse(*checks: tuple[object, str, str]) -> None:
+    """Raise an error for the first condition that holds; `checks` are condition, what is given, what is allowed."""
+    for wrong, found, allowed in checks:
         if wrong:
-            raise error
+            raise UsageError(found, allowed)
 
 
 def _load(arguments: argparse.Namespace) -> tuple[list[_Part], Mix | None]:

@@ -116,6 +116,10 @@ class Book:
         text = self.state.model_dump_json(indent=2) + "\n"
         write_atomically(self.out / "align.json", text)
 
+    def relative(self, path: Path) -> str:
+        """A path as the state has it: relative to the directory if it is inside."""
+        return str(path.relative_to(self.out)) if path.is_relative_to(self.out) else str(path)
+
     def path(self, relative: str | None) -> Path | None:
         """A path of the state, relative to the current directory."""
         return None if relative is None else self.out / relative

@@ -136,9 +136,9 @@ class Evaluator:
         )
         found = variant.model_copy(
             update={
-                "run": None if run_directory is None else self._relative(run_directory),
-                "samples": self._relative(samples),
-                "rewards": self._relative(rewards),
+                "run": None if run_directory is None else self.book.relative(run_directory),
+                "samples": self.book.relative(samples),
+                "rewards": self.book.relative(rewards),
                 "measures": figures,
                 "reward_length": cells,
                 "note": "; ".join(text for text in (variant.note, _failures(answers)) if text),
@@ -260,9 +260,6 @@ class Evaluator:
 
         directory, _ = self.book.stage(name, {"spec": identity, "canaries": spec.canaries}, work)
         return directory / "run"
-
-    def _relative(self, path: Path) -> str:
-        return str(path.relative_to(self.book.out))
 
 
 _WITH_WEIGHTS = ("hf", "vllm")

@@ -12,7 +12,7 @@ from training.align.prompts import refuse_shared_prompts
 from training.align.recipe import AlignRecipe
 from training.data import load_conversations, load_pairs, load_prompts
 from training.data.contamination import benchmark_prompts, measure_overlap, refuse_overlap
-from training.data.records import PreferencePair, PromptItem
+from training.data.records import PreferencePair, PromptItem, prompt_item
 from training.recipe import TrainingRecipe
 
 __all__ = ["Inputs"]
@@ -65,11 +65,10 @@ class Inputs:
         trained = list(self.prompts)
         if sft is not None:
             for source in sft.data:
-                found = load_conversations(source, on_bad=sft.on_bad_item)
-                trained += [PromptItem(c.prompt, c.prompt_key, c.source) for c in found]
+                trained += map(prompt_item, load_conversations(source, on_bad=sft.on_bad_item))
         if ranker is not None:
             pairs += _pairs(ranker.data, ranker)
-        trained += [PromptItem(pair.prompt, pair.key, pair.source) for pair in pairs]
+        trained += map(prompt_item, pairs)
         refuse_shared_prompts(trained, self.validation, "validation")
         measured = {
             name: turns

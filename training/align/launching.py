@@ -7,18 +7,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from harness.errors import AssayError, ModelError
-from harness.messages import Message
-from harness.store.jsonl import read_jsonl, write_atomically
+from harness.store.jsonl import write_atomically
 from training.data.records import PreferencePair
 from training.recipe import TrainingRecipe
 from training.stage import StageResult, find_stage, read_stage
 
-__all__ = ["pairs_file", "read_pairs", "train"]
+__all__ = ["pairs_file", "train"]
 
 
 def train(
@@ -90,21 +88,3 @@ def pairs_file(path: Path, pairs: Sequence[PreferencePair]) -> Path:
     )
     write_atomically(path, lines)
     return path
-
-
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """Read the pairs that :func:`pairs_file` wrote, with their scores."""
-
-    def side(row: Any, name: str) -> tuple[Message, ...]:
-        return tuple(Message(m["role"], m["content"]) for m in row[name])
-
-    return [
-        PreferencePair.of(
-            side(row, "prompt"),
-            side(row, "chosen"),
-            side(row, "rejected"),
-            "align",
-            (row["chosen_score"], row["rejected_score"]),
-        )
-        for _, row in read_jsonl(path)
-    ]

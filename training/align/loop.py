@@ -25,12 +25,13 @@ from training.align.book import Book, identity_of, locked
 from training.align.evaluating import Evaluator
 from training.align.gating import Gate
 from training.align.inputs import Inputs
-from training.align.launching import pairs_file, read_pairs, train
+from training.align.launching import pairs_file, train
 from training.align.prompts import iteration_prompts
 from training.align.ranking import EngineRanker, rank
 from training.align.recipe import AlignRecipe
 from training.align.sampling import Drawing, load_engine
 from training.align.selection import Ranked, SelectionSpec, select_pairs
+from training.data.loading import load_pairs
 from training.data.records import PreferencePair, PromptItem
 from training.recipe import TrainingRecipe
 
@@ -164,7 +165,7 @@ class _Loop:
             base = AlignVariant(name="base", checkpoint=self.recipe.base, note="the model SFT starts from")
             book.put(base)  # first in the table; it is measured after the SFT model, which it is compared with
         start = AlignVariant(
-            name="sft", checkpoint=self._relative(sft), accepted=True, note="the reference; accepted as the start"
+            name="sft", checkpoint=self.book.relative(sft), accepted=True, note="the reference; accepted as the start"
         )
         accepted = evaluator.measured(start, previous=None)
         if base is not None:
@@ -258,7 +259,7 @@ class _Loop:
                 name=name,
                 iteration=iteration,
                 attempt=attempt,
-                checkpoint=self._relative(checkpoint),
+                checkpoint=self.book.relative(checkpoint),
                 parent=accepted.name,
                 note="; ".join(f"{key} {value}" for key, value in changes.items()),
             )
@@ -297,7 +298,7 @@ class _Loop:
             return {"pairs": len(found.pairs), "prompts": found.n_prompts, "dropped": dict(found.dropped)}
 
         directory, _ = self.book.stage(f"rank-{iteration}", inputs, work)
-        self.pairs.append(read_pairs(directory / "pairs.jsonl"))
+        self.pairs.append(list(load_pairs(directory / "pairs.jsonl", name="align")))
 
     def _optimise(self, name: str, policy: Path, sft: Path, changes: dict[str, Any]) -> Path:
         """Train from the last accepted checkpoint; the reference is the SFT model in every iteration."""
@@ -314,9 +315,6 @@ class _Loop:
         stage = recipe.stage or "dpo"
         directory, _ = self.book.stage(name, inputs, lambda out: self._trained(stage, recipe, out, data))
         return directory / "model"
-
-    def _relative(self, path: Path) -> str:
-        return str(path.relative_to(self.options.out)) if path.is_relative_to(self.options.out) else str(path)
 
     def _finish(self, evaluator: Evaluator, gate: Gate) -> None:
         """Choose the best accepted variant by the validation set."""

@@ -115,10 +115,6 @@ def _guarded(compute: Callable[[], Estimate], by: str = "") -> Figure:
         found = compute()
     except StatisticsError as error:
         return Figure(reason=" ".join(str(error).split()), by=by)
-    return _figure(found, by)
-
-
-def _figure(found: Estimate, by: str = "") -> Figure:
     return Figure(
         value=found.value,
         stderr=found.stderr,

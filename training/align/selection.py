@@ -105,8 +105,9 @@ def select_pairs(by_prompt: Sequence[Sequence[Ranked]], spec: SelectionSpec) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    sample: Sample
+class _Scored(Ranked):
+    """An answer with its penalised reward."""
+
     reward: float
 
 

@@ -17,12 +17,11 @@ from harness.errors import DataError, UsageError
 from harness.gate.contamination import OverlapIndex
 from harness.progress import NoProgress, Progress
 from harness.spec import BenchmarkSpec
-from training.data.records import Conversation, PreferencePair, PromptItem
-from training.data.splitting import prompt_of
+from training.data.records import Record
 
 __all__ = ["Contamination", "Overlap", "benchmark_prompts", "measure_overlap", "refuse_overlap", "without_overlap"]
 
-Record = TypeVar("Record", Conversation, PreferencePair, PromptItem)
+RecordType = TypeVar("RecordType", bound=Record)
 SHOWN = 5
 
 
@@ -112,7 +111,7 @@ class Contamination:
 
 
 def measure_overlap(
-    items: Sequence[Conversation] | Sequence[PreferencePair] | Sequence[PromptItem],
+    items: Sequence[Record],
     benchmarks: Mapping[str, Mapping[str, Sequence[str]] | Iterable[str]],
     n_gram: int = 13,
     progress: Progress | None = None,
@@ -141,15 +140,15 @@ def measure_overlap(
         raise DataError("no training prompts to compare", "at least one")
     index = OverlapIndex(n_gram)
     sizes = {name: _index_benchmark(index, name, prompts) for name, prompts in benchmarks.items()}
-    counts = Counter(_key(item) for item in items)
+    counts = Counter(item.prompt_key for item in items)
     overlaps: dict[tuple[str, str], Overlap] = {}
     find = cache(index.find)
     bars = progress or NoProgress()
     bars.start("overlap", len(items))
     for item in items:
         bars.advance("overlap")
-        key = _key(item)
-        for text in _user_turns(item):
+        key = item.prompt_key
+        for text in (message.content for message in item.prompt if message.role == "user"):
             for name, words in find(text).items():
                 benchmark, _, place = name.partition("\n")
                 found = Overlap(key, item.source, text, benchmark, place, words, counts[key])
@@ -205,10 +204,10 @@ def refuse_overlap(found: Contamination, limit: float = 0.0) -> None:
     )
 
 
-def without_overlap(items: Iterable[Record], found: Contamination) -> tuple[list[Record], int]:
+def without_overlap(items: Iterable[RecordType], found: Contamination) -> tuple[list[RecordType], int]:
     """Remove the overlapping prompts; returns the items left and how many were removed."""
     everything = list(items)
-    left = [item for item in everything if _key(item) not in found.keys]
+    left = [item for item in everything if item.prompt_key not in found.keys]
     return left, len(everything) - len(left)
 
 
@@ -238,11 +237,3 @@ def benchmark_prompts(names: Iterable[str | BenchmarkSpec], data: DataStore) -> 
         turns = {prompt.key: [turn for turn in prompt.turns if turn.strip()] for prompt in prompts}
         found[name] = {key: texts for key, texts in turns.items() if texts}
     return found
-
-
-def _key(item: Conversation | PreferencePair | PromptItem) -> str:
-    return item.prompt_key if isinstance(item, Conversation) else item.key
-
-
-def _user_turns(item: Conversation | PreferencePair | PromptItem) -> list[str]:
-    return [message.content for message in prompt_of(item) if message.role == "user"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from harness.errors import DataError, UnknownNameError, UsageError
+from harness.errors import DataError, UsageError
 from training.data import schemas
-from training.data.adapters import CONVERSATION_ADAPTERS, PAIR_ADAPTERS, conversation_adapter, pair_adapter
+from training.data.adapters import CONVERSATION_ADAPTERS, PAIR_ADAPTERS, adapter_of
 from training.data.loaded import Item, Loaded, OnBad, Row, Sieve
-from training.data.records import BadItem, Conversation, PreferencePair, PromptItem
+from training.data.records import BadItem, Conversation, PreferencePair, PromptItem, prompt_item
 from training.data.rows import SourceName, read_rows
 
 __all__ = ["kind_of", "load_conversations", "load_pairs", "load_prompts"]
@@ -54,16 +54,13 @@ def load_conversations(
     DataError
         Nothing is left.
     """
+    read = _by_columns(schemas.as_conversation)
 
-    def plain(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Conversation]:
-        for row in rows:
-            if row.values.get("label") is False:
-                sieve.leave_out("label false")
-                continue
-            yield from _one(row, schemas.as_conversation, label, sieve)
+    def labelled(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Conversation]:
+        return read(_without_label_false(rows, sieve), label, sieve)
 
     def reader(chosen: str) -> Reader[Conversation]:
-        return conversation_adapter(chosen) if chosen else plain
+        return adapter_of(CONVERSATION_ADAPTERS, chosen, "adapter of conversations") if chosen else labelled
 
     return _load(source, reader, adapter, on_bad, name)
 
@@ -104,12 +101,10 @@ def load_pairs(
         raise UsageError(f"max_pairs_per_prompt={max_pairs_per_prompt}", "1 or more")
     per_prompt: Counter[str] = Counter()
 
-    def plain(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
-        for row in rows:
-            yield from _one(row, schemas.as_pair, label, sieve)
-
     def reader(chosen: str) -> Reader[PreferencePair]:
-        read = pair_adapter(chosen) if chosen else plain
+        read = (
+            adapter_of(PAIR_ADAPTERS, chosen, "adapter of preference pairs") if chosen else _by_columns(schemas.as_pair)
+        )
 
         def limited(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
             for pair in read(rows, label, sieve):
@@ -135,12 +130,8 @@ def load_prompts(
     """
     seen: set[str] = set()
 
-    def plain(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PromptItem]:
-        for row in rows:
-            yield from _one(row, schemas.as_prompt, label, sieve)
-
     def reader(chosen: str) -> Reader[PromptItem]:
-        read = _prompts_of(chosen) if chosen else plain
+        read = _prompts_of(chosen) if chosen else _by_columns(schemas.as_prompt)
 
         def once(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PromptItem]:
             for item in read(rows, label, sieve):
@@ -172,8 +163,7 @@ def kind_of(source: str | Path, adapter: str | None = None) -> Kind:
     place = SourceName.parse(str(source))
     chosen = place.adapter or adapter
     if chosen:
-        if chosen not in PAIR_ADAPTERS and chosen not in CONVERSATION_ADAPTERS:
-            raise UnknownNameError("adapter", chosen, {*PAIR_ADAPTERS, *CONVERSATION_ADAPTERS})
+        adapter_of({**CONVERSATION_ADAPTERS, **PAIR_ADAPTERS}, chosen, "adapter")
         return "pairs" if chosen in PAIR_ADAPTERS else "sft"
     first = next(iter(read_rows(place)), None)
     if first is None:
@@ -187,15 +177,8 @@ def kind_of(source: str | Path, adapter: str | None = None) -> Kind:
 
 def _prompts_of(adapter: str) -> Reader[PromptItem]:
     """Read the prompts of the pairs, or else of the conversations, that an adapter reads."""
-    if adapter in PAIR_ADAPTERS:
-        read = pair_adapter(adapter)
-        return lambda rows, label, sieve: (PromptItem(p.prompt, p.key, p.source) for p in read(rows, label, sieve))
-    if adapter in CONVERSATION_ADAPTERS:
-        converse = conversation_adapter(adapter)
-        return lambda rows, label, sieve: (
-            PromptItem(c.prompt, c.prompt_key, c.source) for c in converse(rows, label, sieve)
-        )
-    raise UnknownNameError("adapter", adapter, {*PAIR_ADAPTERS, *CONVERSATION_ADAPTERS})
+    read: Reader[Any] = adapter_of({**CONVERSATION_ADAPTERS, **PAIR_ADAPTERS}, adapter, "adapter")
+    return lambda *given: map(prompt_item, read(*given))
 
 
 def _load(
@@ -219,10 +202,25 @@ def _counted(rows: Iterator[Row], sieve: Sieve) -> Iterator[Row]:
         yield row
 
 
-def _one(row: Row, convert: Callable[..., Item], label: str, sieve: Sieve) -> Iterator[Item]:
-    try:
-        item = convert(row.values, label)
-    except BadItem as fault:
-        sieve.bad(row, fault)
-    else:
-        yield item
+def _without_label_false(rows: Iterator[Row], sieve: Sieve) -> Iterator[Row]:
+    """Filter the rows that KTO labels as bad answers."""
+    for row in rows:
+        if row.values.get("label") is False:
+            sieve.leave_out("label false")
+        else:
+            yield row
+
+
+def _by_columns(convert: Callable[[Mapping[str, object], str], Item]) -> Reader[Item]:
+    """Read rows whose columns tell the layout."""
+
+    def read(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[Item]:
+        for row in rows:
+            try:
+                item = convert(row.values, label)
+            except BadItem as fault:
+                sieve.bad(row, fault)
+            else:
+                yield item
+
+    return read

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from harness.errors import DataError
 from harness.hashing import content_hash
 from harness.messages import Message
 
-__all__ = ["BadItem", "Conversation", "PreferencePair", "PromptItem", "check_turns", "plain_messages", "prompt_key"]
+__all__ = [
+    "BadItem",
+    "Conversation",
+    "PreferencePair",
+    "PromptItem",
+    "Record",
+    "check_turns",
+    "plain_messages",
+    "prompt_item",
+    "prompt_key",
+]
 
 NOT_ONLY_TEXT = "not only text"
 
@@ -162,6 +172,11 @@ class PreferencePair:
         return self.chosen_score - self.rejected_score
 
     @property
+    def prompt_key(self) -> str:
+        """The key, under the name that all records have."""
+        return self.key
+
+    @property
     def is_single_turn(self) -> bool:
         """Whether each side is one answer."""
         return len(self.chosen) == 1 and len(self.rejected) == 1
@@ -206,9 +221,27 @@ class PromptItem:
         check_turns(turns, last="user")
         return cls(turns, prompt_key(turns), source)
 
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages, under the name that all records have."""
+        return self.messages
+
+    @property
+    def prompt_key(self) -> str:
+        """The key, under the name that all records have."""
+        return self.key
+
     def as_row(self) -> dict[str, Any]:
         """The columns of TRL's online trainers."""
         return {"prompt": plain_messages(self.messages)}
+
+
+Record: TypeAlias = Conversation | PreferencePair | PromptItem
+
+
+def prompt_item(record: Record) -> PromptItem:
+    """The prompt of a record."""
+    return PromptItem(record.prompt, record.prompt_key, record.source)
 
 
 def prompt_key(messages: Sequence[Message]) -> str:

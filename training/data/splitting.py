@@ -11,30 +11,24 @@ import numpy as np
 
 from harness.errors import DataError, UsageError
 from harness.hashing import content_hash
-from harness.messages import Message
-from training.data.records import Conversation, PreferencePair, PromptItem, prompt_key
+from training.data.records import Record
 
-__all__ = ["Split", "SplitBy", "assert_disjoint", "hold_out", "prompt_of", "shuffled", "split_key"]
+__all__ = ["Split", "SplitBy", "assert_disjoint", "hold_out", "shuffled", "split_key"]
 
-Record = TypeVar("Record", Conversation, PreferencePair, PromptItem)
+RecordType = TypeVar("RecordType", bound=Record)
 Anything = TypeVar("Anything")
 SplitBy = Literal["opening", "prompt"]
 
 
 @dataclass(frozen=True, slots=True)
-class Split(Generic[Record]):
+class Split(Generic[RecordType]):
     """Two sides that share no prompt, each in the order of the data."""
 
-    train: tuple[Record, ...]
-    held_out: tuple[Record, ...]
+    train: tuple[RecordType, ...]
+    held_out: tuple[RecordType, ...]
 
 
-def prompt_of(item: Conversation | PreferencePair | PromptItem) -> tuple[Message, ...]:
-    """The messages of a prompt, or those before the last answer of a conversation."""
-    return item.messages if isinstance(item, PromptItem) else item.prompt
-
-
-def split_key(item: Conversation | PreferencePair | PromptItem, by: SplitBy = "opening") -> str:
+def split_key(item: Record, by: SplitBy = "opening") -> str:
     """Hash the part of an item that must be on one side of a split only.
 
     Parameters
@@ -46,12 +40,12 @@ def split_key(item: Conversation | PreferencePair | PromptItem, by: SplitBy = "o
         which are separate rows in sets such as HH-RLHF. "prompt": the whole prompt.
     """
     if by == "prompt":
-        return prompt_key(prompt_of(item))
-    opening = next(message.content for message in prompt_of(item) if message.role == "user")
+        return item.prompt_key
+    opening = next(message.content for message in item.prompt if message.role == "user")
     return content_hash("opening", " ".join(opening.casefold().split()))
 
 
-def hold_out(items: Iterable[Record], share: float, *, seed: int = 0, by: SplitBy = "opening") -> Split[Record]:
+def hold_out(items: Iterable[RecordType], share: float, *, seed: int = 0, by: SplitBy = "opening") -> Split[RecordType]:
     """Hold out about a share of the prompts, with all items that have them.
 
     A prompt's side depends on its text and the seed only. Adding, removing or reordering data moves no prompt to the
@@ -79,8 +73,8 @@ def hold_out(items: Iterable[Record], share: float, *, seed: int = 0, by: SplitB
         raise UsageError(f"a held-out share of {share:g}", "between 0 and 1, both excluded")
     if by not in ("opening", "prompt"):
         raise UsageError(f"by={by!r}", "'opening' or 'prompt'")
-    train: list[Record] = []
-    held_out: list[Record] = []
+    train: list[RecordType] = []
+    held_out: list[RecordType] = []
     keys: set[str] = set()
     for item in items:
         key = split_key(item, by)
@@ -97,8 +91,8 @@ def hold_out(items: Iterable[Record], share: float, *, seed: int = 0, by: SplitB
 
 
 def assert_disjoint(
-    train: Iterable[Conversation | PreferencePair | PromptItem],
-    held_out: Iterable[Conversation | PreferencePair | PromptItem],
+    train: Iterable[Record],
+    held_out: Iterable[Record],
     by: SplitBy = "opening",
 ) -> None:
     """Check that two sets share no prompt; they need not be of one kind.
@@ -110,7 +104,7 @@ def assert_disjoint(
     """
     known: dict[str, str] = {}
     for item in held_out:
-        known.setdefault(split_key(item, by), prompt_of(item)[-1].content)
+        known.setdefault(split_key(item, by), item.prompt[-1].content)
     shared = {key: known[key] for key in (split_key(item, by) for item in train) if key in known}
     if shared:
         shown = "; ".join(repr(" ".join(text.split())[:60]) for text in list(shared.values())[:3])

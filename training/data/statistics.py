@@ -18,7 +18,7 @@ from harness.errors import DataError, ModelError
 from harness.messages import Message
 from harness.progress import NoProgress, Progress
 from training.data.loaded import Loaded
-from training.data.records import Conversation, PreferencePair, PromptItem
+from training.data.records import Conversation, PreferencePair, Record
 
 __all__ = [
     "DataStatistics",
@@ -116,7 +116,7 @@ class TokenCounter:
 
 
 def data_statistics(
-    items: Loaded[Any] | Sequence[PreferencePair] | Sequence[Conversation] | Sequence[PromptItem],
+    items: Loaded[Any] | Sequence[Record],
     tokenizer: Tokenizer | TokenCounter | None = None,
     source: str = "",
 ) -> DataStatistics:
@@ -141,13 +141,13 @@ def data_statistics(
     left_out = {**items.dropped, **items.filtered} if isinstance(items, Loaded) else {}
     names = {item.source for item in items}
     name = source or (names.pop() if len(names) == 1 else f"{len(names)} sources")
-    n_prompts = len({item.prompt_key if isinstance(item, Conversation) else item.key for item in items})
+    n_prompts = len({item.prompt_key for item in items})
     lengths, longer = _token_lengths(items, tokenizer) if tokenizer is not None else ({}, None)
     return DataStatistics(name, _kind(items[0]), len(items), n_prompts, lengths, longer, left_out)
 
 
 def _token_lengths(
-    items: Sequence[PreferencePair | Conversation | PromptItem], tokenizer: Tokenizer | TokenCounter
+    items: Sequence[Record], tokenizer: Tokenizer | TokenCounter
 ) -> tuple[dict[str, Lengths], float | None]:
     """Lengths of each part, and the share of pairs whose chosen side is the longer one."""
     counter = tokenizer if isinstance(tokenizer, TokenCounter) else TokenCounter(tokenizer)
@@ -213,13 +213,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return cast(Tokenizer, tokenizer)
 
 
-def _kind(item: PreferencePair | Conversation | PromptItem) -> str:
+def _kind(item: Record) -> str:
     if isinstance(item, PreferencePair):
         return "pairs"
     return "conversations" if isinstance(item, Conversation) else "prompts"
 
 
-def _parts(item: PreferencePair | Conversation | PromptItem) -> dict[str, list[str]]:
+def _parts(item: Record) -> dict[str, list[str]]:
     if isinstance(item, PreferencePair):
         return {"prompt": _texts(item.prompt), "chosen": _texts(item.chosen), "rejected": _texts(item.rejected)}
     if isinstance(item, Conversation):

@@ -9,7 +9,6 @@ import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +25,34 @@ _TWO_TURNS = 0.2
 _HELD_OUT_PAIRS = 0.2
 
 
-@dataclass(frozen=True)
 class DemoFiles:
-    """Paths of the files."""
+    """Paths of the files.
 
-    folder: Path
+    Parameters
+    ----------
+    folder : Path
+        Their directory.
 
-    @property
-    def demonstrations(self) -> Path:
-        """Conversations for SFT."""
-        return self.folder / "demonstrations.jsonl"
+    Attributes
+    ----------
+    demonstrations : Path
+        Conversations for SFT.
+    pairs : Path
+        Preference pairs for the reward model.
+    held_out_pairs : Path
+        Pairs about validation questions, for the reward model's held-out accuracy.
+    prompts : Path
+        Prompts to sample answers to.
+    validation : Path
+        Prompts for validation, used neither in training nor in a benchmark.
+    """
 
-    @property
-    def pairs(self) -> Path:
-        """Preference pairs for the reward model."""
-        return self.folder / "pairs.jsonl"
-
-    @property
-    def held_out_pairs(self) -> Path:
-        """Pairs about validation questions, for the reward model's held-out accuracy."""
-        return self.folder / "pairs_held_out.jsonl"
-
-    @property
-    def prompts(self) -> Path:
-        """Prompts to sample answers to."""
-        return self.folder / "prompts.jsonl"
-
-    @property
-    def validation(self) -> Path:
-        """Prompts for validation, used neither in training nor in a benchmark."""
-        return self.folder / "validation.jsonl"
+    def __init__(self, folder: Path) -> None:
+        self.demonstrations = folder / "demonstrations.jsonl"
+        self.pairs = folder / "pairs.jsonl"
+        self.held_out_pairs = folder / "pairs_held_out.jsonl"
+        self.prompts = folder / "prompts.jsonl"
+        self.validation = folder / "validation.jsonl"
 
 
 def write_files(settings: DemoSettings, folder: Path) -> DemoFiles:

@@ -7,22 +7,17 @@ filtered; a missing column or a value of the wrong type is an error in the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from harness.errors import UnknownNameError
 from training.data.adapters import labelled, oasst, scored, transcripts
 from training.data.loaded import Row, Sieve
 from training.data.records import Conversation, PreferencePair
 
-__all__ = [
-    "CONVERSATION_ADAPTERS",
-    "PAIR_ADAPTERS",
-    "ConversationAdapter",
-    "PairAdapter",
-    "conversation_adapter",
-    "pair_adapter",
-]
+__all__ = ["CONVERSATION_ADAPTERS", "PAIR_ADAPTERS", "ConversationAdapter", "PairAdapter", "adapter_of"]
 
+Adapter = TypeVar("Adapter")
 PairAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[PreferencePair]]
 ConversationAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[Conversation]]
 
@@ -44,27 +39,14 @@ PAIR_ADAPTERS: dict[str, PairAdapter] = {
 CONVERSATION_ADAPTERS: dict[str, ConversationAdapter] = {"oasst": oasst.oasst_best}
 
 
-def pair_adapter(name: str) -> PairAdapter:
-    """Find a reader of preference pairs.
+def adapter_of(known: Mapping[str, Adapter], name: str, kind: str) -> Adapter:
+    """Find an adapter; `kind` is its name in the error.
 
     Raises
     ------
     UnknownNameError
-        There is none of this name.
+        `known` has none with this name.
     """
-    if name not in PAIR_ADAPTERS:
-        raise UnknownNameError("adapter of preference pairs", name, PAIR_ADAPTERS)
-    return PAIR_ADAPTERS[name]
-
-
-def conversation_adapter(name: str) -> ConversationAdapter:
-    """Find a reader of conversations.
-
-    Raises
-    ------
-    UnknownNameError
-        There is none of this name.
-    """
-    if name not in CONVERSATION_ADAPTERS:
-        raise UnknownNameError("adapter of conversations", name, CONVERSATION_ADAPTERS)
-    return CONVERSATION_ADAPTERS[name]
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
+    return known[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 
 from harness.hashing import content_hash
 from harness.messages import Message
@@ -16,6 +17,24 @@ SHP_RATIO = 2.0
 SHP_PAIRS = 5
 
 Values = Mapping[str, object]
+PairAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[PreferencePair]]
+
+
+def _by_row(read: Callable[[Values, str], PreferencePair]) -> PairAdapter:
+    """Make an adapter of a function that reads one row."""
+
+    @wraps(read)
+    def adapter(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+        for row in rows:
+            try:
+                yield read(row.values, label)
+            except BadItem as fault:
+                if fault.reason in ("equal scores", "contradicting labels"):
+                    sieve.leave_out(fault.reason)
+                else:
+                    sieve.noise(row, fault)
+
+    return adapter
 
 
 def shp(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
@@ -56,124 +75,95 @@ def _shp_pair(values: Values, label: str) -> PreferencePair | None:
     return pair if score_a / score_b > SHP_RATIO else None
 
 
-def pku_safe_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def pku_safe_rlhf(values: Values, label: str) -> PreferencePair:
     """Read PKU-Alignment/PKU-SafeRLHF: two answers, which is better, which is safer, and whether each is safe.
 
     If one answer only is safe, it is preferred; otherwise better and safer must be the same answer. Contradicting
     labels (the safer answer is the unsafe one; better and safer differ where safety does not decide) are filtered.
     """
-
-    def read(values: Values) -> PreferencePair:
-        answers = text(values, "response_0"), text(values, "response_1")
-        better, safer = _choice(values, "better_response_id"), _choice(values, "safer_response_id")
-        safe = _flag(values, "is_response_0_safe"), _flag(values, "is_response_1_safe")
-        if safe[0] != safe[1]:
-            if not safe[safer]:
-                raise BadItem("contradicting labels", "the safer answer is the unsafe one")
-            chosen = safer
-        elif better != safer:
-            raise BadItem("contradicting labels", "better and safer are different answers, both safe or both unsafe")
-        else:
-            chosen = better
-        prompt = (Message("user", text(values, "prompt")),)
-        return PreferencePair.of(prompt, answers[chosen], answers[1 - chosen], label)
-
-    return _each(rows, read, sieve)
+    answers = text(values, "response_0"), text(values, "response_1")
+    better, safer = _choice(values, "better_response_id"), _choice(values, "safer_response_id")
+    safe = _flag(values, "is_response_0_safe"), _flag(values, "is_response_1_safe")
+    if safe[0] != safe[1]:
+        if not safe[safer]:
+            raise BadItem("contradicting labels", "the safer answer is the unsafe one")
+        chosen = safer
+    elif better != safer:
+        raise BadItem("contradicting labels", "better and safer are different answers, both safe or both unsafe")
+    else:
+        chosen = better
+    prompt = (Message("user", text(values, "prompt")),)
+    return PreferencePair.of(prompt, answers[chosen], answers[1 - chosen], label)
 
 
-def ultra_interact(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def ultra_interact(values: Values, label: str) -> PreferencePair:
     """Read openbmb/UltraInteract_pair: a `trajectory` up to a user turn, and a correct and an incorrect next action."""
-
-    def read(values: Values) -> PreferencePair:
-        require(values, "trajectory")
-        prompt = message_list(values["trajectory"], "trajectory")
-        return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label)
-
-    return _each(rows, read, sieve)
+    require(values, "trajectory")
+    prompt = message_list(values["trajectory"], "trajectory")
+    return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label)
 
 
-def argilla_math(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def argilla_math(values: Values, label: str) -> PreferencePair:
     """Read argilla/distilabel-math-preference-dpo: `instruction`, two answers, two ratings; equal ratings filtered."""
-
-    def read(values: Values) -> PreferencePair:
-        prompt = (Message("user", text(values, "instruction")),)
-        answers = text(values, "chosen_response"), text(values, "rejected_response")
-        scores = number(values, "chosen_rating"), number(values, "rejected_rating")
-        _refuse_equal(scores)
-        return PreferencePair.of(prompt, *answers, label, scores)
-
-    return _each(rows, read, sieve)
+    prompt = (Message("user", text(values, "instruction")),)
+    answers = text(values, "chosen_response"), text(values, "rejected_response")
+    scores = number(values, "chosen_rating"), number(values, "rejected_rating")
+    _refuse_equal(scores)
+    return PreferencePair.of(prompt, *answers, label, scores)
 
 
-def open_orca(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def open_orca(values: Values, label: str) -> PreferencePair:
     """Read argilla/distilabel-intel-orca-dpo-pairs (ties filtered) or Intel/orca_dpo_pairs (no scores).
 
     `rating` holds the scores of the two generations; chosen is the higher.
     """
-
-    def read(values: Values) -> PreferencePair:
-        if values.get("status") == "tie":
-            raise BadItem("equal scores", "the row is marked as a tie")
-        asked = text(values, "input" if "input" in values else "question")
-        system = values.get("system")
-        before = (Message("system", system),) if isinstance(system, str) and system.strip() else ()
-        scores: tuple[float | None, float | None] = (None, None)
-        rating = values.get("rating")
-        if isinstance(rating, list) and len(rating) == 2 and None not in rating:
-            scores = max(rating), min(rating)
-            _refuse_equal(scores)
-        prompt = (*before, Message("user", asked))
-        return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label, scores)
-
-    return _each(rows, read, sieve)
+    if values.get("status") == "tie":
+        raise BadItem("equal scores", "the row is marked as a tie")
+    asked = text(values, "input" if "input" in values else "question")
+    system = values.get("system")
+    before = (Message("system", system),) if isinstance(system, str) and system.strip() else ()
+    scores: tuple[float | None, float | None] = (None, None)
+    rating = values.get("rating")
+    if isinstance(rating, list) and len(rating) == 2 and None not in rating:
+        scores = max(rating), min(rating)
+        _refuse_equal(scores)
+    prompt = (*before, Message("user", asked))
+    return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label, scores)
 
 
-def capybara(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def capybara(values: Values, label: str) -> PreferencePair:
     """Read argilla/Capybara-Preferences or distilabel-capybara-dpo: two whole conversations and their ratings.
 
     Conversations with an empty round are filtered, and so are equal ratings.
     """
-
-    def read(values: Values) -> PreferencePair:
-        sides = {name: values[name] for name in values if name in ("chosen", "rejected") or "rating" in name}
-        pair = as_pair(sides, label)
-        _refuse_equal((pair.chosen_score, pair.rejected_score))
-        return pair
-
-    return _each(rows, read, sieve)
+    sides = {name: values[name] for name in values if name in ("chosen", "rejected") or "rating" in name}
+    pair = as_pair(sides, label)
+    _refuse_equal((pair.chosen_score, pair.rejected_score))
+    return pair
 
 
-def summarize(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@_by_row
+def summarize(values: Values, label: str) -> PreferencePair:
     """Read openai/summarize_from_feedback, comparisons: a post, two summaries and the index of the better one."""
-
-    def read(values: Values) -> PreferencePair:
-        require(values, "info", "summaries")
-        info, summaries = values["info"], values["summaries"]
-        if not isinstance(info, Mapping) or not isinstance(summaries, list) or len(summaries) != 2:
-            raise BadItem("wrong type", "info or summaries", "a mapping, and a list of two summaries")
-        parts = []
-        for column, name in (("subreddit", "SUBREDDIT: r/"), ("title", "TITLE: "), ("post", "POST: ")):
-            if info.get(column):
-                parts.append(f"{name}{text(info, column)}")
-        if not info.get("post"):
-            parts.append(f"Article: {text(info, 'article')}")
-        chosen = _choice(values, "choice")
-        texts = [text(summary, "text") for summary in summaries]
-        prompt = (Message("user", "\n\n".join([*parts, "TL;DR:"])),)
-        return PreferencePair.of(prompt, texts[chosen].strip(), texts[1 - chosen].strip(), label)
-
-    return _each(rows, read, sieve)
-
-
-def _each(rows: Iterator[Row], read: Callable[[Values], PreferencePair], sieve: Sieve) -> Iterator[PreferencePair]:
-    for row in rows:
-        try:
-            yield read(row.values)
-        except BadItem as fault:
-            if fault.reason in ("equal scores", "contradicting labels"):
-                sieve.leave_out(fault.reason)
-            else:
-                sieve.noise(row, fault)
+    require(values, "info", "summaries")
+    info, summaries = values["info"], values["summaries"]
+    if not isinstance(info, Mapping) or not isinstance(summaries, list) or len(summaries) != 2:
+        raise BadItem("wrong type", "info or summaries", "a mapping, and a list of two summaries")
+    parts = []
+    for column, name in (("subreddit", "SUBREDDIT: r/"), ("title", "TITLE: "), ("post", "POST: ")):
+        if info.get(column):
+            parts.append(f"{name}{text(info, column)}")
+    if not info.get("post"):
+        parts.append(f"Article: {text(info, 'article')}")
+    chosen = _choice(values, "choice")
+    texts = [text(summary, "text") for summary in summaries]
+    prompt = (Message("user", "\n\n".join([*parts, "TL;DR:"])),)
+    return PreferencePair.of(prompt, texts[chosen].strip(), texts[1 - chosen].strip(), label)
 
 
 def _refuse_equal(scores: tuple[float | None, float | None]) -> None:
