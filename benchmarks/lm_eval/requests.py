@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.base import Engine, GenerationRequest, LogLikelihoodRequest
-from harness.engines.hf.boundary import BoundaryError, encode_requests, encode_text
+from harness.engines.hf.boundary import encode_requests, encode_text
 from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.messages import Message, Sampling
@@ -213,7 +213,7 @@ class Asker:
         length = self.context_length or _NO_LIMIT
         for request, pair in zip(requests, encode_requests(self.tokenizer, requests), strict=True):
             key = request.request_id
-            if isinstance(pair, BoundaryError):
+            if isinstance(pair, str):
                 yield key, Answer(finish="error", error=str(pair), retryable=False)
                 continue
             n = len(pair.continuation_ids)

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.engines.base import Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
-from harness.engines.hf.boundary import BoundaryError, TokenPair, encode_requests, encode_text, prefix_token_id
+from harness.engines.hf.boundary import TokenPair, encode_requests, encode_text, prefix_token_id
 
 __all__ = [
     "ENCODING_ERRORS",
@@ -61,7 +61,7 @@ def _prompt_ids(request: GenerationRequest, tokenizer: Any, template: ChatTempla
 def encode_pairs(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | str]:
     """Tokenise requests; the reason where that fails."""
     try:
-        return [str(x) if isinstance(x, BoundaryError) else x for x in encode_requests(tokenizer, requests)]
+        return encode_requests(tokenizer, requests)
     except ENCODING_ERRORS as error:
         if len(requests) == 1:
             return [f"the tokenizer refuses the text: {type(error).__name__}: {error}"]

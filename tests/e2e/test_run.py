@@ -237,7 +237,7 @@ sys.exit(main(["run", "--model", {str(replies)!r}, "--engine", "scripted", "--be
         (["--benchmark", "mt_bnch"], 2, "did you mean mt_bench?"),
         (["--benchmark", "arena_hard@v9"], 2, "version of arena_hard"),
         (["--engine", "scriptd"], 2, "did you mean scripted?"),
-        (["--engine-option", "dely_s=1"], 2, "did you mean delay_s?"),
+        (["--engine-option", "dely_s=1"], 2, "did you mean 'delay_s'?"),
         (["--engine-option", "delay_s"], 2, "KEY=VALUE"),
         (["--judge", "gpt-4"], 2, "KIND:MODEL"),
         (["--judge", "opnai:x"], 2, "did you mean openai?"),

@@ -18,19 +18,7 @@ from typing import Any
 
 from harness.engines.base import LogLikelihoodRequest
 
-__all__ = [
-    "BoundaryError",
-    "TokenPair",
-    "encode_pair",
-    "encode_request",
-    "encode_requests",
-    "encode_text",
-    "prefix_token_id",
-]
-
-
-class BoundaryError(ValueError):
-    """A pair has no continuation tokens, or no context to condition on."""
+__all__ = ["TokenPair", "encode_requests", "encode_text", "prefix_token_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,48 +58,10 @@ def encode_text(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -
     return _tokenise(tokenizer, [text], add_special_tokens)[0]
 
 
-def encode_pair(tokenizer: Any, context: str, continuation: str) -> TokenPair:
-    """Tokenise a context and its continuation by the rules at the top of this module.
+def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | str]:
+    """Tokenise requests by the rules at the top of this module, or return the ids they bring.
 
-    Parameters
-    ----------
-    tokenizer : transformers tokenizer
-        As in :func:`encode_text`.
-    context, continuation : str
-        What is given and what is scored.
-
-    Returns
-    -------
-    TokenPair
-        Both parts.
-
-    Raises
-    ------
-    BoundaryError
-        The continuation has no token of its own, or the context is empty and the tokenizer has neither bos nor eos.
-    """
-    (pair,) = encode_requests(tokenizer, [LogLikelihoodRequest("", context, continuation)])
-    if isinstance(pair, BoundaryError):
-        raise pair
-    return pair
-
-
-def encode_request(tokenizer: Any, request: LogLikelihoodRequest) -> TokenPair:
-    """Return the ids of a request, or tokenise its text.
-
-    Raises
-    ------
-    BoundaryError
-        One of the two parts has no token.
-    """
-    (pair,) = encode_requests(tokenizer, [request])
-    if isinstance(pair, BoundaryError):
-        raise pair
-    return pair
-
-
-def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | BoundaryError]:
-    """Do as :func:`encode_request` for many requests; each text is tokenised once, in one call.
+    Each text is tokenised once, all in one call.
 
     Parameters
     ----------
@@ -122,8 +72,8 @@ def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) ->
 
     Returns
     -------
-    list of TokenPair or BoundaryError
-        In the order of the requests; the error where one of the two parts has no token.
+    list of TokenPair or str
+        In the order of the requests; the reason where one of the two parts has no token.
     """
     splits = [_split(r) for r in requests if r.context_ids is None or r.continuation_ids is None]
     joint = {text for kept, rest in splits if kept for text in (kept, kept + rest)}
@@ -146,7 +96,7 @@ def _tokenise_each(tokenizer: Any, texts: Iterable[str], prefix: str) -> dict[st
 
 def _encode(
     tokenizer: Any, request: LogLikelihoodRequest, ids: Mapping[str, list[int]], alone: Mapping[str, list[int]]
-) -> TokenPair | BoundaryError:
+) -> TokenPair | str:
     """Assemble one request from tokenised texts: `ids` with special tokens, `alone` without."""
     if request.context_ids is not None and request.continuation_ids is not None:
         return _pair(request.context_ids, request.continuation_ids, request.continuation)
@@ -155,9 +105,7 @@ def _encode(
         return _pair(ids[kept], ids[kept + rest][len(ids[kept]) :], request.continuation)
     prefix = prefix_token_id(tokenizer)
     if prefix is None:
-        return BoundaryError(
-            "the context is empty and the tokenizer has neither a bos nor an eos token to stand for it"
-        )
+        return "the context is empty and the tokenizer has neither a bos nor an eos token to stand for it"
     if alone[rest][:1] == [prefix]:
         return _pair(alone[rest][:1], alone[rest][1:], request.continuation)
     return _pair([prefix], alone[rest], request.continuation)
@@ -183,9 +131,9 @@ def _tokenise(tokenizer: Any, texts: Sequence[str], add_special_tokens: bool) ->
     return [list(ids) for ids in encoded["input_ids"]]
 
 
-def _pair(context_ids: Sequence[int], continuation_ids: Sequence[int], continuation: str) -> TokenPair | BoundaryError:
+def _pair(context_ids: Sequence[int], continuation_ids: Sequence[int], continuation: str) -> TokenPair | str:
     if not context_ids:
-        return BoundaryError("the context has no tokens")
+        return "the context has no tokens"
     if not continuation_ids:
-        return BoundaryError(f"the continuation {continuation[:40]!r} has no tokens of its own")
+        return f"the continuation {continuation[:40]!r} has no tokens of its own"
     return TokenPair(tuple(context_ids), tuple(continuation_ids))
