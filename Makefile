@@ -8,7 +8,7 @@ STAMP := $(VENV)/.assay-installed
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup test test-vllm lint bench demo clean
+.PHONY: setup test test-slow test-vllm lint bench demo clean
 
 setup: $(STAMP)
 
@@ -18,7 +18,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/vllm --ignore=tests/endpoint $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/vllm --ignore=tests/endpoint -m "not very_slow" $(TESTS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --timeout 3600 -m very_slow tests
 
 test-vllm: setup
 	./scripts/setup_vllm.sh
@@ -30,7 +33,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell harness benchmarks judges training reports tests bench docs README.md CHANGELOG.md
+	$(BIN)/codespell harness benchmarks judges training reports tests bench docs scripts README.md CHANGELOG.md CONTRIBUTING.md
 
 demo: setup
 	$(BIN)/assay demo $(DEMO)

@@ -21,7 +21,7 @@ from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import load_model
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.protocols import MeasureContext
-from tests.golden.make_academic_hflm import GEN_KWARGS, LENGTHS, LIMIT, digest, evaluate, result_path
+from tests.golden.make_academic_hflm import GEN_KWARGS, LENGTHS, LIMIT, digest, evaluate, result_path, summary
 from tests.paths import DATA, MIRROR, MODELS, needs_data, needs_models
 
 pytestmark = [pytest.mark.golden, needs_data, needs_models]
@@ -96,10 +96,22 @@ def test_figures_are_lm_evals(model, task_name, tasks, engines, tmp_path):
         assert rows[f"acc_{group}"].value / 100 == pytest.approx(value, abs=1e-12)
     by_task = sorted(zip(prompts, responses, strict=True), key=lambda x: (order(task[1], x[0]), x[0].meta["doc_id"]))
     if "texts" in expected:
-        assert digest([r.turns[0] for _, r in by_task]) == expected["texts"]
+        written = digest([r.turns[0] for _, r in by_task])
+        # Near ties between tokens turn on the processor's kernels; where they do, lm-eval's run on this machine counts.
+        assert written == expected["texts"] or written == texts_of_lm_eval(model, task_name)
     else:
         best = [r.meta["choices"]["logprobs"] for _, r in by_task]
         assert "".join("0123456789abcdefghijklmnop"[x.index(max(x))] for x in best) == expected["best_choices"]
+
+
+def texts_of_lm_eval(model, task_name):
+    """Digest of what lm-eval's HFLM writes here and now."""
+    from lm_eval.models import huggingface
+
+    rival = huggingface.HFLM(
+        pretrained=str(MODELS / model), device="cpu", dtype="float32", batch_size=32, max_length=LENGTHS[model]
+    )
+    return summary(evaluate(rival, task_name, LIMIT, GEN_KWARGS), task_name)["texts"]
 
 
 def order(prompts, prompt):

@@ -184,7 +184,7 @@ def test_equals_the_alpaca_eval_package(model, judge, monkeypatch):
     assert_equals_the_package(monkeypatch, model, judge)
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(("model", "judge"), [file for file in annotation_files() if file not in SPREAD])
 def test_equals_the_alpaca_eval_package_on_every_other_file(model, judge, monkeypatch):
