@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,17 @@ from harness.packages import package_file
 from harness.records import SummaryRow
 from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
+from reports.tables import Table
 
-__all__ = ["Cell", "Column", "Leaderboard", "LeaderboardRow", "build_leaderboard", "published_alpaca_eval"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Leaderboard",
+    "LeaderboardRow",
+    "build_leaderboard",
+    "published_alpaca_eval",
+    "refuse_mixed_judges",
+]
 
 _N_DRAWS = 2000
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
@@ -79,6 +88,21 @@ class Leaderboard:
     rows: list[LeaderboardRow]
     level: float = 0.95
 
+    def table(self) -> Table:
+        """Five columns a metric: value, interval, rank with its range, n, what was not scored."""
+        names, header, rows = ["model"], ["model"], []
+        for column in self.columns:
+            names += [column.title, *(f"{column.title} {part}" for part in ("interval", "rank", "n", "not scored"))]
+            header += [column.title, f"{self.level:.0%} interval", "rank (range)", "n", "not scored"]
+        for entry in self.rows:
+            marks = "" if entry.valid else " [not valid]"
+            marks += " (published)" if entry.published else ""
+            rows.append([entry.model + marks])
+            for column in self.columns:
+                rows[-1] += _figure(entry.cells.get(column))
+        notes = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
+        return Table(header, rows, notes, names, [column.title for column in self.columns])
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--format json``."""
         return {
@@ -140,8 +164,8 @@ def build_leaderboard(
     """
     _refuse_namesakes(runs)
     columns = _columns(runs, metrics)
-    for column in columns:
-        _refuse_mixed_judges(column, runs, judges)
+    for name in dict.fromkeys(column.benchmark for column in columns):
+        refuse_mixed_judges(name, {run.model: own[name] for run, own in zip(runs, judges, strict=True) if name in own})
     ranks = {column: _ranks(column, runs, unit_values) for column in columns}
     rows = [
         LeaderboardRow(
@@ -157,6 +181,24 @@ def build_leaderboard(
         for run in runs
     ]
     return Leaderboard(columns, sorted([*rows, *published], key=lambda row: _order(row, columns)))
+
+
+def _figure(cell: Cell | None) -> tuple[str, str, str, str, str]:
+    """Value, interval, rank with range, n, number not scored."""
+    if cell is None:
+        return "", "", "", "", ""
+    row = cell.row
+    unscored = str(row.n_unscored or 0)
+    if row.value is None:
+        return "-", row.reason or "", "", str(row.n), unscored
+    rank = "" if cell.rank is None else f"{cell.rank.rank} ({cell.rank.low}-{cell.rank.high})"
+    return f"{row.value:.2f}", _interval(row), rank, str(row.n), "" if row.method == "published" else unscored
+
+
+def _interval(row: SummaryRow) -> str:
+    if row.ci_low is not None and row.ci_high is not None:
+        return f"{row.ci_low:.1f} to {row.ci_high:.1f}"
+    return "" if row.stderr is None else f"SE {row.stderr:.2f}"
 
 
 def _order(row: LeaderboardRow, columns: Sequence[Column]) -> tuple[float, str]:
@@ -209,15 +251,25 @@ def _headlines_of(run: RunScores, name: str) -> tuple[str, ...]:
         return ()
 
 
-def _refuse_mixed_judges(column: Column, runs: Sequence[RunScores], judges: Sequence[dict[str, set[str]]]) -> None:
-    used = {}
-    for run, by_benchmark in zip(runs, judges, strict=True):
-        if column.benchmark in by_benchmark:
-            used[run.model] = frozenset(by_benchmark[column.benchmark])
-    if len(set(used.values())) > 1:
-        groups = "; ".join(f"{model}: {', '.join(sorted(ids)) or 'none'}" for model, ids in used.items())
+def refuse_mixed_judges(benchmark: str, judges: Mapping[str, Collection[str]]) -> None:
+    """Raise if runs of a benchmark were judged by different judges.
+
+    Parameters
+    ----------
+    benchmark : str
+        Its name.
+    judges : mapping of str to collection of str
+        Name of each run or model to its judges (model, template, parser).
+
+    Raises
+    ------
+    UsageError
+        They are not all the same.
+    """
+    if len({frozenset(ids) for ids in judges.values()}) > 1:
+        groups = "; ".join(f"{name}: {', '.join(sorted(ids)) or 'none'}" for name, ids in judges.items())
         raise UsageError(
-            f"{column.benchmark} was judged by different judges, templates or parsers ({groups})",
+            f"{benchmark} was judged by different judges, templates or parsers ({groups})",
             "one judge for all rows of a table",
             "judge the runs alike, or print one table for each judge",
         )

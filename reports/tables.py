@@ -1,4 +1,4 @@
-"""The leaderboard in six formats. Names are other people's text: each format escapes it in its own way."""
+"""Tables in every format the command line prints. Names are other people's text: each format escapes it."""
 
 from __future__ import annotations
 
@@ -7,108 +7,116 @@ import html
 import io
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from harness.text_safety import one_line
 from reports.escaping import latex, markdown, spreadsheet
-from reports.leaderboard import Cell, Leaderboard
 
-__all__ = ["FORMATS", "as_csv", "as_html", "as_latex", "as_markdown", "cells"]
-
-
-def _figure(cell: Cell | None) -> tuple[str, str, str, str, str]:
-    """Value, interval, rank with range, n, what is not scored."""
-    if cell is None:
-        return "", "", "", "", ""
-    row = cell.row
-    unscored = str(row.n_unscored) if row.n_unscored else "0"
-    if row.value is None:
-        return "-", row.reason or "", "", str(row.n), unscored
-    interval = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.1f} to {row.ci_high:.1f}"
-    if not interval and row.stderr is not None:
-        interval = f"SE {row.stderr:.2f}"
-    rank = "" if cell.rank is None else f"{cell.rank.rank} ({cell.rank.low}-{cell.rank.high})"
-    return f"{row.value:.2f}", interval, rank, str(row.n), "" if row.method == "published" else unscored
+__all__ = ["FORMATS", "Board", "Table"]
 
 
-def cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """The table as header and rows of text, not yet escaped."""
-    header = ["model"]
-    for column in board.columns:
-        name = column.title
-        header += [name, f"{board.level:.0%} interval", "rank (range)", "n", "not scored"]
-    rows = []
-    for entry in board.rows:
-        marks = "" if entry.valid else " [not valid]"
-        marks += " (published)" if entry.published else ""
-        line = [one_line(entry.model) + marks]
-        for column in board.columns:
-            line += _figure(entry.cells.get(column))
-        rows.append([one_line(cell) for cell in line])
-    return header, rows
+@dataclass(frozen=True)
+class Table:
+    """A table as text, not yet escaped.
+
+    Parameters
+    ----------
+    header : list of str
+        Names of the columns.
+    rows : list of list of str
+        The cells.
+    notes : list of str
+        Lines below the table.
+    names : list of str
+        Names of the columns of which none repeats, for CSV; `header` where not given.
+    groups : list of str
+        Titles over groups of columns of equal number, the first column apart (LaTeX).
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
-def as_markdown(board: Leaderboard) -> str:
+class Board(Protocol):
+    """What can be printed in every format."""
+
+    def table(self) -> Table:
+        """The table for people."""
+        ...
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for programs."""
+        ...
+
+
+def _markdown(table: Table) -> str:
     """GitHub's pipe table."""
-    header, rows = cells(board)
-    lines = ["| " + " | ".join(map(markdown, header)) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
-    lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {markdown(p)}" for p in _problems(board))]).rstrip() + "\n"
+    lines = ["| " + " | ".join(map(markdown, table.header)) + " |"]
+    lines += ["|" + " --- |" + " ---: |" * (len(table.header) - 1)]
+    lines += ["| " + " | ".join(map(markdown, row)) + " |" for row in table.rows]
+    return "\n".join([*lines, "", *(f"- {markdown(note)}" for note in table.notes)]).rstrip() + "\n"
 
 
-def as_csv(board: Leaderboard) -> str:
-    """Comma-separated, one line a model; cells a spreadsheet would run are quoted with an apostrophe."""
-    header, rows = cells(board)
+def _csv(table: Table) -> str:
+    """Comma-separated, one line a row; cells a spreadsheet would run are quoted with an apostrophe."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_distinct(board, header))
-    writer.writerows([[spreadsheet(cell) for cell in row] for row in rows])
+    writer.writerow(table.names or table.header)
+    writer.writerows([[spreadsheet(cell) for cell in row] for row in table.rows])
     return stream.getvalue()
 
 
-def _distinct(board: Leaderboard, header: list[str]) -> list[str]:
-    """Name every column after its metric, since a CSV header must not repeat itself."""
-    names = [header[0]]
-    for column in board.columns:
-        names += [column.title, *(f"{column.title} {part}" for part in ("interval", "rank", "n", "not scored"))]
-    return names
+def _latex(table: Table) -> str:
+    """A booktabs table; notes are comments."""
+    width = len(table.header) - 1
+    notes = [f"% {latex(note)}" for note in table.notes]
+    columns, top = "r" * width, []
+    if table.groups:
+        width //= len(table.groups)
+        columns = ("rc" + "r" * (width - 2)) * len(table.groups)
+        titles = [rf"\multicolumn{{{width}}}{{c}}{{{latex(title)}}}" for title in table.groups]
+        rules = [rf"\cmidrule(lr){{{2 + width * i}-{1 + width * (i + 1)}}}" for i in range(len(table.groups))]
+        top = [" & ".join(["", *titles]) + r" \\", " ".join(rules)]
+    head = " & ".join("value" if name in table.groups else latex(name) for name in table.header) + r" \\"
+    body = [" & ".join(latex(cell) for cell in row) + r" \\" for row in table.rows]
+    start = [rf"\begin{{tabular}}{{l{columns}}}", r"\toprule"]
+    return "\n".join([*notes, *start, *top, head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def as_latex(board: Leaderboard) -> str:
-    """A booktabs table: value with the interval small beside it, rank range, n and unscored."""
-    header, rows = cells(board)
-    spec = "l" + "rcrrr" * len(board.columns)
-    top = " & ".join(["", *(rf"\multicolumn{{5}}{{c}}{{{latex(column.title)}}}" for column in board.columns)])
-    second = " & ".join(["model", *(latex(h) for _ in board.columns for h in ("value", *header[2:6]))])
-    body = [" & ".join(latex(cell) for cell in row) + r" \\" for row in rows]
-    rules = " ".join(rf"\cmidrule(lr){{{2 + 5 * i}-{6 + 5 * i}}}" for i in range(len(board.columns)))
-    notes = [f"% {latex(problem)}" for problem in _problems(board)]
-    head = [*notes, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", top + r" \\", rules, second + r" \\", r"\midrule"]
-    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def as_html(board: Leaderboard) -> str:
+def _html(table: Table) -> str:
     """A bare table, for pasting into a page."""
-    header, rows = cells(board)
-    head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in header)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    notes = "".join(f"<li>{html.escape(problem)}</li>" for problem in _problems(board))
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-    return table + (f"<ul>{notes}</ul>\n" if notes else "")
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
+    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    text = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    return text + (f"<ul>{notes}</ul>\n" if notes else "")
 
 
-def _problems(board: Leaderboard) -> list[str]:
-    return [f"{one_line(row.model)} is not valid: {one_line(p)}" for row in board.rows for p in row.problems]
+def _of_table(render: Callable[[Table], str]) -> Callable[[Board], str]:
+    """Render a board's table, every cell and note on one line without control characters."""
+
+    def rendered(board: Board) -> str:
+        table = board.table()
+        rows = [[one_line(cell) for cell in row] for row in table.rows]
+        notes = [one_line(note) for note in table.notes]
+        return render(Table(table.header, rows, notes, table.names, table.groups))
+
+    return rendered
 
 
-def _as_json(board: Leaderboard) -> str:
+def _as_json(board: Board) -> str:
     return json.dumps(board.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-FORMATS: dict[str, Callable[[Leaderboard], str]] = {
-    "md": as_markdown,
-    "csv": as_csv,
-    "latex": as_latex,
-    "html": as_html,
+FORMATS: dict[str, Callable[[Board], str]] = {
+    "md": _of_table(_markdown),
+    "csv": _of_table(_csv),
+    "latex": _of_table(_latex),
+    "html": _of_table(_html),
     "json": _as_json,
 }
-"""Renderers by name; "table" is drawn by the command line itself."""
+"""What ``--format`` takes besides "table"."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports import tables
 
 __all__ = ["add_parser", "run"]
 
@@ -17,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
         help="one row a model, one column a metric",
         description="Put runs side by side: value, interval, rank and the range of ranks it takes when the prompts are "
         "drawn again, n, and what was not scored.",
-        epilog="examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex",
+        epilog="examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex\n"
+        "  assay leaderboard runs/* --pairwise          # ratings from every judged pair\n"
+        "  assay leaderboard runs/* --against arena.csv # agreement with another ranking",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories")
@@ -28,6 +33,17 @@ def add_parser(subparsers: Any) -> None:
         metavar="BENCHMARK:METRIC",
         help="a column (repeat for more) in place of the headlines",
     )
+    parser.add_argument(
+        "--pairwise",
+        action="store_true",
+        help="Bradley-Terry ratings of all models, baselines included, from every judged pair of answers",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="FILE|lmarena",
+        help="separability, agreement, rank correlations and Brier score against another ranking "
+        "(CSV or JSON with model and score)",
+    )
     parser.add_argument("--format", choices=("table", "md", "csv", "latex", "html", "json"), default="table")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.set_defaults(run=run)
@@ -35,25 +51,46 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command."""
-    from harness.commands.output import data_store, print_table
+    from harness.commands.output import print_table
+    from reports import tables
+
+    board = _board(arguments)
+    if arguments.format != "table":
+        sys.stdout.write(tables.FORMATS[arguments.format](board))
+        return 0
+    table = board.table()
+    print_table(table.header, table.rows, note="\n".join(table.notes))
+    return 0
+
+
+def _board(arguments: argparse.Namespace) -> tables.Board:
+    from harness.commands.output import data_store
     from harness.run.compare import judge_ids, metric_unit_values, with_panels
     from harness.run.score import stored_or_scored
     from harness.store.run_directory import RunDirectory
-    from reports import leaderboard, tables
+    from reports import leaderboard, pairwise, reference_ranking
 
+    _refuse_conflicts(arguments)
     data = data_store(arguments.data_dir)
+    reference = reference_ranking.read_reference(arguments.against, data) if arguments.against else None
     directories = [RunDirectory(path) for path in arguments.runs]
+    runs = [stored_or_scored(directory, data) for directory in directories]
+    if arguments.pairwise:
+        return pairwise.build_pairwise(runs, directories)
     board = leaderboard.build_leaderboard(
-        with_panels([stored_or_scored(directory, data) for directory in directories]),
+        with_panels(runs),
         [judge_ids(directory) for directory in directories],
         metric_unit_values,
         arguments.metric,
         leaderboard.published_alpaca_eval() if arguments.published else (),
     )
-    if arguments.format != "table":
-        sys.stdout.write(tables.FORMATS[arguments.format](board))
-        return 0
-    header, rows = tables.cells(board)
-    problems = [f"! {row.model} is NOT VALID: {problem}" for row in board.rows for problem in row.problems]
-    print_table(header, rows, note="\n".join(problems))
-    return 0
+    return board if reference is None else reference_ranking.against(board, reference)
+
+
+def _refuse_conflicts(arguments: argparse.Namespace) -> None:
+    """--pairwise prints ratings, to which columns and published rows do not apply."""
+    from harness.errors import UsageError
+
+    others = [name for name in ("against", "metric", "published") if getattr(arguments, name)]
+    if arguments.pairwise and others:
+        raise UsageError(f"--pairwise with --{' and --'.join(others)}", "one of them", "print two tables")

@@ -1,0 +1,292 @@
+"""Ratings from every pair of answers that was judged: Bradley-Terry over all models of the runs, baselines included."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import StatisticsError, UsageError
+from harness.run.compare import judge_ids
+from harness.run.score import RunScores
+from harness.stats.bootstrap import expanded_tails
+from harness.stats.bradley_terry import (
+    BradleyTerryDraws,
+    Comparisons,
+    bootstrap_bradley_terry,
+    compare,
+    elo_ratings,
+    fit_bradley_terry,
+    refuse_unconnected,
+)
+from harness.stats.ranking import RankRange, significant_ranks
+from harness.store.run_directory import RunDirectory
+from reports.leaderboard import refuse_mixed_judges
+from reports.tables import Table
+
+__all__ = ["PairwiseBoard", "PairwiseTable", "RatedModel", "build_pairwise"]
+
+_N_DRAWS = 2000
+_SEED = 20241204  # of the bootstrap; fixed, so that the same runs always rank the same
+_RIDGE = 0.01
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One judged pair of answers."""
+
+    model: str
+    opponent: str
+    prompt: str
+    share: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class RatedModel:
+    """A model's rating.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    rating, ci_low, ci_high : float
+        On the Elo scale, 1000 the mean of the models; 400 points are odds of ten to one.
+    marginal, simultaneous : RankRange
+        Its rank with the range that holds it by itself, and that holds the ranks of all models at once.
+    n : int
+        Pairs of answers it stands in.
+    """
+
+    model: str
+    rating: float
+    ci_low: float
+    ci_high: float
+    marginal: RankRange
+    simultaneous: RankRange
+    n: int
+
+
+@dataclass(frozen=True)
+class PairwiseTable:
+    """The ratings of one benchmark, best first.
+
+    Parameters
+    ----------
+    benchmark : str
+        Its name.
+    models : list of RatedModel
+        The models.
+    n, n_prompts, n_unscored : int
+        Pairs of answers, the prompts they are on, and pairs without a verdict.
+    method : str
+        How ratings and ranges were made.
+    notes : list of str
+        What to beware of.
+    """
+
+    benchmark: str
+    models: list[RatedModel]
+    n: int
+    n_prompts: int
+    n_unscored: int
+    method: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class PairwiseBoard:
+    """The ratings of every benchmark that pairs were judged on."""
+
+    tables: list[PairwiseTable]
+    problems: list[str] = field(default_factory=list)
+    level: float = _LEVEL
+
+    def table(self) -> Table:
+        """One row a model and benchmark."""
+        header = ["model", "benchmark", "rating", f"{self.level:.0%} interval", "rank"]
+        header += [f"marginal ranks ({self.level:.0%})", f"simultaneous ranks ({self.level:.0%})", "pairs"]
+        rows = [
+            [
+                found.model,
+                table.benchmark,
+                f"{found.rating:.0f}",
+                f"{found.ci_low:.0f} to {found.ci_high:.0f}",
+                str(found.marginal.rank),
+                f"{found.marginal.low}-{found.marginal.high}",
+                f"{found.simultaneous.low}-{found.simultaneous.high}",
+                str(found.n),
+            ]
+            for table in self.tables
+            for found in table.models
+        ]
+        notes = [
+            f"{t.benchmark}: {t.n} pairs on {t.n_prompts} prompts, {t.n_unscored} not scored; {t.method}"
+            for t in self.tables
+        ]
+        notes += [f"{t.benchmark}: {note}" for t in self.tables for note in t.notes]
+        notes.append(
+            "marginal: holds the rank of this model; simultaneous: all ranges together hold the ranks of all models"
+        )
+        return Table(header, rows, notes + self.problems)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``--format json``."""
+        return {
+            "level": self.level,
+            "problems": self.problems,
+            "benchmarks": [
+                {**asdict(table), "models": [_model_json(found) for found in table.models]} for table in self.tables
+            ],
+        }
+
+
+def _model_json(found: RatedModel) -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "rating": found.rating,
+        "ci_low": found.ci_low,
+        "ci_high": found.ci_high,
+        "rank": found.marginal.rank,
+        "rank_low_marginal": found.marginal.low,
+        "rank_high_marginal": found.marginal.high,
+        "rank_low_simultaneous": found.simultaneous.low,
+        "rank_high_simultaneous": found.simultaneous.high,
+        "n": found.n,
+    }
+
+
+def build_pairwise(runs: Sequence[RunScores], directories: Sequence[RunDirectory]) -> PairwiseBoard:
+    """Rate all models that the runs' judged pairs join: candidates and the models they were compared with.
+
+    Parameters
+    ----------
+    runs : sequence of RunScores
+        Their figures and scores.
+    directories : sequence of RunDirectory
+        Where they are stored, in the same order; the baselines' names and the judges are read from there.
+
+    Returns
+    -------
+    PairwiseBoard
+
+    Raises
+    ------
+    UsageError
+        No run holds a judged pair, a run is given twice, or a benchmark was judged by different judges.
+    StatisticsError
+        There are models that no chain of comparisons joins, or fewer than two prompts.
+    """
+    _refuse_repeats(directories)
+    pairs: dict[str, list[_Pair]] = {}
+    unscored: Counter[str] = Counter()
+    judges: dict[str, dict[str, set[str]]] = {}
+    for run, directory in zip(runs, directories, strict=True):
+        compared = [name for name in run.benchmarks if _preference_names(run, name)]
+        names = _baseline_names(directory) if compared else {}
+        used = judge_ids(directory) if compared else {}
+        for name in compared:
+            found, n_unscored = _judged_pairs(run, name, names)
+            pairs.setdefault(name, []).extend(found)
+            unscored[name] += n_unscored
+            judges.setdefault(name, {})[run.run] = used.get(name, set())
+    judged = {name: found for name, found in pairs.items() if found}
+    if not judged:
+        raise UsageError(
+            "the runs hold no judged pair of answers",
+            "runs of a benchmark that compares answers with a baseline's, or head-to-head runs",
+            "assay gate --head-to-head DIR --judge J compares two runs directly",
+        )
+    for name in judged:
+        refuse_mixed_judges(name, judges[name])
+    tables = [_rate(name, found, unscored[name]) for name, found in judged.items()]
+    problems = [f"{run.model} is not valid: {problem}" for run in runs for problem in run.problems]
+    return PairwiseBoard(tables, problems)
+
+
+def _refuse_repeats(directories: Sequence[RunDirectory]) -> None:
+    counts = Counter(directory.path.resolve() for directory in directories)
+    repeated = [str(path) for path, count in counts.items() if count > 1]
+    if repeated:
+        raise UsageError(f"{', '.join(repeated)} is given twice", "each run once", "its pairs would count twice")
+
+
+def _preference_names(run: RunScores, benchmark: str) -> set[str]:
+    """Names of the scores that say which of two answers is better."""
+    return {name for name, kind in run.benchmark(benchmark).score_kinds.items() if kind.role == "preference"}
+
+
+def _baseline_names(directory: RunDirectory) -> dict[str, str]:
+    """Whose answer each prompt's candidate was compared with, by prompt id."""
+    return {r.prompt_id: r.model for r in directory.responses().values() if r.role == "baseline"}
+
+
+def _judged_pairs(run: RunScores, benchmark: str, names: Mapping[str, str]) -> tuple[list[_Pair], int]:
+    """The pairs of a run, verdicts on one pair added up, and the number of verdicts that are missing."""
+    wanted = _preference_names(run, benchmark)
+    won: dict[str, float] = defaultdict(float)
+    weights: dict[str, float] = defaultdict(float)
+    clusters: dict[str, str] = {}
+    n_unscored = 0
+    for score in run.scores_of(benchmark):
+        if score.metric not in wanted:
+            continue
+        if score.value is None:
+            n_unscored += 1
+            continue
+        clusters[score.prompt_id] = score.cluster
+        won[score.prompt_id] += score.weight * score.value
+        weights[score.prompt_id] += score.weight
+    found = []
+    for prompt_id, weight in weights.items():
+        opponent = names.get(prompt_id, f"baseline of {benchmark}")
+        if opponent != run.model:  # a model against itself says nothing about strength
+            share = won[prompt_id] / weight
+            found.append(_Pair(run.model, opponent, clusters[prompt_id], share, weight))
+    return found, n_unscored
+
+
+def _rate(benchmark: str, pairs: Sequence[_Pair], n_unscored: int) -> PairwiseTable:
+    data = compare(
+        [p.model for p in pairs],
+        [p.opponent for p in pairs],
+        [p.share for p in pairs],
+        [p.weight for p in pairs],
+        [p.prompt for p in pairs],
+    )
+    refuse_unconnected(data)
+    strength, draws, notes = _fit(data)
+    ratings, replicates = elo_ratings(strength), elo_ratings(draws.log_strength)
+    marginal, simultaneous = significant_ranks(ratings, replicates, data.n_clusters, _LEVEL)
+    low, high = np.quantile(replicates, expanded_tails(_LEVEL, data.n_clusters), axis=0)
+    counts = Counter(name for p in pairs for name in (p.model, p.opponent))
+    models = [
+        RatedModel(name, float(ratings[i]), float(low[i]), float(high[i]), marginal[i], simultaneous[i], counts[name])
+        for i, name in enumerate(data.models)
+    ]
+    if draws.n_dropped:
+        notes = [*notes, f"{draws.n_dropped} of {_N_DRAWS} resamples without a finite fit were left out"]
+    method = (
+        f"Bradley-Terry ratings (mean 1000, 400 points are odds of ten to one), {_N_DRAWS} bootstrap resamples of the "
+        "prompts; ranks from step-down tests of all pairwise differences (Mogstad et al. 2024)"
+    )
+    models.sort(key=lambda found: (-found.rating, found.model))
+    return PairwiseTable(benchmark, models, data.n, data.n_clusters, n_unscored, method, notes)
+
+
+def _fit(data: Comparisons) -> tuple[NDArray[np.float64], BradleyTerryDraws, list[str]]:
+    """Fit without a penalty; where that has no finite maximum, with a weak ridge, and a note that says so."""
+    try:
+        strength = fit_bradley_terry(data)
+        return strength, bootstrap_bradley_terry(data, np.random.default_rng(_SEED), _N_DRAWS), []
+    except StatisticsError as error:
+        if data.n_clusters < 2:
+            raise
+        note = f"{error.found}; a ridge of precision {_RIDGE} on the log strengths keeps the ratings finite"
+    draws = bootstrap_bradley_terry(data, np.random.default_rng(_SEED), _N_DRAWS, _RIDGE)
+    return fit_bradley_terry(data, _RIDGE), draws, [note]
