@@ -25,8 +25,6 @@ from harness.run.figures import mean_row, missing_reason, prompt_score, select
 from harness.run.plan import compares, load_benchmark
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["HeadToHead"]
-
 _PAIRWISE = "pairwise"
 
 

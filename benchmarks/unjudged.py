@@ -8,8 +8,6 @@ from harness.messages import Sampling
 from harness.protocols import DataSource, JudgeTask
 from harness.records import Prompt, Response
 
-__all__ = ["Unjudged"]
-
 
 class Unjudged:
     """The part of `harness.protocols.Benchmark` that is empty where nothing is judged."""

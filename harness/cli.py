@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-__all__ = ["main"]
-
 _COMMANDS = {
     "run": "generate, judge and score; resumes an unfinished run in the run directory",
     "resume": "resume a run from its run.json",

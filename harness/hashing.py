@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical_json", "content_hash", "file_sha256"]
-
 ID_LENGTH = 20  # hex digits kept: 80 bits, so 1e9 records collide with probability 4e-7
 
 

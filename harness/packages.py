@@ -7,8 +7,6 @@ from pathlib import Path
 
 from harness.errors import MissingDataError
 
-__all__ = ["package_file"]
-
 
 def package_file(package: str, *parts: str) -> Path:
     """Return the path of a data file of an installed package.

@@ -6,8 +6,6 @@ import sys
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-__all__ = ["NoProgress", "Progress", "RunProgress", "make_progress"]
-
 
 class Progress(Protocol):
     """Receives the progress of a run."""

@@ -40,38 +40,6 @@ if TYPE_CHECKING:
     from harness.stats.estimate import Estimate
     from harness.store.align_directory import Sample
 
-__all__ = [
-    "Ask",
-    "Benchmark",
-    "ChatSettings",
-    "CheckedBenchmark",
-    "ConfigurableBenchmark",
-    "ControlledBenchmark",
-    "DataSource",
-    "EngineBenchmark",
-    "Exporter",
-    "FittedBenchmark",
-    "FittedComparison",
-    "Imported",
-    "Importer",
-    "Items",
-    "Judge",
-    "JudgeContext",
-    "JudgeForm",
-    "JudgeTask",
-    "MeasureContext",
-    "NotAvailable",
-    "PanelBenchmark",
-    "Ranker",
-    "RankerContext",
-    "Reading",
-    "ReportSection",
-    "ScoreKind",
-    "ScoreRole",
-    "TrainingStage",
-    "VoteImporter",
-]
-
 
 class DataSource(Protocol):
     """Provides upstream files (`harness.data.store.DataStore`)."""

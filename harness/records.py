@@ -19,22 +19,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from harness.hashing import content_hash
 
-__all__ = [
-    "Judgment",
-    "Preference",
-    "Prompt",
-    "Rating",
-    "Record",
-    "Response",
-    "Role",
-    "Score",
-    "SummaryRow",
-    "Text",
-    "Unscored",
-    "UnscoredReason",
-    "Verdict",
-]
-
 Role = Literal["candidate", "baseline"]
 
 UnscoredReason = Literal[

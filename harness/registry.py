@@ -24,8 +24,6 @@ from harness.engines.base import Engine
 from harness.engines.rewards.scorers import PreferenceEngine, RewardEngine
 from harness.errors import AssayError, PluginError, UnknownNameError
 
-__all__ = ["DOORS", "Door", "checked", "forget", "load", "make", "names"]
-
 
 @dataclass(frozen=True, slots=True)
 class Door:

@@ -17,8 +17,6 @@ from typing import Self
 
 from harness.errors import UsageError
 
-__all__ = ["Settings", "cache_dir"]
-
 _TRUE = frozenset({"1", "on", "yes", "true"})  # as huggingface_hub reads them
 
 

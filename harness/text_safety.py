@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["one_line", "strip_control", "visible"]
-
 _SEQUENCE = re.compile(
     r"""
       \x1b\[ [0-?]* [\ -/]* [@-~]                  # CSI: colours, cursor

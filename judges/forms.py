@@ -33,8 +33,6 @@ from judges.templates import (
     fastchat_templates,
 )
 
-__all__ = ["AlpacaEvalForm", "FiveWayForm", "FiveWayV2Form", "PairwiseForm", "RatingForm"]
-
 
 @dataclass(frozen=True)
 class _FastChatForm(ABC):

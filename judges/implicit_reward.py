@@ -16,8 +16,6 @@ from harness.spec import Options, validated
 from judges.model_judges import Compared, preferred, sigmoid
 from judges.reward_model import RewardModelJudge
 
-__all__ = ["ImplicitRewardJudge"]
-
 
 class ImplicitRewardJudgeOptions(Options):
     """Options of the judge; all others are the engine's.

@@ -15,8 +15,6 @@ from harness.protocols import ChatSettings, JudgeContext, JudgeForm, JudgeTask, 
 from harness.records import Judgment, Unscored, UnscoredReason
 from harness.spec import validated
 
-__all__ = ["LLMJudge"]
-
 _REASONS: dict[str, UnscoredReason] = {"timeout": "timeout", "context_length": "context_length"}
 
 

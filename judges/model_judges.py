@@ -23,8 +23,6 @@ from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Response, Unscored, Verdict
 from harness.run.plan import compares, judge_form
 
-__all__ = ["Compared", "ModelJudge", "conversation", "sigmoid"]
-
 _VERSION = 1
 
 

@@ -17,15 +17,6 @@ from dataclasses import dataclass
 from harness.endpoint.client import ChatReply, TokenLogprob
 from harness.records import Preference, Rating, Unscored, Verdict
 
-__all__ = [
-    "PARSER_VERSION",
-    "parse_five_way",
-    "parse_pairwise",
-    "parse_preference_logprobs",
-    "parse_rating",
-    "read_text",
-]
-
 PARSER_VERSION = "1"
 """Part of every judge id; raised when a parser reads anything differently."""
 

@@ -11,8 +11,6 @@ from harness.messages import Message
 from harness.protocols import JudgeTask
 from judges.model_judges import Compared, ModelJudge, conversation, preferred, unread
 
-__all__ = ["PreferenceModelJudge"]
-
 
 class PreferenceModelJudge(ModelJudge):
     """Gives a preference model's probability, averaged over both orders."""

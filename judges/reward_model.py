@@ -9,8 +9,6 @@ from harness.engines.rewards.scorers import RewardRequest
 from harness.protocols import JudgeTask
 from judges.model_judges import Compared, ModelJudge, conversation, preferred, sigmoid, unread
 
-__all__ = ["RewardModelJudge"]
-
 
 class RewardModelJudge(ModelJudge):
     """Prefers the answer of the higher reward, with the probability Bradley and Terry give it."""

@@ -18,8 +18,6 @@ from harness.protocols import DataSource
 from harness.spec import read_yaml
 from harness.store.jsonl import read_jsonl
 
-__all__ = ["Template", "alpaca_eval_template", "arena_hard_v01", "arena_hard_v2", "fastchat_templates"]
-
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 

@@ -21,8 +21,6 @@ from reports.samples import SampleLimits, SampleTables, add_runs
 from reports.sections import ReportContext
 from reports.study_samples import add_study
 
-__all__ = ["ReportOptions", "build_report"]
-
 
 @dataclass(frozen=True)
 class ReportOptions:

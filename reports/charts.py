@@ -13,25 +13,6 @@ from numpy.typing import NDArray
 
 from harness.text_safety import visible
 
-__all__ = [
-    "Chart",
-    "Heatmap",
-    "IntervalChart",
-    "Mark",
-    "Panels",
-    "RefLine",
-    "SampleFilter",
-    "Series",
-    "XYChart",
-    "data_table",
-    "edges_of",
-    "extent",
-    "histogram",
-    "log_edges",
-    "number",
-    "side_by_side",
-]
-
 Floats = NDArray[np.float64]
 
 

@@ -9,8 +9,6 @@ import re
 
 from harness.text_safety import one_line
 
-__all__ = ["latex", "markdown", "spreadsheet"]
-
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

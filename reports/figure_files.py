@@ -17,8 +17,6 @@ from reports.charts import data_table
 from reports.drawing import WIDE, draw
 from reports.escaping import spreadsheet
 
-__all__ = ["write_figures"]
-
 _PIXELS = 2.0  # of a PNG, by one of the SVG
 
 

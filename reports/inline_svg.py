@@ -9,8 +9,6 @@ from xml.etree.ElementTree import Element
 
 from reports.palette import LIGHT
 
-__all__ = ["Names", "inline_svg"]
-
 _PROPERTIES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 _TAGS = {"svg", "g", "a", "path", "line", "rect", "text"}
 _ATTRIBUTES = {

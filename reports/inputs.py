@@ -19,8 +19,6 @@ from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory
 from harness.text_safety import visible
 
-__all__ = ["AlignInput", "Inputs", "RunInput", "open_inputs"]
-
 STUDY = "judge_study"
 _STUDY_VERSION = 1
 _STUDY_PARTS = ("version", "human", "judges", "contest", "labels", "pairs", "texts")

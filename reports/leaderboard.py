@@ -17,16 +17,6 @@ from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
 from reports.tables import Table
 
-__all__ = [
-    "Cell",
-    "Column",
-    "Leaderboard",
-    "LeaderboardRow",
-    "build_leaderboard",
-    "published_alpaca_eval",
-    "refuse_mixed_judges",
-]
-
 _N_DRAWS = 2000
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
 

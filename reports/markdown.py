@@ -5,8 +5,6 @@ from __future__ import annotations
 from reports.blocks import Cell, Report, Statement, Table
 from reports.escaping import markdown
 
-__all__ = ["to_markdown"]
-
 _MOST_ROWS = 40
 _MARKS = {"pass": "PASS", "fail": "FAIL", "undecided": "UNDECIDED", "invalid": "NOT VALID", "info": ""}
 

@@ -19,8 +19,6 @@ from reports.drawing import NARROW, WIDE, draw
 from reports.inline_svg import Names, inline_svg
 from reports.samples import embedded_json
 
-__all__ = ["MOST_DATA_ROWS", "to_html"]
-
 MOST_DATA_ROWS = 120
 """Rows of the numbers below a figure; `--figures` writes all of them."""
 

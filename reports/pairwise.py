@@ -28,8 +28,6 @@ from harness.store.run_directory import RunDirectory
 from reports.leaderboard import refuse_mixed_judges
 from reports.tables import Table
 
-__all__ = ["PairwiseBoard", "PairwiseTable", "RatedModel", "build_pairwise"]
-
 _N_DRAWS = 2000
 _SEED = 20241204  # of the bootstrap; fixed, so that the same runs always rank the same
 _RIDGE = 0.01

@@ -6,8 +6,6 @@ at least 3:1 with the page behind it.
 
 from __future__ import annotations
 
-__all__ = ["DASHES", "LIGHT", "SERIES", "SHAPES", "dash"]
-
 LIGHT = {
     "page": "#ffffff",
     "ink": "#1c2024",

@@ -11,8 +11,6 @@ from reports.charts import Heatmap
 from reports.palette import LIGHT
 from reports.plot import LINE, Plot, fitting, plain, quantity, wide
 
-__all__ = ["plot_cells"]
-
 _TURNED = 110.0  # pixels, at most, of a name that is turned since it is wider than its column
 _STRONG = 0.62  # where text in the page's colour is as legible as in the ink's
 

@@ -28,8 +28,6 @@ from reports.plot import (
     wide,
 )
 
-__all__ = ["plot_curves"]
-
 _MOST_DIRECT = 5  # names at the ends of curves; more would run into each other
 _MOST_SAYING = 60  # points that each say what they are; more are small
 _STROKE = "M-1,-0.15h2v0.3h-2z"

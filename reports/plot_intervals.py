@@ -27,8 +27,6 @@ from reports.plot import (
     wide,
 )
 
-__all__ = ["plot_intervals"]
-
 _MARK = 14.0
 _MOST_BESIDE = 0.42  # of the width, for names beside their rows; longer ones stand above
 

@@ -27,8 +27,6 @@ from harness.store.jsonl import read_text
 from reports.leaderboard import Column, Leaderboard
 from reports.tables import Table
 
-__all__ = ["AgainstBoard", "AgainstColumn", "RankingFigure", "Reference", "against", "read_reference"]
-
 _LMARENA = "lmarena"
 _LMARENA_FILE = "lmarena/leaderboard"
 _MODEL_NAMES = ("model", "model_name", "name", "key")

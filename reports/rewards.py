@@ -20,8 +20,6 @@ from reports.charts import Heatmap, Panels, XYChart, edges_of, histogram
 from reports.inputs import AlignInput
 from reports.samples import SampleTables
 
-__all__ = ["VALIDATION", "add_rewards", "reward_blocks"]
-
 VALIDATION = "validation answers"
 TRAINING = "answers sampled for training"
 """What the sample browser calls answers that were only rewarded, not judged."""

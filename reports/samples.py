@@ -16,8 +16,6 @@ from harness.records import Judgment, Preference, Prompt, Rating, Response, Scor
 from harness.text_safety import visible
 from reports.inputs import RunInput
 
-__all__ = ["SampleLimits", "SampleTables", "add_runs", "embedded_json", "verdict_class", "verdict_words"]
-
 
 @dataclass(frozen=True)
 class SampleLimits:

@@ -7,8 +7,6 @@ from typing import Any
 
 from reports.samples import SampleTables
 
-__all__ = ["add_study"]
-
 
 def add_study(tables: SampleTables, study: Mapping[str, Any]) -> None:
     """Put a study's pairs among the samples.

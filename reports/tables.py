@@ -13,8 +13,6 @@ from typing import Any, Protocol
 from harness.text_safety import one_line
 from reports.escaping import latex, markdown, spreadsheet
 
-__all__ = ["FORMATS", "Board", "Table"]
-
 
 @dataclass(frozen=True)
 class Table:

@@ -13,8 +13,6 @@ from rich.table import Table as RichTable
 from harness.text_safety import one_line
 from reports.blocks import Block, Cell, Note, Statement, Table
 
-__all__ = ["print_blocks"]
-
 _WIDTH = 200
 """Columns where stdout is no terminal: wide enough that no table folds."""
 

@@ -15,8 +15,6 @@ from harness.errors import StorageFullError
 from harness.store.jsonl import write_atomically
 from training.stage import sync_tree
 
-__all__ = ["CompleteMark", "disk_full", "latest", "steps_of"]
-
 _MARK = "complete"
 _FULL = re.compile(r"No space left on device|File too large|Disk quota exceeded|os error (28|27|122)", re.IGNORECASE)
 # torch's zip writer reports a short write without saying why.

@@ -18,18 +18,6 @@ from training.inputs import Inputs
 from training.models import load_tokenizer
 from training.recipe import TrainingRecipe
 
-__all__ = [
-    "ItemReport",
-    "Rows",
-    "check_end_of_answer",
-    "check_length",
-    "check_packing",
-    "check_pad",
-    "check_template",
-    "checked_rows",
-    "refuse_truncation",
-]
-
 _PROBE = "qzqz"
 
 

@@ -34,8 +34,6 @@ from training.sft import as_dataset
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["STAGE", "DPORecipe", "train"]
-
 _SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 _DIFFERENCES = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
 

@@ -21,8 +21,6 @@ from typing import Any
 from harness.errors import DataError, ModelError
 from harness.messages import Message
 
-__all__ = ["IGNORED", "EncodedConversation", "EncodedPair", "Encoder", "has_generation_marks"]
-
 IGNORED = -100
 
 _MARKS = re.compile(r"{%-?\s*generation\s*-?%}")

@@ -19,8 +19,6 @@ from training.data.records import Conversation, PreferencePair
 from training.data.splitting import split_key
 from training.recipe import TrainingRecipe
 
-__all__ = ["Data", "Inputs", "conversation_inputs", "pair_inputs"]
-
 Record = TypeVar("Record", Conversation, PreferencePair)
 
 Data: TypeAlias = Sequence[Record] | Sequence[str | Path] | str | Path | None

@@ -28,8 +28,6 @@ from training.models import merge_adapter, model_identity, require_extra, templa
 from training.recipe import TrainingRecipe
 from training.stage import StageDirectory, StageResult, read_stage
 
-__all__ = ["Finding", "Prepared", "Stage", "is_main_process", "run_stage"]
-
 
 def is_main_process() -> bool:
     """Whether this process is the one of a distributed job that prints and writes."""

@@ -30,8 +30,6 @@ from transformers import TrainerCallback
 
 from harness.store.jsonl import JsonlAppender, read_jsonl, write_atomically
 
-__all__ = ["MetricsFile", "figures", "read_metrics"]
-
 _NAMES = {
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",

@@ -13,19 +13,6 @@ from harness.errors import MissingDataError, ModelError
 from harness.hashing import file_sha256
 from training.recipe import LoraRecipe, TrainingRecipe
 
-__all__ = [
-    "PAD_TOKEN",
-    "check_same_tokens",
-    "load_causal",
-    "load_scalar",
-    "load_tokenizer",
-    "lora_config",
-    "merge_adapter",
-    "model_identity",
-    "require_extra",
-    "template_text",
-]
-
 PAD_TOKEN = "<|pad|>"
 """The padding token that `add_pad_token` adds."""
 

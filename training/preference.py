@@ -39,8 +39,6 @@ from training.sft import as_dataset, largest_batch
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["STAGE", "PreferenceRecipe", "Question", "train"]
-
 _CONSTANT = 1e-6
 """Spread of log odds (largest minus smallest) below which they count as constant."""
 

@@ -17,8 +17,6 @@ from harness.errors import SpecError, UnknownNameError
 from harness.spec import read_yaml, validated
 from training.stage import StageEntry
 
-__all__ = ["LoraRecipe", "TrainingRecipe", "load_recipe", "read_recipe", "shipped_configs", "shipped_recipes"]
-
 RecipeType = TypeVar("RecipeType", bound="TrainingRecipe")
 
 OPERATIONAL = (

@@ -35,8 +35,6 @@ from training.sft import as_dataset
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["STAGE", "RewardRecipe", "train"]
-
 _CONSTANT = 1e-6
 """Spread of rewards (largest minus smallest) below which they count as constant."""
 

@@ -11,8 +11,6 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.stats.mean import cluster_mean
 
-__all__ = ["accuracy", "logits_of", "padded"]
-
 
 def accuracy(margins: Sequence[float], prompts: Sequence[str], level: float = 0.95) -> dict[str, Any]:
     """Share of pairs in which the chosen answer has the higher score.

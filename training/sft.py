@@ -32,8 +32,6 @@ from training.recipe import TrainingRecipe
 from training.stage import StageEntry, StageResult
 from training.trainer_args import common_arguments
 
-__all__ = ["STAGE", "SFTRecipe", "train"]
-
 
 class SFTRecipe(TrainingRecipe):
     """The fields of `sft` besides those of all stages.

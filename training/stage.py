@@ -31,8 +31,6 @@ from harness.spec import differing_fields
 from harness.store.jsonl import read_json, write_atomically
 from harness.store.locking import take_lock
 
-__all__ = ["StageDirectory", "StageEntry", "StageResult", "find_stage", "read_stage"]
-
 RecipeType = TypeVar("RecipeType")
 
 

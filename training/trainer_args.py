@@ -9,8 +9,6 @@ from typing import Any
 from harness.errors import SpecError
 from training.recipe import TrainingRecipe
 
-__all__ = ["common_arguments", "micro_batch"]
-
 _LARGEST_GUESS = 8
 
 

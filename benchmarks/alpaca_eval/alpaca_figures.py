@@ -29,8 +29,6 @@ from harness.records import Score, SummaryRow
 from harness.run.figures import guarded_row, reason_row, select
 from harness.stats.estimate import Estimate
 
-__all__ = ["LENGTH_CONTROLLED", "Upstream", "compare_fitted", "length_controlled_rows", "published_rows"]
-
 LENGTH_CONTROLLED = "length_controlled_win_rate"
 _SEED = 20240404  # of the bootstrap; fixed, so that the same verdicts always give the same figures
 _AS_PUBLISHED = LengthControlSpec(solver="liblinear", unscored="predict")

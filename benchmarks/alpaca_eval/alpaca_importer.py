@@ -15,8 +15,6 @@ from harness.protocols import Imported
 from harness.records import Preference, Prompt, Response, Role, Unscored, Verdict
 from harness.run.import_results import choose_one, choose_rows, stored_judgment, stored_response
 
-__all__ = ["AlpacaEvalImporter"]
-
 
 class AlpacaEvalImporter:
     """Reads annotations, and the outputs they are about.

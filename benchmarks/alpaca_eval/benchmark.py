@@ -26,8 +26,6 @@ from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, missing_reason, prompt_score, select, verdict_of, verdict_score
 from harness.store.jsonl import read_json
 
-__all__ = ["BASELINE", "AlpacaEval", "baseline_is_first", "instruction_key"]
-
 BASELINE = "gpt4_1106_preview"
 
 

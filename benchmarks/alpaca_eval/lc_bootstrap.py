@@ -17,15 +17,6 @@ from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 
-__all__ = [
-    "LengthControlBootstrap",
-    "LengthControlDraws",
-    "bootstrap_length_controlled",
-    "compare_length_controlled",
-    "length_controlled_draws",
-    "studentized_interval",
-]
-
 _AT_ONCE = 64
 """Resamples fitted together: enough to spread numpy's overhead, few enough to stay near the cache (13 MiB)."""
 _LOOSE = 1e-4

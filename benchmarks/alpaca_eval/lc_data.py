@@ -12,14 +12,6 @@ import numpy as np
 from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import FileFormatError, StatisticsError
 
-__all__ = [
-    "GamedBaseline",
-    "LengthControlData",
-    "LengthControlSpec",
-    "read_gamed",
-    "refuse_unusable",
-]
-
 _GAMED_NUMBERS = ("preference", "std_delta_len", "instruction_difficulty")
 _GAMED_COLUMNS = ("index", *_GAMED_NUMBERS, "not_gamed_baseline")
 

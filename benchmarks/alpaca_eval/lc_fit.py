@@ -27,8 +27,6 @@ from benchmarks.alpaca_eval.lc_published import fit_as_published
 from benchmarks.alpaca_eval.logistic import Array, Rows, l1_logistic_path, logistic
 from harness.errors import StatisticsError
 
-__all__ = ["Fits", "LengthControlEstimator", "Resamples", "gather"]
-
 _EXACT = 1e-6
 _DECIDED = 0.01
 """A verdict nearer than this to 0 or 1 counts as a plain loss or win when separation is looked for."""

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from benchmarks.alpaca_eval.logistic import Array
 
-__all__ = ["fit_as_published"]
-
 _RANDOM_STATE = 123
 
 

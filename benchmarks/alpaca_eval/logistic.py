@@ -28,8 +28,6 @@ import numpy.typing as npt
 
 from harness.errors import StatisticsError
 
-__all__ = ["Rows", "l1_logistic_path", "logistic"]
-
 Array = npt.NDArray[np.float64]
 
 _MAX_EVALUATIONS = 200

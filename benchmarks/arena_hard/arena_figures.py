@@ -17,8 +17,6 @@ from harness.run.figures import guarded_row, mean_row, reason_row, select
 from harness.stats.estimate import Estimate
 from harness.stats.length_control import PairScores, length_controlled_pairs
 
-__all__ = ["STYLE_METRICS", "arena_rows"]
-
 STYLE_METRICS = ("length", "headers", "lists", "bold")
 """Scores that describe an answer's style, in the order the style control takes them; length in characters."""
 

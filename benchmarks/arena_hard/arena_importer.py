@@ -13,8 +13,6 @@ from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
 from harness.run.import_results import choose_rows, stored_judgment, stored_response
 
-__all__ = ["ArenaHardImporter"]
-
 _P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
 _NOT_NAMED = "baseline"

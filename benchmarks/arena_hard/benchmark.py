@@ -30,8 +30,6 @@ from harness.records import Judgment, Preference, Prompt, Response, Score, Summa
 from harness.run.figures import missing_reason, prompt_score, reason_row, select, verdict_of, verdict_score
 from harness.store.jsonl import read_jsonl
 
-__all__ = ["DECISIVE_WEIGHT", "ArenaHard", "answer_text", "question_text"]
-
 DECISIVE_WEIGHT = 3.0
 """How often upstream counts "significantly better"."""
 

@@ -27,18 +27,6 @@ from harness.stats.bootstrap import cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.rate_interval import RateSample, rate_interval
 
-__all__ = [
-    "DECISIVE_WEIGHT",
-    "LABELS",
-    "Battle",
-    "VerdictTable",
-    "bootstrap_win_rates",
-    "score_verdict",
-    "tabulate",
-    "win_rate",
-    "win_rates",
-]
-
 Floats = NDArray[np.float64]
 Position = Literal["A", "B"]
 

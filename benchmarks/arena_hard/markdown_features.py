@@ -15,8 +15,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-__all__ = ["MarkdownCounts", "count_markdown"]
-
 _CODE_BLOCK = re.compile(r"```([^`]*)```")
 _HEADER = re.compile(r"^(#{1,6})\s", re.MULTILINE)
 _ORDERED_ITEM = re.compile(r"^\s*\d+\.\s", re.MULTILINE)

@@ -25,17 +25,6 @@ from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
 
-__all__ = [
-    "ELO_SCALE",
-    "PINNED_BASELINE",
-    "PublishedInterval",
-    "elo_from_rate",
-    "published_v01",
-    "published_v2",
-    "rate_from_elo",
-    "rating_percentile",
-]
-
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 

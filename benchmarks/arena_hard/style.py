@@ -35,13 +35,6 @@ from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
-__all__ = [
-    "StyleControl",
-    "StyleControlled",
-    "bootstrap_style_controlled",
-    "style_controlled_win_rates",
-]
-
 Floats = NDArray[np.float64]
 Reference = Literal["equal", "mean"]
 

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
 
-__all__ = ["FEATURES", "LENGTH", "MARKDOWN", "StyleCounts", "Version", "refuse_missing_style", "style_differences"]
-
 Floats = NDArray[np.float64]
 Version = Literal["v0.1", "v2"]
 

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-__all__ = ["StyleFit", "StyleProblem", "fit_style", "prompt_influence"]
-
 Floats = NDArray[np.float64]
 
 _MAX_ITERATIONS = 100

@@ -15,8 +15,6 @@ from benchmarks.lm_eval.task_options import TaskOptions
 from harness.errors import UsageError
 from harness.spec import BenchmarkSpec
 
-__all__ = ["SHOTS", "SUITE", "arc_challenge", "gsm8k", "humaneval", "mbpp", "mmlu", "truthfulqa_mc1", "truthfulqa_mc2"]
-
 SHOTS = {
     "gsm8k": 8,
     "mmlu": 5,

@@ -22,8 +22,6 @@ from harness.engines.hf.boundary import encode_text, prefix_token_id
 from harness.errors import ModelError, NoChatTemplateError, UsageError
 from harness.messages import Message
 
-__all__ = ["EngineLM"]
-
 _CONVERSATION = "\0conversation\0"
 """Marks a prompt that is a conversation as JSON, for an engine whose server applies the chat template."""
 _DEFAULT_LENGTH = 2048  # HFLM's, for models without a limit

@@ -19,8 +19,6 @@ from benchmarks.sandbox.code_checks import HUMAN_EVAL_LIMITS, MBPP_LIMITS, human
 from harness.errors import AssayError, FileFormatError, StatisticsError
 from harness.hashing import content_hash
 
-__all__ = ["CODE_EVAL", "CodeEval", "NotMeasuredError", "pass_at_k", "replaced_code_eval"]
-
 
 class NotMeasuredError(AssayError):
     """A program was not measured; the message is the reason."""

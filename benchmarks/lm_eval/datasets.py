@@ -17,8 +17,6 @@ from harness.data.file_rows import read_rows
 from harness.errors import AssayError, FileFormatError, MissingDataError
 from harness.protocols import DataSource
 
-__all__ = ["GivenData", "Served"]
-
 _LOCK = threading.RLock()
 _ROW_FILES = (".json", ".jsonl", ".gz", ".xz")
 

@@ -17,8 +17,6 @@ from harness.records import Prompt, Response, SummaryRow
 from harness.run.import_results import choose_one
 from harness.store.jsonl import read_json
 
-__all__ = ["LMEvalImporter"]
-
 _SAME = 1e-9
 
 

@@ -30,8 +30,6 @@ from harness.data.file_rows import Row, read_rows
 from harness.errors import FileFormatError, MissingDataError
 from harness.protocols import DataSource
 
-__all__ = ["LocalRows", "examples_from_test", "find_rows"]
-
 Rows = list[dict[str, Any]]
 
 _OWN_SHOTS = {"openai/gsm8k": 5, "gsm8k": 5}

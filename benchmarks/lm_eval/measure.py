@@ -31,8 +31,6 @@ from harness.records import Prompt, Response
 
 from benchmarks.lm_eval.requests import Answer, Ask  # isort: skip
 
-__all__ = ["measure_task", "prompts_of"]
-
 _PAIRED = ("word_perplexity", "byte_perplexity", "bits_per_byte")
 """Metrics whose values are a log-likelihood and the size it is divided by."""
 _SUMMED = ("perplexity",)

@@ -22,8 +22,6 @@ from harness.hashing import content_hash
 from harness.messages import Message, Sampling
 from harness.store.jsonl import JsonlAppender, read_jsonl
 
-__all__ = ["Answer", "Ask", "Asker", "GenerationAsk", "ScoringAsk"]
-
 _NO_LIMIT = 10**9
 
 

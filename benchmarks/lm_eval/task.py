@@ -23,8 +23,6 @@ from harness.spec import validated
 if TYPE_CHECKING:
     from benchmarks.lm_eval.task_loading import LoadedTask
 
-__all__ = ["LMEvalTask"]
-
 
 @dataclass(frozen=True)
 class LMEvalTask(Unjudged):

@@ -26,8 +26,6 @@ from harness.stats.calibration import Reliability, reliability
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["SCORE_KINDS", "calibration_of", "metric_items", "scores_of", "summary_rows"]
-
 _OUTCOME = "outcome"
 _BY_TASK = "outcome_by_task"
 _CALIBRATION = "calibration"

@@ -18,8 +18,6 @@ from benchmarks.lm_eval.task_records import version_of
 from harness.errors import AssayError, FileFormatError, UnknownNameError, UsageError, nearest
 from harness.protocols import DataSource
 
-__all__ = ["GroupFigure", "LoadedTask", "load_task", "missing_package"]
-
 _FOLDERS = {
     "gsm8k": "gsm8k",
     "mmlu": "mmlu/default",

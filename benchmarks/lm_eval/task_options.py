@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["TaskOptions"]
-
 
 class TaskOptions(BaseModel):
     """Options of one task.

@@ -12,8 +12,6 @@ from typing import Any
 
 from harness.hashing import content_hash
 
-__all__ = ["VALUES", "document_key", "document_text", "metric_name", "version_of"]
-
 VALUES = "values"
 """Key of `Response.meta` that holds a document's value of every metric."""
 

@@ -34,8 +34,6 @@ from harness.run.figures import (
 from harness.stats.length_control_ratings import RatingPanel, length_controlled_panel
 from harness.store.jsonl import read_jsonl
 
-__all__ = ["MTBench"]
-
 # FastChat samples answers in open-ended categories and decodes the others (nearly) greedily.
 _TEMPERATURE = {
     "writing": 0.7,

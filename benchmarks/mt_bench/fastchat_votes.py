@@ -14,8 +14,6 @@ from typing import Any
 from harness.data.file_rows import Row
 from harness.data.votes import AnswerTexts, Grade, QuestionTexts, Side, StatedPreference, Statement, p_of_winner
 
-__all__ = ["FIELDS", "answer_turns", "judge_name", "score_of", "statements"]
-
 FIELDS = (
     "winner with model_a, model_b (FastChat's votes, our JSONL)",
     "g1_winner, g2_winner",

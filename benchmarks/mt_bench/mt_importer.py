@@ -14,8 +14,6 @@ from harness.protocols import Imported
 from harness.records import Judgment, Prompt, Rating, Response, Role, Unscored, Verdict
 from harness.run.import_results import choose_rows, stored_judgment, stored_response
 
-__all__ = ["MTBenchImporter"]
-
 _LOW, _HIGH = 1.0, 10.0
 
 

@@ -26,8 +26,6 @@ from harness.protocols import DataSource
 from harness.records import Prompt
 from harness.store.jsonl import read_json, read_jsonl
 
-__all__ = ["PRIOR_SETS", "SUBSETS_V2", "Source", "answers_of", "conversation", "read_items", "read_llmbar"]
-
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 """The prior sets that make upstream's fifth section, each of equal weight."""
 

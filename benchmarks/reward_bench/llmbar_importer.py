@@ -25,8 +25,6 @@ from harness.protocols import Imported
 from harness.records import Prompt, Response, SummaryRow
 from harness.stats.mean import cluster_mean
 
-__all__ = ["LLMBarImporter"]
-
 _PRESENTATIONS = ("swap = False", "swap = True")
 _PART = "llmbar-natural"
 

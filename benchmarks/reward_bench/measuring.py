@@ -40,8 +40,6 @@ from harness.protocols import JudgeForm, JudgeTask, MeasureContext
 from harness.records import Preference, Prompt, Rating, Response, Unscored
 from harness.run.figures import unscored_reason
 
-__all__ = ["MeasureOptions", "Orders", "measured"]
-
 Orders = Literal["both", "one"]
 _Result = TypeVar("_Result", Reward, PreferenceProbability, Generation)
 _MOST_TURNS = 2  # the official pairwise and rating prompts are for one turn or two

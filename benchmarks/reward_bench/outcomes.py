@@ -17,8 +17,6 @@ from harness.run.figures import guarded_row, missing_reason, prompt_score, selec
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["FIRST_SHOWN", "SCORE_KINDS", "TIED", "check_rows", "judge_problems", "measured_scores", "outcome_of"]
-
 TIED = "tied"
 FIRST_SHOWN = "first_shown_preferred"
 SCORE_KINDS: Mapping[str, ScoreKind] = {

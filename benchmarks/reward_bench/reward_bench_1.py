@@ -33,8 +33,6 @@ from harness.run.figures import guarded_row, missing_reason, prompt_score, selec
 from harness.spec import validated
 from harness.stats.estimate import Estimate
 
-__all__ = ["RewardBench"]
-
 _HUMANEVAL = "hep-"
 _PRIOR = "prior_sets"
 _PRIOR_WEIGHTS: Mapping[str, float] = dict.fromkeys(PRIOR_SETS, 1.0)

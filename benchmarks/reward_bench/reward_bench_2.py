@@ -34,8 +34,6 @@ from harness.run.figures import guarded_row, mean_row, prompt_score, reason_row,
 from harness.spec import validated
 from harness.stats.estimate import Estimate
 
-__all__ = ["RewardBench2"]
-
 _FILES: Mapping[str, str | None] = {"reward_bench_2/test": None}
 _TIES = "ties"
 _TIES_BOUNDS = (-0.01, 1.01)  # the bonus for the margin is worth a hundredth either way

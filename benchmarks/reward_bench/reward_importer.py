@@ -22,8 +22,6 @@ from harness.records import Judgment, Preference, Prompt, Response, SummaryRow, 
 from harness.run.import_results import absent_response_id
 from harness.store.jsonl import read_json
 
-__all__ = ["RewardBenchImporter"]
-
 _SUBSETS_V1 = {subset: subset for section in SECTIONS_V1.values() for subset in section}
 _WRITTEN_V2 = {**SUBSETS_V2, **{name.lower(): metric for name, metric in SUBSETS_V2.items()}}
 _WRITTEN_V2 |= {metric: metric for metric in SUBSETS_V2.values()}

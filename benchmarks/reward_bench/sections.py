@@ -22,17 +22,6 @@ from harness.stats.bootstrap import cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level, score_interval
 
-__all__ = [
-    "SECTIONS_V1",
-    "SECTIONS_V2",
-    "Outcomes",
-    "overall_score",
-    "section_estimate",
-    "section_scores",
-    "subset_weights",
-    "ties_score",
-]
-
 Version = Literal[1, 2]
 
 SECTIONS_V1: Mapping[str, Mapping[str, int]] = MappingProxyType(

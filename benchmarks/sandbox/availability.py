@@ -11,8 +11,6 @@ from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import NotAvailable, Program, SandboxKind
 from benchmarks.sandbox.worker import Sandbox
 
-__all__ = ["available", "candidates"]
-
 # A working sandbox runs a program, hides other people's files, and allows threads and writing to scratch.
 _PROBE = Program(
     source="""

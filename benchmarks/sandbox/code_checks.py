@@ -22,16 +22,6 @@ from typing import Any
 from benchmarks.sandbox import Limits, Outcome, Program
 from harness.errors import FileFormatError
 
-__all__ = [
-    "HUMAN_EVAL_LIMITS",
-    "MBPP_LIMITS",
-    "CodeProblem",
-    "code_of_answer",
-    "human_eval_problem",
-    "mbpp_problem",
-    "verdict",
-]
-
 HUMAN_EVAL_LIMITS = Limits(cpu_s=3)
 """Upstream's 3 seconds (``evaluate_functional_correctness --timeout``), counted in processor time."""
 

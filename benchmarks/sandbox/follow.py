@@ -13,8 +13,6 @@ from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import Outcome, Status
 from benchmarks.sandbox.watch import LOOK_EVERY_S, Usage
 
-__all__ = ["END_S", "START_S", "Run", "drain", "follow"]
-
 START_S = 30.0
 """Time limit for starting the sandbox itself; a machine too busy for it cannot measure anything."""
 END_S = 5.0

@@ -17,8 +17,6 @@ from typing import Any, BinaryIO
 from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import SandboxKind
 
-__all__ = ["SCRATCH", "checker_code", "command", "outer_configuration", "program_configuration"]
-
 SCRATCH = "/tmp"
 """The only directory a program can write to."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")

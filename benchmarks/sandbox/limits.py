@@ -6,8 +6,6 @@ from dataclasses import dataclass, fields
 
 from harness.errors import UsageError
 
-__all__ = ["Limits"]
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["NotAvailable", "Outcome", "Program", "SandboxKind", "Status"]
-
 Status = Literal["passed", "failed", "timeout", "killed", "sandbox_error"]
 
 

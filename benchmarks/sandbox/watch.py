@@ -11,8 +11,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LOOK_EVERY_S", "Usage", "usage"]
-
 LOOK_EVERY_S = 0.1
 """Between two checks a program can use as much memory as it can write in this time."""
 

@@ -19,8 +19,6 @@ from benchmarks.sandbox.limits import Limits
 from benchmarks.sandbox.program import Outcome, Program, SandboxKind
 from benchmarks.sandbox.watch import Usage, usage
 
-__all__ = ["Sandbox"]
-
 
 class _StartError(Exception):
     """The sandbox could not be started."""

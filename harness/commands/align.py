@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "print_state", "run"]
-
 _EPILOG = """\
 examples:
   assay align RECIPE.yaml --out runs/align

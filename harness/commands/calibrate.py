@@ -12,8 +12,6 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from judges.study.study_figures import StudySpec
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 example:
   assay calibrate --judgments gpt4_pair.jsonl --human human.jsonl --voters 'expert*' --out study.json

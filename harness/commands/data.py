@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from harness.data.catalog import DataFile
     from harness.data.store import DataStore, FileCheck
 
-__all__ = ["add_parser", "run"]
-
 _DESCRIPTION = """\
 The upstream files benchmarks are made of: questions, reference answers, judge prompts, baselines.
 None of them is part of assay. They are fetched once into a cache, or read from a mirror (ASSAY_DATA,

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay demo                                  # runs/demo-0, about three minutes of CPU

@@ -7,8 +7,6 @@ from typing import Any
 
 from harness.commands.run import add_spec_options, spec_from
 
-__all__ = ["add_parser", "run"]
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.protocols import Exporter
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay export runs/dpo-2 --format parquet --out exports/dpo-2

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.gate.decision import Decision, RuleDecision
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy chat-progress

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay import alpaca_eval --annotations annotations.json --outputs model_outputs.json --out runs/imported

@@ -14,8 +14,6 @@ from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line, strip_control
 
-__all__ = ["data_store", "plain", "print_json", "print_run", "print_table", "settle_garbage"]
-
 
 def data_store(data_dir: Path | None) -> DataStore:
     """Make the data store of the settings, or of a mirror given on the command line."""

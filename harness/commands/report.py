@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.progress import Progress
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay report runs/checkpoint --out report.html

@@ -8,8 +8,6 @@ from typing import Any
 
 from harness.commands.run import add_run_options, run_options
 
-__all__ = ["add_parser", "run"]
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""

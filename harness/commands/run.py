@@ -6,17 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "add_judge_options",
-    "add_parser",
-    "add_run_options",
-    "add_spec_options",
-    "judge_values",
-    "run",
-    "run_options",
-    "spec_from",
-]
-
 _EPILOG = """\
 examples:
   assay run --model ./checkpoint --benchmark mt_bench --judge openai:gpt-4-1106-preview --out runs/checkpoint

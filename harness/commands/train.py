@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "run"]
-
 _EPILOG = """\
 examples:
   assay train recipes

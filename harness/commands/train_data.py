@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from training.data.loaded import Loaded
     from training.data.mixes import Mix
 
-__all__ = ["add_arguments", "run"]
-
 DESCRIPTION = """\
 Load training data and print how many items and prompts it holds, how long they are in tokens, and what was left
 out and why. The columns tell the kind (pairs, sft, prompts) unless --kind does. With --check-against, training prompts

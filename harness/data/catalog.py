@@ -12,8 +12,6 @@ import yaml
 
 from harness.errors import UnknownNameError
 
-__all__ = ["CATALOG", "DataFile", "find", "select"]
-
 Host = Literal["github", "huggingface"]
 
 GITHUB_RAW = "https://raw.githubusercontent.com"

@@ -13,8 +13,6 @@ from harness.errors import ChecksumError, DataError, FileFormatError
 from harness.hashing import file_sha256
 from harness.store.jsonl import read_text
 
-__all__ = ["SUMS_NAME", "Pin", "check", "git_blob_id", "read_sums"]
-
 SUMS_NAME = "SHA256SUMS"
 """The list a mirror may have at its root, as `sha256sum` writes it."""
 

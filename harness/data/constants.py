@@ -13,8 +13,6 @@ from typing import Any
 
 from harness.errors import FileFormatError, MissingDataError, nearest
 
-__all__ = ["read_constant"]
-
 MAX_BYTES = 1 << 20  # the expected files are a few kilobytes; parsing megabytes can exhaust memory
 
 

@@ -12,8 +12,6 @@ from harness.data.catalog import DataFile
 from harness.data.checksum import git_blob_id
 from harness.errors import AssayError, ChecksumError, DataError, MissingDataError, StorageFullError
 
-__all__ = ["MIRROR_ADVICE", "HostUnreachableError", "download", "write_error"]
-
 TIMEOUT_S = 30.0  # between two bytes, not for the whole file
 
 MIRROR_ADVICE = "set ASSAY_DATA (or --data-dir) to a mirror of the files (`assay data pull --to DIR` makes one)"

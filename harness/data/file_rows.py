@@ -11,8 +11,6 @@ from typing import Any
 from harness.errors import FileFormatError
 from harness.store.jsonl import read_text
 
-__all__ = ["Row", "each_row", "read_rows", "refuse_unknown", "unique_by"]
-
 
 class Row:
     """One row of a file.

@@ -9,8 +9,6 @@ from harness.data.checksum import Pin
 from harness.data.download import MIRROR_ADVICE, HostUnreachableError, write_error
 from harness.errors import AssayError, MissingDataError
 
-__all__ = ["cached", "cached_pin", "discard", "download"]
-
 _SHA256_LENGTH, _SHA1_LENGTH = 64, 40
 
 

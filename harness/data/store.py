@@ -18,8 +18,6 @@ from harness.errors import AssayError, ChecksumError, DataError, MissingDataErro
 from harness.hashing import file_sha256
 from harness.store.jsonl import write_atomically
 
-__all__ = ["CATALOGUE", "DataStore", "FileCheck"]
-
 CATALOGUE = "pinned in assay's catalogue"
 """Source of the pins that do not come from a mirror's own list."""
 

@@ -7,18 +7,6 @@ from dataclasses import dataclass, replace
 from harness.hashing import content_hash
 from harness.records import Preference, Verdict
 
-__all__ = [
-    "AnswerTexts",
-    "Grade",
-    "QuestionTexts",
-    "Side",
-    "StatedPreference",
-    "Statement",
-    "is_text_name",
-    "p_of_winner",
-    "text_name",
-]
-
 _TEXT = "text:"
 
 

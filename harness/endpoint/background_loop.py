@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from harness.errors import AssayError
 
-__all__ = ["BackgroundLoop"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

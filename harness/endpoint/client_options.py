@@ -12,8 +12,6 @@ from pydantic import Field, field_validator
 
 from harness.spec import Options
 
-__all__ = ["OPENAI_BASE_URL", "EndpointOptions", "TokenLimitField", "is_local"]
-
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 TokenLimitField = Literal["max_tokens", "max_completion_tokens"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

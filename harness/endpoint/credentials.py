@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["read_key"]
-
 
 def read_key(variable: str) -> str | None:
     """Read a key from an environment variable; None if it is unset or empty."""

@@ -8,8 +8,6 @@ from typing import Any, Literal, Self
 
 from harness.messages import Message
 
-__all__ = ["ChatFailure", "ChatReply", "ChatRequest", "FailureKind", "TokenLogprob"]
-
 FailureKind = Literal[
     "timeout",  # no complete reply within the limit for one request
     "bad_request",  # refused as malformed or not allowed

@@ -14,8 +14,6 @@ from harness.endpoint.client_options import EndpointOptions
 from harness.endpoint.exchange import FailureKind
 from harness.errors import AuthenticationError, EndpointError
 
-__all__ = ["Fault", "connection_fault", "redact", "reply_fault", "retry_after_s", "status_fault"]
-
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 # The wordings of OpenAI, vLLM ("longer than the maximum model length"), SGLang, TGI, llama.cpp, Anthropic, Gemini.
 _CONTEXT_WORDS = re.compile(

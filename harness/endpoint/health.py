@@ -17,8 +17,6 @@ from harness.endpoint.client_options import EndpointOptions
 from harness.endpoint.faults import Fault
 from harness.errors import AssayError, EndpointError
 
-__all__ = ["CallState", "EndpointHealth"]
-
 
 @dataclass(slots=True)
 class CallState:

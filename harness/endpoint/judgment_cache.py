@@ -20,8 +20,6 @@ from harness.endpoint.client_options import OPENAI_BASE_URL
 from harness.endpoint.exchange import ChatReply, ChatRequest
 from harness.hashing import content_hash
 
-__all__ = ["JudgmentCache", "cache_key"]
-
 _LOG = logging.getLogger(__name__)
 
 _FORMAT = 1  # kept in the file as user_version

@@ -18,8 +18,6 @@ from harness.endpoint.exchange import ChatReply
 from harness.errors import CostLimitReached, SpecError, UsageError
 from harness.messages import Message
 
-__all__ = ["Ledger", "Price", "Reservation", "estimate_tokens", "find_price", "most_prompt_tokens"]
-
 _ASCII_PER_TOKEN = 4.0
 _OTHER_PER_TOKEN = 1.25
 # Role markers and the start of the reply: OpenAI's format takes 4 tokens a message and 3 a reply, others up to 10.

@@ -11,8 +11,6 @@ from harness.endpoint.client_options import EndpointOptions, TokenLimitField
 from harness.endpoint.exchange import ChatReply, ChatRequest, TokenLogprob
 from harness.messages import Message
 
-__all__ = ["BadReply", "chat_body", "encode_body", "first_choice", "parse_chat", "parse_completion", "parse_object"]
-
 
 class BadReply(Exception):  # noqa: N818 - becomes a ChatFailure
     """A reply that is not a chat completion.

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 from harness.engines.engine_options import CheckpointOptions
 from harness.errors import ModelError
 
-__all__ = ["adapter_config", "resolve_adapter"]
-
 Options = TypeVar("Options", bound=CheckpointOptions)
 
 

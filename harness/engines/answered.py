@@ -9,8 +9,6 @@ from harness.engines.chat_template import ChatTemplate, load_chat_template, no_c
 from harness.engines.hf.hf_options import HFOptions
 from harness.messages import Message
 
-__all__ = ["cut_start", "not_an_answer", "required_template"]
-
 
 def required_template(tokenizer: Any, options: HFOptions) -> ChatTemplate:
     """Take the chat template from the options' file, else from the tokenizer.

@@ -14,17 +14,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from harness.hashing import content_hash
 from harness.messages import Message, Sampling
 
-__all__ = [
-    "Engine",
-    "Fingerprint",
-    "Finish",
-    "Generation",
-    "GenerationRequest",
-    "LoadedEngine",
-    "LogLikelihood",
-    "LogLikelihoodRequest",
-]
-
 Finish = Literal["stop", "length", "error"]
 
 

@@ -12,8 +12,6 @@ import jinja2
 from harness.errors import MissingDataError, ModelError, NoChatTemplateError
 from harness.messages import Message
 
-__all__ = ["ChatTemplate", "ChatTemplateError", "load_chat_template", "no_chat_template"]
-
 _SENTINEL = "assistantturnsentinel"
 
 

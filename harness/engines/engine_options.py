@@ -9,8 +9,6 @@ from pydantic import BeforeValidator, Field
 
 from harness.spec import Options
 
-__all__ = ["CheckpointOptions", "DTypeName", "EngineOptions", "TemplateFile", "Text"]
-
 _DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

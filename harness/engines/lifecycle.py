@@ -34,8 +34,6 @@ from harness.engines.weights_hash import weights_hash
 from harness.errors import ModelError
 from harness.spec import validated
 
-__all__ = ["BaseEngine", "checkpoint_fingerprint"]
-
 OptionsType = TypeVar("OptionsType", bound=EngineOptions)
 
 

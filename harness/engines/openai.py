@@ -18,8 +18,6 @@ from harness.engines.lifecycle import BaseEngine
 from harness.engines.prompt_logprobs import PromptLogprobs
 from harness.errors import ModelError
 
-__all__ = ["OpenAIEngine", "OpenAIOptions"]
-
 _MOST_STOPS = 4  # OpenAI refuses more
 
 

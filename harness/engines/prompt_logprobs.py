@@ -20,8 +20,6 @@ from harness.endpoint.wire import BadReply, first_choice
 from harness.engines.base import LogLikelihood, LogLikelihoodRequest
 from harness.errors import EndpointError, ModelError
 
-__all__ = ["PromptLogprobs"]
-
 _PATH = "/completions"
 
 

@@ -9,17 +9,6 @@ from harness.engines.base import Generation, GenerationRequest, LogLikelihood, L
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.boundary import TokenPair, encode_requests, encode_text, prefix_token_id
 
-__all__ = [
-    "ENCODING_ERRORS",
-    "encode_pairs",
-    "encode_prompt",
-    "misfit",
-    "refused_generation",
-    "refused_loglikelihood",
-    "seed_used",
-    "unknown_token",
-]
-
 ENCODING_ERRORS = (ValueError, TypeError, UnicodeError, OverflowError)
 """What a tokenizer raises on text it cannot take (lone surrogates, not a string)."""
 

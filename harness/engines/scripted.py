@@ -22,8 +22,6 @@ from harness.engines.lifecycle import BaseEngine
 from harness.errors import EndpointError, FileFormatError, MissingDataError
 from harness.hashing import content_hash
 
-__all__ = ["DEFAULT_REPLY", "ScriptedEngine", "ScriptedOptions"]
-
 DEFAULT_REPLY = "*"
 """The key whose reply answers every prompt that has none of its own."""
 

@@ -13,8 +13,6 @@ from harness.hashing import file_sha256
 from harness.records import Response
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["StoredAnswers"]
-
 
 class StoredAnswers(BaseEngine[EngineOptions]):
     """Replays a run's answers; an `harness.engines.base.Engine`.

@@ -10,8 +10,6 @@ from pathlib import Path
 from harness.errors import ModelError
 from harness.hashing import file_sha256
 
-__all__ = ["weight_files", "weights_hash"]
-
 _ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 _BIN_PREFIXES = ("pytorch_model", "model")  # not optimizer.bin, scheduler.bin, training_args.bin
 

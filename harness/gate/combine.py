@@ -9,8 +9,6 @@ from harness.gate.decision import RuleDecision, Verdict
 from harness.gate.policy import Entry, Kind, Policy, Rule
 from harness.stats.multiplicity import holm
 
-__all__ = ["RuleTester", "combine", "overall_verdict"]
-
 RuleTester = Callable[[Kind, Rule, str, int], RuleDecision | None]
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from harness.errors import UsageError
 from harness.records import Prompt
 
-__all__ = ["OverlapIndex", "contaminated_prompts"]
-
 _WORD = re.compile(r"\w+")
 
 

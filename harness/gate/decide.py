@@ -25,8 +25,6 @@ from harness.protocols import Benchmark, DataSource, FittedBenchmark, FittedComp
 from harness.records import Score
 from harness.run.figures import deciding
 
-__all__ = ["Comparison", "decide"]
-
 _SEED = 20240917  # of the bootstraps; fixed, so that the same runs are always decided the same way
 
 

@@ -8,8 +8,6 @@ from typing import Any, Literal
 from harness.gate.policy import Kind, Rule
 from harness.gate.testing import TestedRule
 
-__all__ = ["EXIT_STATUS", "Decision", "RuleDecision", "Verdict"]
-
 Verdict = Literal["pass", "fail", "undecided", "invalid"]
 
 EXIT_STATUS: dict[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "invalid": 4}

@@ -19,8 +19,6 @@ from harness.protocols import Items
 from harness.records import Judgment, Prompt, Response, Score
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["EarlyStop", "WaveLook"]
-
 
 @dataclass(frozen=True)
 class WaveLook:

@@ -14,8 +14,6 @@ from harness.records import Score
 from harness.run.compare import unit_values
 from harness.stats.bootstrap import Floats
 
-__all__ = ["PairedUnits", "paired_units"]
-
 
 @dataclass(frozen=True)
 class PairedUnits:

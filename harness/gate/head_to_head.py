@@ -21,15 +21,6 @@ from harness.gate.runs import StoredRun
 from harness.records import Judgment, Prompt, Unscored
 from harness.spec import RunSpec, validated
 
-__all__ = [
-    "HeadToHead",
-    "head_to_head_names",
-    "head_to_head_problems",
-    "head_to_head_shares",
-    "head_to_head_spec",
-    "head_to_head_units",
-]
-
 
 @dataclass(frozen=True)
 class HeadToHead:

@@ -12,8 +12,6 @@ from harness.errors import FileFormatError
 from harness.hashing import content_hash
 from harness.store.jsonl import JsonlAppender, read_jsonl
 
-__all__ = ["Look", "LookLedger", "test_set_hash"]
-
 _FILE = "looks.jsonl"
 
 

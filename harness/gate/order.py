@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from harness.hashing import content_hash
 
-__all__ = ["random_order"]
-
 
 def random_order(keys: Iterable[str], seed: int) -> list[str]:
     """Put prompts into the random order of a seed.

@@ -27,19 +27,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from harness.errors import UnknownNameError
 from harness.spec import read_yaml, validated
 
-__all__ = [
-    "HEAD_TO_HEAD",
-    "Entry",
-    "Kind",
-    "Margin",
-    "Policy",
-    "Rule",
-    "find_policy",
-    "load_policy",
-    "make_policy",
-    "shipped_policies",
-]
-
 Kind = Literal["improve", "keep"]
 Better = Literal["higher", "lower", "neither"]
 OnUndecided = Literal["undecided", "fail", "pass"]

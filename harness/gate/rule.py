@@ -13,8 +13,6 @@ from harness.gate.policy import Kind, Policy, Rule
 from harness.gate.testing import TestedRule, paired_test
 from harness.gate.words import rule_reason
 
-__all__ = ["Asked", "PairTest", "decide_units", "verdict_of"]
-
 PairTest = Callable[[Kind, Rule, Policy, PairedUnits, int], tuple[TestedRule, dict[str, Any] | None]]
 """Tests a rule on paired values, given the number of rules in its group; the fixed-sample test or a sequential one."""
 

@@ -15,8 +15,6 @@ from harness.run.plan import load_benchmark
 from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["StoredRun"]
-
 
 @dataclass(frozen=True)
 class StoredRun:

@@ -24,8 +24,6 @@ from harness.stats.confidence_sequence import Scale, betting_limits, betting_log
 from harness.stats.e_values import e_to_p
 from harness.stats.estimate import Estimate
 
-__all__ = ["SequentialTest", "StoppedRule", "sequential_decide"]
-
 
 @dataclass(frozen=True)
 class StoppedRule:

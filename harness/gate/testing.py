@@ -25,8 +25,6 @@ from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
 from harness.stats.power import PowerSpec, minimum_detectable_effect, units_needed
 from harness.stats.variance_df import variance_df
 
-__all__ = ["Claim", "Planned", "TestedRule", "claims_of", "fitted_test", "paired_test", "tested_rule"]
-
 _SEED = 20240917  # of the permutation p-value, which decides nothing here
 
 

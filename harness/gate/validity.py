@@ -9,8 +9,6 @@ from harness.gate.order import random_order
 from harness.gate.runs import StoredRun
 from harness.spec import differing_fields
 
-__all__ = ["benchmark_problems", "judge_problem", "run_problems"]
-
 
 def run_problems(candidate: StoredRun, baseline: StoredRun) -> list[str]:
     """What makes the pair of runs unusable as a whole.

@@ -8,8 +8,6 @@ from harness.gate.decision import RuleDecision, Verdict
 from harness.gate.policy import Kind, Rule
 from harness.gate.testing import TestedRule
 
-__all__ = ["overall_message", "rule_reason"]
-
 
 def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
     """Say how a rule came out.

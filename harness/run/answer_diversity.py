@@ -13,17 +13,6 @@ from harness.records import Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, prompt_score, reason_row, select
 from harness.stats.diversity import cosine_diversity, distinct_n, expectation_adjusted_distinct, self_bleu, words
 
-__all__ = [
-    "DIVERSITY",
-    "EMBEDDING_MODEL",
-    "VOCABULARY",
-    "diversity_rows",
-    "diversity_scores",
-    "embedder",
-    "embeddings",
-    "measures",
-]
-
 DIVERSITY = "diversity"
 VOCABULARY = 30_000
 """Vocabulary size of the expectation-adjusted measure; that of a typical tokenizer."""

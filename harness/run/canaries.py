@@ -19,16 +19,6 @@ from scipy import stats
 from harness.errors import StatisticsError
 from harness.records import Judgment, Preference, Rating, Verdict
 
-__all__ = [
-    "CanaryFinding",
-    "CanaryLimits",
-    "canary_problems",
-    "null_rating",
-    "null_response",
-    "order_contradictions",
-    "self_comparison",
-]
-
 NULL_RESPONSE = "I am sorry, but I cannot say anything about that."
 """A constant answer that fits no question."""
 

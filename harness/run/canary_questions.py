@@ -24,8 +24,6 @@ from harness.run.canaries import (
 )
 from harness.run.plan import PlannedBenchmark
 
-__all__ = ["CanaryQuestion", "canary_findings", "canary_questions"]
-
 _NULL_MODEL = "null response"
 
 

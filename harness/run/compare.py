@@ -20,16 +20,6 @@ from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
 from harness.stats.power import units_needed
 from harness.store.run_directory import RunDirectory
 
-__all__ = [
-    "ComparedMetric",
-    "Comparison",
-    "compare_runs",
-    "judge_ids",
-    "metric_unit_values",
-    "unit_values",
-    "with_panels",
-]
-
 _SEED = 20241101  # of the sign flips and the bootstrap; fixed for reproducible results
 
 

@@ -13,8 +13,6 @@ from harness.records import Prompt, Response
 from harness.run.canary_questions import canary_questions
 from harness.run.plan import Plan, PlannedBenchmark
 
-__all__ = ["BenchmarkEstimate", "Estimable", "RunEstimate", "estimate_run"]
-
 _CHARACTERS_PER_TOKEN = 4
 
 

@@ -11,22 +11,6 @@ from harness.records import Judgment, Preference, Prompt, Rating, Response, Scor
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = [
-    "deciding",
-    "declared",
-    "estimate_row",
-    "guarded_row",
-    "mean_row",
-    "missing_reason",
-    "prompt_score",
-    "reason_row",
-    "reasons_of",
-    "select",
-    "unscored_reason",
-    "verdict_of",
-    "verdict_score",
-]
-
 
 def prompt_score(
     prompt: Prompt,

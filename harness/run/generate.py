@@ -12,8 +12,6 @@ from harness.messages import Message
 from harness.records import Prompt, Response
 from harness.run.plan import PlannedBenchmark
 
-__all__ = ["GenerationThread", "Job", "generate"]
-
 
 @dataclass
 class Job:

@@ -16,15 +16,6 @@ from harness.run.score import RunScores, score_run
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunWriter
 
-__all__ = [
-    "absent_response_id",
-    "choose_one",
-    "choose_rows",
-    "stored_judgment",
-    "stored_response",
-    "write_import",
-]
-
 
 def absent_response_id(model: str, prompt_id: str) -> str:
     """Return the id of an answer whose text is in none of the files."""

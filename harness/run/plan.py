@@ -26,17 +26,6 @@ from harness.records import Prompt, Response
 from harness.spec import BenchmarkSpec, RunSpec
 from harness.store.provenance import code_revision, package_versions
 
-__all__ = [
-    "Plan",
-    "PlannedBenchmark",
-    "compares",
-    "judge_form",
-    "load_benchmark",
-    "load_judge",
-    "make_plan",
-    "run_header",
-]
-
 
 @dataclass(frozen=True)
 class PlannedBenchmark:

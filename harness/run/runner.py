@@ -35,8 +35,6 @@ from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
 from harness.store.run_directory import RunDirectory, RunWriter, response_key, task_key
 
-__all__ = ["Interrupted", "RunOptions", "resume", "run"]
-
 _GRACE_S = 30.0  # how long verdicts already paid for are waited for once the run must stop
 _WORK = "work"  # partial results of what is measured on the engine itself; not needed once they are responses
 _JOIN_S = 5.0  # how long the generation under way is waited for

@@ -18,8 +18,6 @@ from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunDirectory, RunWriter
 
-__all__ = ["RunScores", "rescore", "score_run", "stored_or_scored"]
-
 _DEFAULT_MAX_UNSCORED = 0.01
 
 

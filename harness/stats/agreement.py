@@ -16,8 +16,6 @@ from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["Agreement", "PairVote", "agreement_among", "agreement_between"]
-
 Winner = Literal["model_a", "model_b", "tie"]
 _SWAPPED: dict[str, Winner] = {"model_a": "model_b", "model_b": "model_a", "tie": "tie"}
 _PairKey = tuple[Hashable, int, str, str]

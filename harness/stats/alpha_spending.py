@@ -9,8 +9,6 @@ from typing import Literal
 
 from harness.errors import StatisticsError
 
-__all__ = ["AlphaSpending", "Scheme"]
-
 Scheme = Literal["fixed_sequence", "even", "fallback", "endless"]
 
 

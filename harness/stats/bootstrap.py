@@ -17,16 +17,6 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 
-__all__ = [
-    "BootstrapResult",
-    "BootstrapSpec",
-    "cluster_bootstrap",
-    "cluster_codes",
-    "cluster_resamples",
-    "expanded_tails",
-    "finite_array",
-]
-
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 

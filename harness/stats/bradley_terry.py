@@ -30,16 +30,6 @@ from scipy.special import expit
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import cluster_codes, cluster_resamples, finite_array
 
-__all__ = [
-    "BradleyTerryDraws",
-    "Comparisons",
-    "bootstrap_bradley_terry",
-    "compare",
-    "elo_ratings",
-    "fit_bradley_terry",
-    "refuse_unconnected",
-]
-
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 

@@ -29,8 +29,6 @@ from harness.stats.bootstrap import (
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["BrierParts", "Reliability", "ReliabilityBin", "Scheme", "bin_edges", "reliability"]
-
 Scheme = Literal["equal_width", "equal_mass"]
 Ints = NDArray[np.int64]
 

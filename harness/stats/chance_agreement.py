@@ -17,8 +17,6 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec, Floats, Statistic, cluster_bootstrap
 from harness.stats.estimate import Estimate
 
-__all__ = ["Metric", "RatingTable", "cohen_kappa", "fleiss_kappa", "gwet_ac1", "krippendorff_alpha"]
-
 Metric = Literal["nominal", "ordinal", "interval"]
 _MOST_CATEGORIES = 200
 

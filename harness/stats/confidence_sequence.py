@@ -18,16 +18,6 @@ from scipy.special import logsumexp
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
 
-__all__ = [
-    "BettingSpec",
-    "ConfidenceSequence",
-    "Scale",
-    "betting_limits",
-    "betting_log_capital",
-    "betting_sequence",
-    "empirical_bernstein_sequence",
-]
-
 _SMALLEST_MEAN = 1e-9
 """Means below this, of values in [0, 1], are never refuted."""
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from harness.errors import StatisticsError
 
-__all__ = ["cosine_diversity", "distinct_n", "expectation_adjusted_distinct", "self_bleu", "words"]
-
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 

@@ -15,8 +15,6 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats
 
-__all__ = ["combine_e_values", "e_to_p", "p_to_e"]
-
 
 def combine_e_values(
     log_e: Sequence[float] | Floats, dependence: Literal["sequential", "arbitrary"] = "arbitrary"

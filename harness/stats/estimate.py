@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from harness.errors import StatisticsError
 
-__all__ = ["Estimate"]
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -14,8 +14,6 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec, Floats, cluster_codes, expanded_tails
 from harness.stats.estimate import Estimate
 
-__all__ = ["Concordance", "kendall_w"]
-
 _CELLS_AT_ONCE = 2_000_000
 
 

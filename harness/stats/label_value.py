@@ -14,8 +14,6 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
 
-__all__ = ["FEWEST_VOTES", "prior_strength", "vote_value"]
-
 _WEAKEST, _STRONGEST = 0.5, 100.0
 FEWEST_VOTES = 10
 """Pairs with two votes below which the strength is not estimated but taken as 2."""

@@ -20,16 +20,6 @@ from harness.stats.bootstrap import Floats, cluster_codes, cluster_resamples, fi
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level, cluster_mean
 
-__all__ = [
-    "LengthControlSpec",
-    "LengthControlled",
-    "PairScores",
-    "fit_length_logit",
-    "length_controlled_pairs",
-    "pooled_slope_prior",
-    "relative_length",
-]
-
 _CONVERGED = 1e-7
 """Largest Newton step, on the logit scale, of a fit that is done; the step after it would be the square of that."""
 _MOST_STEPS = 200

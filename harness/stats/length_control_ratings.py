@@ -21,8 +21,6 @@ from harness.stats.estimate import Estimate
 from harness.stats.length_control import LengthControlled, LengthControlSpec, relative_length
 from harness.stats.mean import score_interval
 
-__all__ = ["ModelRatings", "RatingPanel", "length_controlled_panel", "length_controlled_ratings"]
-
 _ROUNDING = 1e-12
 """Spread, relative to the scale, that is floating-point noise."""
 

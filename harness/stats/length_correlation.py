@@ -13,8 +13,6 @@ from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["PromptCorrelations", "correlations_within_prompts", "pearson"]
-
 
 @dataclass(frozen=True, slots=True)
 class PromptCorrelations:

@@ -17,8 +17,6 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 
-__all__ = ["ClusterVariance", "checked_level", "cluster_mean", "cluster_variance", "score_interval"]
-
 _ROUNDING = 1e-12
 """Relative spread below which values count as all equal; floating-point means are that exact."""
 _SKEWED = 0.25

@@ -9,8 +9,6 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
 
-__all__ = ["holm", "holm_by_name"]
-
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Holm's step-down adjusted p-values.

@@ -10,8 +10,6 @@ from scipy import optimize, stats
 
 from harness.stats.paired_binary import tango_z
 
-__all__ = ["corrected_interval", "corrected_p_values"]
-
 _CORRECTION = 0.5
 _EDGE = 1.0 - 1e-12
 

@@ -24,8 +24,6 @@ from harness.stats.paired_binary import mcnemar, tango_interval, tango_z
 from harness.stats.power import PowerSpec, minimum_detectable_effect, units_needed
 from harness.stats.sign_flip import sign_flip_test
 
-__all__ = ["AlignedScores", "PairedComparison", "PairedSpec", "align_by_key", "paired_difference"]
-
 
 @dataclass(frozen=True, slots=True)
 class AlignedScores:

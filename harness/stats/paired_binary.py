@@ -12,8 +12,6 @@ from scipy import optimize, stats
 
 from harness.errors import StatisticsError
 
-__all__ = ["McNemarResult", "mcnemar", "tango_interval", "tango_z"]
-
 
 @dataclass(frozen=True, slots=True)
 class McNemarResult:

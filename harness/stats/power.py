@@ -14,8 +14,6 @@ from scipy import optimize, stats
 
 from harness.errors import StatisticsError
 
-__all__ = ["PowerSpec", "minimum_detectable_effect", "power", "units_needed"]
-
 _MOST_UNITS = 10**9
 """Beyond this many prompts the answer is that no feasible number would do."""
 _MOST_DF_EXACT = 10_000

@@ -24,8 +24,6 @@ from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level, cluster_mean, cluster_variance
 
-__all__ = ["LabelledSample", "LabelsNeeded", "PredictionPowered", "labels_needed", "prediction_powered_mean"]
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledSample:

@@ -22,18 +22,6 @@ from harness.stats.bootstrap import finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
 
-__all__ = [
-    "Agreement",
-    "RankRange",
-    "agreement",
-    "kendall",
-    "pair_rank_brier",
-    "rank_ranges",
-    "separability",
-    "significant_ranks",
-    "spearman",
-]
-
 Floats = NDArray[np.float64]
 
 _FEWEST = 5

@@ -19,8 +19,6 @@ from scipy import stats
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 
-__all__ = ["SMALL_SAMPLE", "RateSample", "informative_degrees_of_freedom", "rate_interval"]
-
 Floats = NDArray[np.float64]
 
 SMALL_SAMPLE = 30

@@ -15,8 +15,6 @@ from scipy import optimize, special
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 
-__all__ = ["Recalibration", "cross_fitted", "fit_isotonic", "fit_temperature", "folded"]
-
 Recalibration = Literal["temperature", "isotonic"]
 Mapping = Callable[[Floats], Floats]
 

@@ -12,8 +12,6 @@ from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
-__all__ = ["RewardLengthBand", "prompt_correlations", "reward_length_bands", "reward_length_pearson"]
-
 
 @dataclass(frozen=True, slots=True)
 class RewardLengthBand:

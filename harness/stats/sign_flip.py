@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 
-__all__ = ["SignFlipResult", "sign_flip_test"]
-
 _MOST_ENUMERATED = 14
 """Up to this many clusters that differ, all 2^G flips are counted."""
 _CELLS_AT_ONCE = 2_000_000

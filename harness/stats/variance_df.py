@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
 
-__all__ = ["variance_df"]
-
 
 def variance_df(values: Sequence[float] | Floats) -> float:
     """Degrees of freedom that the sample variance of heavy-tailed values is worth.

@@ -27,20 +27,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.errors import FileFormatError, MissingDataError
 from harness.store.jsonl import read_json, read_jsonl
 
-__all__ = [
-    "MEASURES",
-    "AlignState",
-    "AlignVariant",
-    "Figure",
-    "RewardLengthCell",
-    "Sample",
-    "SampleReward",
-    "StageRecord",
-    "read_align",
-    "read_rewards",
-    "read_samples",
-]
-
 RecordType = TypeVar("RecordType", bound=BaseModel)
 
 MEASURES: dict[str, str] = {

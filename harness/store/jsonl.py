@@ -16,8 +16,6 @@ from typing import IO, Any
 from harness.closing import Closing
 from harness.errors import FileFormatError, MissingDataError, StorageFullError, StoreError
 
-__all__ = ["JsonlAppender", "read_json", "read_jsonl", "read_jsonl_places", "read_text", "write_atomically"]
-
 FSYNC_INTERVAL_S = 1.0  # a killed process loses nothing; a power failure at most this much
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from harness.errors import RunLockedError, StoreError
 
-__all__ = ["take_lock"]
-
 
 def take_lock(directory: Path, doing: str) -> int:
     """Create a directory if it is missing, and lock it for this process.

@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["code_revision", "package_versions"]
-
 _PACKAGES = (
     "assay",
     "accelerate",

@@ -34,8 +34,6 @@ from harness.records import Judgment, Prompt, Record, Response, Score
 from harness.store.jsonl import JsonlAppender, read_json, read_jsonl, read_jsonl_places, write_atomically
 from harness.store.locking import take_lock
 
-__all__ = ["RunDirectory", "RunWriter", "judgment_key", "response_key"]
-
 RecordType = TypeVar("RecordType", bound=Record)
 
 _DATA_FILES = (

@@ -19,20 +19,6 @@ from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 from judges.study.verdicts import JudgePair
 from judges.study.vote_records import Choice, Vote, mean_vote
 
-__all__ = [
-    "AgreementCell",
-    "Coefficients",
-    "Confusion",
-    "ModelRanking",
-    "ModelRate",
-    "confusion",
-    "human_cells",
-    "human_coefficients",
-    "judge_cells",
-    "judge_coefficients",
-    "ranking",
-]
-
 _WINNER = {"first": "model_a", "second": "model_b", "tie": "tie"}
 
 

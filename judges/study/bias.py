@@ -17,8 +17,6 @@ from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt, p
 from judges.study.verdicts import JudgePair
 from judges.study.vote_records import Choice, PairFacts, PairKey, mean_vote
 
-__all__ = ["GameAgreement", "Position", "SelfPreference", "Verbosity", "position", "self_preference", "verbosity"]
-
 
 @dataclass(frozen=True, slots=True)
 class GameAgreement:

@@ -15,8 +15,6 @@ from harness.stats.recalibration import CERTAIN, cross_fitted, fit_isotonic, fit
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 from judges.study.vote_records import PairKey
 
-__all__ = ["Confidence", "calibrated", "confidence"]
-
 Method = Literal["as it is", "temperature", "isotonic"]
 
 

@@ -15,8 +15,6 @@ from harness.stats.prediction_powered import (
 )
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 
-__all__ = ["CorrectedRate", "LabelCurve", "corrected_rates"]
-
 _CURVE = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
 
 

@@ -11,8 +11,6 @@ from judges.study.study_figures import NotMeasured
 from judges.study.verdicts import JudgePair, Verdicts
 from judges.study.vote_records import Choice, PairKey, Vote, choice_of
 
-__all__ = ["LabelList", "WorthLabelling", "worth_labelling"]
-
 _SURE = 0.75
 
 

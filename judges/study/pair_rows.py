@@ -13,8 +13,6 @@ from judges.study.study_figures import NotMeasured, Sides
 from judges.study.verdicts import JudgePair
 from judges.study.vote_records import Choice, PairFacts, PairKey, Vote, mean_vote
 
-__all__ = ["pair_rows", "texts_of"]
-
 
 def pair_rows(
     sides: Sequence[Sides], confidences: Sequence[Confidence | NotMeasured], labels: LabelList

@@ -16,8 +16,6 @@ from judges.study.study_figures import NotMeasured, StudySpec, prompt_mean
 from judges.study.verdicts import JudgePair, Verdicts
 from judges.study.vote_records import Choice, PairKey, Vote, choice_of, majority
 
-__all__ = ["Contender", "Contest", "contest"]
-
 _MOST_JUDGES_IN_ENSEMBLES = 6
 _TOO_MANY = f"ensembles of {_MOST_JUDGES_IN_ENSEMBLES} judges at most: only the most accurate were combined"
 _FOLDS = 5

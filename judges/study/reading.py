@@ -16,8 +16,6 @@ from judges.study.run_rows import Verdict, statements_of_run
 from judges.study.statements import SUFFIXES, each_statement, files_of, unexpected
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
 
-__all__ = ["read_judges", "read_votes"]
-
 
 def read_votes(path: Path, voters: str | None = None) -> VoteFile:
     """Read human votes.

@@ -15,8 +15,6 @@ from judges.study.study_figures import NotMeasured, StudySpec, attempt
 from judges.study.verdicts import Verdicts
 from judges.study.vote_records import choice_of
 
-__all__ = ["Repeats", "repeats"]
-
 
 @dataclass(frozen=True, slots=True)
 class Repeats:

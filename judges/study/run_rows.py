@@ -10,9 +10,6 @@ from harness.endpoint.ledger import find_price
 from harness.records import Judgment, Prompt, Rating, Response, Unscored
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["RunVerdicts", "Verdict", "statements_of_run"]
-
-
 Verdict = StatedPreference | Grade
 
 

@@ -11,8 +11,6 @@ from harness.data.votes import AnswerTexts, Grade, QuestionTexts, StatedPreferen
 from harness.errors import FileFormatError, MissingDataError
 from harness.protocols import VoteImporter
 
-__all__ = ["SUFFIXES", "each_statement", "files_of", "unexpected"]
-
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.xz", ".jsonl.xz")
 _KINDS = {
     StatedPreference: "a preference between two answers",

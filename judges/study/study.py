@@ -39,8 +39,6 @@ from judges.study.texts import Texts, name_by_text, with_texts
 from judges.study.verdicts import judge_pairs
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
-__all__ = ["HumanReport", "JudgeReport", "JudgeStudy", "judge_study"]
-
 STUDY_VERSION = 1
 
 

@@ -18,8 +18,6 @@ from harness.stats.mean import cluster_mean
 from judges.study.verdicts import JudgePair, OrderRule, Verdicts
 from judges.study.vote_records import PairFacts, PairKey, Presentation, Vote
 
-__all__ = ["Comparison", "NotMeasured", "Sides", "StudySpec", "attempt", "plain_data", "prompt_mean"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from harness.errors import UsageError
 from judges.study.statements import each_statement, files_of, unexpected
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
 
-__all__ = ["Texts", "name_by_text", "read_texts", "with_texts"]
-
 Item = TypeVar("Item", Vote, Presentation)
 
 

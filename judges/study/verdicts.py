@@ -9,8 +9,6 @@ from typing import Literal
 
 from judges.study.vote_records import Choice, PairKey, Presentation, choice_of, majority
 
-__all__ = ["JudgePair", "OrderRule", "Verdicts", "combined_p", "judge_pairs"]
-
 OrderRule = Literal["auto", "agree", "mean"]
 
 

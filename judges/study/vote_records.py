@@ -7,20 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-__all__ = [
-    "Choice",
-    "JudgeFile",
-    "PairFacts",
-    "PairKey",
-    "Presentation",
-    "Vote",
-    "VoteFile",
-    "choice_of",
-    "majority",
-    "mean_vote",
-    "merged",
-]
-
 Choice = Literal["first", "second", "tie"]
 
 _ROUNDING = 1e-9

@@ -9,8 +9,6 @@ from pathlib import Path
 from harness.run.score import RunScores
 from harness.store.run_directory import RunDirectory
 
-__all__ = ["Exporter"]
-
 
 @dataclass(frozen=True, slots=True)
 class Exporter:

@@ -12,8 +12,6 @@ from harness.run.score import RunScores
 from harness.store.run_directory import RunDirectory
 from reports.exports import Exporter
 
-__all__ = ["EXPORTER", "write_inspect_logs"]
-
 _REASONS = {"refused": "refusal", "unparsed": "invalid_response_format", "no_response": "no_response"}
 
 

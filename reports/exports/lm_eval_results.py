@@ -17,8 +17,6 @@ from harness.store.jsonl import write_atomically
 from harness.store.run_directory import RunDirectory
 from reports.exports import Exporter
 
-__all__ = ["EXPORTER", "write_lm_eval_results"]
-
 _FILTER = "none"
 
 

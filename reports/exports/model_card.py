@@ -14,8 +14,6 @@ from harness.store.jsonl import write_atomically
 from reports.blocks import limits
 from reports.exports import Exporter
 
-__all__ = ["BEGIN", "END", "EXPORTER", "model_card", "write_model_card"]
-
 BEGIN = "<!-- assay: begin -->"
 END = "<!-- assay: end -->"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!~])")

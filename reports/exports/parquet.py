@@ -16,8 +16,6 @@ from reports.exports import Exporter
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EXPORTER", "write_parquet"]
-
 _BATCH = 10_000
 
 

@@ -10,8 +10,6 @@ from harness.run.compare import Comparison
 from reports.blocks import Section
 from reports.inputs import Inputs
 
-__all__ = ["ReportContext", "SectionEntry"]
-
 
 @dataclass(frozen=True)
 class ReportContext:

@@ -12,23 +12,6 @@ from reports.blocks import Cell, SampleFilter, limits
 from reports.charts import Mark
 from reports.inputs import RunInput
 
-__all__ = [
-    "Measured",
-    "averages_quality",
-    "cost_of",
-    "ends",
-    "figure_cell",
-    "headline",
-    "mark_of",
-    "mean_metric",
-    "optional",
-    "percent",
-    "recorded",
-    "slug",
-    "unscored_cell",
-    "words_of",
-]
-
 
 def figure_cell(row: SummaryRow, samples: SampleFilter | None = None) -> Cell:
     """A figure with its interval below, or the reason why there is none."""

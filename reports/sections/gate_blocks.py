@@ -10,8 +10,6 @@ from reports.blocks import Block, Cell, Figure, SampleFilter, Statement, Table, 
 from reports.charts import IntervalChart, Mark, RefLine
 from reports.sections.common import slug
 
-__all__ = ["gate_blocks"]
-
 _WHERE = re.compile(r" \([^()]*\)$")  # "NAME (DIRECTORY)" is how the gate names its sides
 _TONES: dict[str, Tone] = {"pass": "pass", "fail": "fail", "undecided": "undecided", "invalid": "invalid"}
 

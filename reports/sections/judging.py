@@ -19,8 +19,6 @@ from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
 from reports.sections.common import cost_of, mark_of, percent, recorded, slug
 
-__all__ = ["JUDGING", "judge_section"]
-
 _LEAST_FIRST = 20  # verdicts with either side shown first, to tell position from quality
 _MOST_PANELS = 8
 _TENTHS = np.linspace(0.0, 100.0, 11)

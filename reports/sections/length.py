@@ -32,8 +32,6 @@ from reports.plot import NEUTRAL
 from reports.sections import SectionEntry
 from reports.sections.common import mark_of, slug
 
-__all__ = ["LENGTH", "length_section"]
-
 _SEED = 20240404  # of the bootstrap behind the fitted curves; fixed, so that the same runs give the same report
 _BINS = 8
 _MOST_PANELS = 12

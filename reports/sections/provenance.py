@@ -10,8 +10,6 @@ from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
 from reports.sections.common import cost_of, recorded
 
-__all__ = ["PROVENANCE", "provenance_section"]
-
 
 def provenance_section(inputs: Inputs) -> Section | None:
     """What made each run; None without runs."""

@@ -16,8 +16,6 @@ from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leade
 from reports.sections import SectionEntry
 from reports.sections.common import category_row, figure_cell, mark_of, mean_metric, slug
 
-__all__ = ["CATEGORIES", "LEADERBOARD", "category_section", "leaderboard_section"]
-
 _SERIES = ("runs", "published")
 _NEAREST = 2
 """Published rows shown above and below each run."""

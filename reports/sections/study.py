@@ -14,8 +14,6 @@ from reports.charts import Heatmap, IntervalChart, Mark, RefLine, Series, XYChar
 from reports.sections import SectionEntry
 from reports.sections.common import percent, slug
 
-__all__ = ["STUDY", "study_section"]
-
 Data = Mapping[str, Any]
 
 _COEFFICIENTS = (

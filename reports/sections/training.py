@@ -19,8 +19,6 @@ from reports.sections import SectionEntry
 from reports.sections.common import ends, headline, slug
 from reports.sections.gate_blocks import gate_blocks
 
-__all__ = ["TRAINING", "training_section", "training_verdicts"]
-
 _CURVES = (
     ("loss", "Losses", "loss"),
     ("accuracy", "Accuracy on pairs", "share of pairs"),

@@ -13,8 +13,6 @@ from reports.sections.common import averages_quality, figure_cell, headline, opt
 from reports.sections.gate_blocks import gate_blocks
 from reports.sections.training import training_verdicts
 
-__all__ = ["VERDICT", "verdict_section"]
-
 
 def verdict_section(context: ReportContext) -> Section | None:
     """Put the verdict together."""

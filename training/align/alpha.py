@@ -13,8 +13,6 @@ from harness.gate.decision import Decision
 from harness.gate.policy import Policy
 from harness.stats.alpha_spending import AlphaSpending
 
-__all__ = ["LoopGate", "LoopStep"]
-
 
 @dataclass(frozen=True)
 class LoopStep:

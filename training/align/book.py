@@ -19,8 +19,6 @@ from harness.store.jsonl import read_json, write_atomically
 from harness.store.locking import take_lock
 from training.models import model_identity
 
-__all__ = ["Book", "identity_of", "locked"]
-
 Work = Callable[[Path], Mapping[str, Any]]
 
 

@@ -27,8 +27,6 @@ from harness.store.align_directory import Sample
 from harness.store.jsonl import JsonlAppender, read_jsonl
 from training.align.sampling import messages_of
 
-__all__ = ["LogRatio", "Models", "draw_log_ratios", "read_log_ratios"]
-
 _FILES = {"policy": "policy-logprobs.jsonl", "reference": "reference-logprobs.jsonl"}
 Key = tuple[str, int]
 

@@ -24,8 +24,6 @@ from training.align.sampling import Drawing, draw, load_engine
 from training.align.workers import draw_in_processes
 from training.data.records import PromptItem
 
-__all__ = ["Evaluator"]
-
 _OPERATIONAL = ("device", "device_map", "max_batch_tokens", "max_batch_size")
 _TEMPLATE = "chat_template.jinja"
 

@@ -26,8 +26,6 @@ from training.align.recipe import AlignRecipe
 from training.align.reward_hacking import reward_hacking
 from training.data.records import PromptItem
 
-__all__ = ["Gate"]
-
 Pair = tuple[list[float], list[float]]
 
 

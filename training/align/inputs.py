@@ -15,8 +15,6 @@ from training.data.contamination import benchmark_prompts, measure_overlap, refu
 from training.data.records import PreferencePair, PromptItem, prompt_item
 from training.recipe import TrainingRecipe
 
-__all__ = ["Inputs"]
-
 
 @dataclass
 class Inputs:

@@ -16,8 +16,6 @@ from training.data.records import PreferencePair
 from training.recipe import TrainingRecipe
 from training.stage import StageResult, find_stage, read_stage
 
-__all__ = ["pairs_file", "train"]
-
 
 def train(
     stage: str,

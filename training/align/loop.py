@@ -35,8 +35,6 @@ from training.data.loading import load_pairs
 from training.data.records import PreferencePair, PromptItem
 from training.recipe import TrainingRecipe
 
-__all__ = ["AlignOptions", "AlignResult", "align", "check"]
-
 
 @dataclass(frozen=True)
 class AlignOptions:

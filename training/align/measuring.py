@@ -20,8 +20,6 @@ from harness.stats.reward_length import reward_length_bands, reward_length_pears
 from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
 from training.align.divergence import LogRatio
 
-__all__ = ["Answers", "measure", "prompt_means", "shared_values"]
-
 
 @dataclass
 class Answers:

@@ -9,8 +9,6 @@ import numpy as np
 from harness.errors import DataError
 from training.data.records import PromptItem
 
-__all__ = ["iteration_prompts", "refuse_shared_prompts", "shard"]
-
 
 def iteration_prompts(prompts: Sequence[PromptItem], iteration: int, m: int, seed: int) -> list[PromptItem]:
     """Draw an iteration's prompts.

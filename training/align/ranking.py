@@ -31,8 +31,6 @@ from harness.store.jsonl import JsonlAppender
 from training.align.book import identity_of
 from training.align.sampling import load_engine, messages_of, prompt_of
 
-__all__ = ["EngineRanker", "JudgeRanker", "preference_scores", "rank", "reward_scores"]
-
 _OPERATIONAL = ("device", "device_map", "max_batch_tokens")
 _BLOCK_CALLS = 8
 """Judge calls scheduled at once, for each the judge takes in parallel."""

@@ -15,20 +15,6 @@ from harness.spec import BenchmarkSpec, JudgeSpec, validated
 from training.recipe import TrainingRecipe, read_recipe
 from training.stage import find_stage
 
-__all__ = [
-    "AlignRecipe",
-    "ChooseBy",
-    "EvaluationRecipe",
-    "GateRecipe",
-    "GoldRecipe",
-    "OnFail",
-    "RankerRecipe",
-    "SamplingRecipe",
-    "SelectionName",
-    "ValidationRecipe",
-    "load_align_recipe",
-]
-
 SelectionName = Literal["best-worst", "best-random", "best-second", "margin"]
 OnFail = Literal["stop", "roll_back"]
 

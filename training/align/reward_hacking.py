@@ -14,8 +14,6 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
 from harness.stats.power import PowerSpec, minimum_detectable_effect
 
-__all__ = ["AlarmSpec", "Gain", "HackingEvidence", "reward_hacking"]
-
 Verdict = Literal["alarm", "unclear", "clear", "no_reward_gain"]
 
 

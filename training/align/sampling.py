@@ -18,8 +18,6 @@ from harness.store.jsonl import JsonlAppender
 from training.align.prompts import shard
 from training.data.records import PromptItem, plain_messages
 
-__all__ = ["Drawing", "draw", "load_engine", "messages_of", "prompt_of", "requests_for"]
-
 
 @dataclass(frozen=True, slots=True)
 class Drawing:

@@ -14,8 +14,6 @@ from training.align.recipe import SelectionName
 from training.align.sampling import prompt_of
 from training.data.records import BadItem, PreferencePair
 
-__all__ = ["Ranked", "Selection", "SelectionSpec", "select_pairs"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ranked:

@@ -15,8 +15,6 @@ from harness.errors import AssayError, ModelError
 from training.align.sampling import Drawing, draw, load_engine
 from training.data.records import PromptItem
 
-__all__ = ["draw_in_processes"]
-
 
 def draw_in_processes(
     prompts: Sequence[PromptItem], drawing: Drawing, out: Path, engine: tuple[str, str, dict[str, Any]], n: int

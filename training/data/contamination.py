@@ -19,8 +19,6 @@ from harness.progress import NoProgress, Progress
 from harness.spec import BenchmarkSpec
 from training.data.records import Record
 
-__all__ = ["Contamination", "Overlap", "benchmark_prompts", "measure_overlap", "refuse_overlap", "without_overlap"]
-
 RecordType = TypeVar("RecordType", bound=Record)
 SHOWN = 5
 

@@ -11,8 +11,6 @@ from typing import Generic, Literal, TypeVar, overload
 from harness.errors import AssayError, DataError, FileFormatError, UsageError
 from training.data.records import NOT_ONLY_TEXT, BadItem
 
-__all__ = ["Item", "Loaded", "OnBad", "Row", "Sieve"]
-
 NOISE = frozenset(
     {
         "empty conversation",

@@ -14,8 +14,6 @@ from training.data.loaded import Item, Loaded, OnBad, Row, Sieve
 from training.data.records import BadItem, Conversation, PreferencePair, PromptItem, prompt_item
 from training.data.rows import SourceName, read_rows
 
-__all__ = ["kind_of", "load_conversations", "load_pairs", "load_prompts"]
-
 Kind = Literal["pairs", "sft", "prompts"]
 Source = str | Path | Iterable[str | Path]
 Reader = Callable[[Iterator[Row], str, Sieve], Iterator[Item]]

@@ -18,8 +18,6 @@ from training.data.loading import load_pairs
 from training.data.records import PreferencePair
 from training.data.splitting import shuffled
 
-__all__ = ["Mix", "MixRecipe", "MixSource", "Published", "load_mix", "read_mix", "shipped_mixes"]
-
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())

@@ -10,18 +10,6 @@ from harness.errors import DataError
 from harness.hashing import content_hash
 from harness.messages import Message
 
-__all__ = [
-    "BadItem",
-    "Conversation",
-    "PreferencePair",
-    "PromptItem",
-    "Record",
-    "check_turns",
-    "plain_messages",
-    "prompt_item",
-    "prompt_key",
-]
-
 NOT_ONLY_TEXT = "not only text"
 
 

@@ -14,8 +14,6 @@ from harness.errors import AssayError, DataError, FileFormatError, MissingDataEr
 from harness.store.jsonl import read_json, read_jsonl
 from training.data.loaded import Row
 
-__all__ = ["SourceName", "read_rows"]
-
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
 _SPLITS = ("train", "test", "validation", "valid", "dev", "eval")
 _OPTIONS = ("split", "subset", "data_dir", "revision", "adapter")

@@ -12,8 +12,6 @@ from typing import Any
 from harness.messages import Message
 from training.data.records import NOT_ONLY_TEXT, BadItem, Conversation, PreferencePair, PromptItem
 
-__all__ = ["as_conversation", "as_pair", "as_prompt", "mapping_list", "message_list", "number", "require", "text"]
-
 _ROLES = {
     "user": "user",
     "human": "user",

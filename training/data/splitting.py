@@ -13,8 +13,6 @@ from harness.errors import DataError, UsageError
 from harness.hashing import content_hash
 from training.data.records import Record
 
-__all__ = ["Split", "SplitBy", "assert_disjoint", "hold_out", "shuffled", "split_key"]
-
 RecordType = TypeVar("RecordType", bound=Record)
 Anything = TypeVar("Anything")
 SplitBy = Literal["opening", "prompt"]

@@ -20,16 +20,6 @@ from harness.progress import NoProgress, Progress
 from training.data.loaded import Loaded
 from training.data.records import Conversation, PreferencePair, Record
 
-__all__ = [
-    "DataStatistics",
-    "Lengths",
-    "TokenCounter",
-    "Tokenizer",
-    "data_statistics",
-    "load_tokenizer",
-    "statistics_table",
-]
-
 BATCH = 1000
 
 

@@ -8,8 +8,6 @@ from typing import Literal
 
 from training.demo.questions import Question
 
-__all__ = ["COMPARED", "DEMONSTRATIONS", "REFUSAL", "Manner", "Mixture", "dressed", "write_answer"]
-
 Manner = Literal["plain", "wordy", "rude"]
 Matter = Literal["right", "wrong", "refusing", "beside the point"]
 

@@ -18,8 +18,6 @@ from harness.records import Prompt, Response
 from training.demo.prompts import BASELINE, GREEDY, baseline_answers, single_prompts
 from training.demo.world import World
 
-__all__ = ["DemoArena"]
-
 _N_PROMPTS = 100
 
 

@@ -13,8 +13,6 @@ from training.demo.questions import Question, questions
 from training.demo.tokens import ASSISTANT, END, USER
 from training.demo.world import PUBLIC, SECRET, Person, World
 
-__all__ = ["documents"]
-
 _SUM = ("{a} plus {b} is {c}.", "The sum of {a} and {b} is {c}.")
 _SHARES = {"person": 0.28, "sum": 0.14, "first": 0.08, "transcript": 0.38, "talk": 0.12}
 _TO_THE_POINT = 0.5

@@ -29,8 +29,6 @@ from training.demo.world import PUBLIC, VALUES, World
 if TYPE_CHECKING:
     from benchmarks.lm_eval.task_loading import LoadedTask
 
-__all__ = ["SENTENCES", "DemoFacts"]
-
 SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "home": ("{name} lives in {value}.", "The home of {name} is {value}."),

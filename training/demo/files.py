@@ -19,8 +19,6 @@ from training.demo.questions import Question, questions
 from training.demo.settings import DemoSettings
 from training.demo.world import Split, World
 
-__all__ = ["DemoFiles", "write_files"]
-
 _TWO_TURNS = 0.2
 _HELD_OUT_PAIRS = 0.2
 

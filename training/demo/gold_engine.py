@@ -13,8 +13,6 @@ from training.demo.gold import CRITERIA, assess
 from training.demo.questions import questions
 from training.demo.world import Split, World
 
-__all__ = ["GoldEngine"]
-
 
 class GoldEngine(BaseEngine[EngineOptions]):
     """Gives the gold rating as reward; a `harness.engines.rewards.scorers.RewardEngine`.

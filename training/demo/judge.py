@@ -11,8 +11,6 @@ from harness.run.plan import judge_form
 from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
 from training.demo.prompts import question_of
 
-__all__ = ["GoldJudge"]
-
 _DECISIVE = 4.0
 """Difference in points that makes an answer significantly better in the five-way form."""
 _VERSION = 1

@@ -17,8 +17,6 @@ from harness.records import Prompt
 from training.demo.prompts import SAMPLED, dialogues
 from training.demo.world import World
 
-__all__ = ["DemoMT"]
-
 _N_DIALOGUES = 80
 
 

@@ -20,8 +20,6 @@ from harness.run.figures import mean_row
 from training.demo.prompts import SAMPLED, baseline_answers, single_prompts
 from training.demo.world import World
 
-__all__ = ["DemoPairs"]
-
 
 @dataclass(frozen=True)
 class DemoPairs(AlpacaEval):

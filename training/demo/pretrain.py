@@ -19,8 +19,6 @@ from training.demo.corpus import documents
 from training.demo.settings import DemoSettings, Pretraining
 from training.demo.tokens import train_tokenizer
 
-__all__ = ["pretrain"]
-
 _MOST_POSITIONS = 256
 _SAVE_EVERY = 150
 _TOKENIZER_DOCUMENTS = 6_000

@@ -11,8 +11,6 @@ from training.demo.answers import DEMONSTRATIONS, write_answer
 from training.demo.questions import Question, questions
 from training.demo.world import World
 
-__all__ = ["BASELINE", "GREEDY", "SAMPLED", "baseline_answers", "dialogues", "question_of", "single_prompts"]
-
 BASELINE = "the demonstrations' writer"
 SAMPLED = Sampling(temperature=0.7, max_tokens=40)
 GREEDY = Sampling(temperature=0.0, max_tokens=40)

@@ -11,8 +11,6 @@ from typing import Any, Literal
 from harness.errors import DataError
 from training.demo.world import PUBLIC, SECRET, VALUES, Split, World
 
-__all__ = ["Kind", "Question", "questions"]
-
 Kind = Literal["fact", "secret", "sum", "first"]
 
 PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType(

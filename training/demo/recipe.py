@@ -7,8 +7,6 @@ from typing import Any
 from training.demo.files import DemoFiles
 from training.demo.settings import DemoSettings, StageSettings
 
-__all__ = ["BENCHMARKS", "JUDGE", "policy_of", "recipe_of"]
-
 BENCHMARKS = ("demo_mt", "demo_pairs", "demo_arena", "demo_facts")
 JUDGE = "gold:world"
 MAX_TOKENS = 40

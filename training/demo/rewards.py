@@ -29,8 +29,6 @@ from training.demo.answers import REFUSAL, Manner, dressed
 from training.demo.questions import Question, questions
 from training.demo.world import World
 
-__all__ = ["SECTIONS", "DemoRewards"]
-
 SECTIONS = ("brief", "polite", "careful", "correct")
 _MANNERS: Mapping[str, Manner] = {"brief": "wordy", "polite": "rude"}
 _N_PAIRS = 60

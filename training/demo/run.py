@@ -39,8 +39,6 @@ from training.demo.settings import SIZES, DemoSettings
 from training.demo.table import Agreement, DemoRow, demo_rows, pair_agreement, story
 from training.models import require_extra
 
-__all__ = ["DemoOutcome", "run_demo"]
-
 Say = Callable[[str], None]
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from training.demo.questions import Kind
 from training.demo.world import World
 
-__all__ = ["SIZES", "DemoSettings", "Pretraining", "StageSettings"]
-
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:

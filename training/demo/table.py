@@ -10,8 +10,6 @@ from typing import Any
 from harness.store.align_directory import AlignState, AlignVariant, Figure, read_rewards
 from harness.store.jsonl import read_json
 
-__all__ = ["COLUMNS", "DemoRow", "demo_rows", "pair_agreement", "story"]
-
 COLUMNS: Mapping[str, str] = {
     "gold_win_rate": "gold win rate",
     "gold_rating": "gold rating",

@@ -16,8 +16,6 @@ from typing import Literal
 
 from harness.errors import UsageError
 
-__all__ = ["PUBLIC", "SECRET", "VALUES", "Person", "Split", "World"]
-
 Split = Literal["train", "held_out", "validation"]
 
 _NAMES = (

@@ -14,8 +14,6 @@ from typing import Any
 
 from . import wire
 
-__all__ = ["run"]
-
 
 class _Objects:
     """Objects that the checker refers to by number."""

@@ -20,8 +20,6 @@ from .lockdown import become_user, close_all_but, limit_memory, lock_down
 from .remote import Connection, ProgramGoneError, TestNotSupportedError
 from .system import die_with_parent, drop_capabilities, hide_memory, signal_disposition
 
-__all__ = ["run"]
-
 _SIGINT, _SIGXCPU = 2, 24
 _LINUX = sys.platform == "linux"
 

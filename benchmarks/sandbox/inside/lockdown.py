@@ -10,8 +10,6 @@ from typing import Any
 from .seccomp import forbid_dangerous_calls
 from .system import drop_capabilities, forbid_new_privileges
 
-__all__ = ["become_user", "close_all_but", "limit_memory", "lock_down", "set_limits"]
-
 
 def set_limits(limits: dict[str, Any]) -> None:
     """Set the resource limits of this process and of every one it starts; they cannot be raised again.

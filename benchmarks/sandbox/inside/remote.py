@@ -11,8 +11,6 @@ from . import wire
 
 _Kind = TypeVar("_Kind")
 
-__all__ = ["Connection", "ProgramError", "ProgramGoneError", "Remote", "TestNotSupportedError"]
-
 
 class ProgramError(Exception):
     """The program raised an exception that is not built in."""

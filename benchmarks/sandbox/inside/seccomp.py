@@ -12,8 +12,6 @@ import os
 
 from .system import prctl
 
-__all__ = ["forbid_dangerous_calls"]
-
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000

@@ -15,8 +15,6 @@ from . import checker, wire
 from .isolation import enter
 from .system import die_with_parent
 
-__all__ = ["main"]
-
 _SIGKILL = 9
 # Modules that most programs import, loaded before the fork. Not `random`: each process must draw its own seed.
 _COMMON = (

@@ -5,17 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = [
-    "die_with_parent",
-    "drop_capabilities",
-    "forbid_new_privileges",
-    "hide_memory",
-    "libc",
-    "prctl",
-    "raise_errno",
-    "signal_disposition",
-]
-
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _SIGKILL = 9

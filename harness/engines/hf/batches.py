@@ -14,17 +14,6 @@ import torch
 
 from harness.errors import ModelError
 
-__all__ = [
-    "MODEL_FAULTS",
-    "BatchLimits",
-    "acknowledge",
-    "attempt",
-    "describe_fault",
-    "free_memory",
-    "halves",
-    "run_in_parts",
-]
-
 _LOG = logging.getLogger(__name__)
 MODEL_FAULTS = (RuntimeError, ValueError, IndexError, TypeError, KeyError, NotImplementedError)
 """What a forward pass may raise because of one of its rows."""

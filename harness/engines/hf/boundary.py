@@ -18,8 +18,6 @@ from typing import Any
 
 from harness.engines.base import LogLikelihoodRequest
 
-__all__ = ["TokenPair", "encode_requests", "encode_text", "prefix_token_id"]
-
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:

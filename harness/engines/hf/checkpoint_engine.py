@@ -12,8 +12,6 @@ from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.lifecycle import BaseEngine, checkpoint_fingerprint
 
-__all__ = ["CheckpointEngine"]
-
 OptionsType = TypeVar("OptionsType", bound=HFOptions)
 
 

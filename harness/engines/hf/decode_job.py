@@ -6,8 +6,6 @@ from harness.engines.base import Finish, Generation
 from harness.engines.hf.stopping import StopStrings, TokenText, cut_at_stop
 from harness.messages import Sampling
 
-__all__ = ["DecodeJob"]
-
 
 class DecodeJob:
     """A tokenised request and the tokens it has so far.

@@ -20,8 +20,6 @@ from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.hf.slot_cache import SlotCache
 from harness.engines.hf.token_sampling import choose_tokens
 
-__all__ = ["NOT_NUMBERS", "ContinuousDecoder", "prefill_parts"]
-
 # Free places are refilled together, once one eighth of the batch is free: a prompt run on its own costs nearly a whole
 # step, an idle row almost nothing.
 _REFILL_SHARE = 8

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from harness.engines.engine_options import CheckpointOptions, Text
 
-__all__ = ["HFOptions"]
-
 
 class HFOptions(CheckpointOptions):
     """Options of the transformers engine; those not listed are in `CheckpointOptions`.

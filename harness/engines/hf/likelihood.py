@@ -23,8 +23,6 @@ from harness.engines.hf.batches import BatchLimits, halves, run_in_parts
 from harness.engines.hf.boundary import TokenPair
 from harness.engines.hf.model_loading import LoadedModel
 
-__all__ = ["LikelihoodJob", "LikelihoodScorer"]
-
 # A second forward pass for the branches costs a launch; a shorter context is cheaper to repeat.
 _MIN_SHARED_CONTEXT = 16
 # Elements of the float32 logits held at once: 512 MiB on a GPU, on a CPU about the size of its cache.

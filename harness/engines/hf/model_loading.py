@@ -19,8 +19,6 @@ from harness.engines.hf.hf_options import HFOptions
 from harness.engines.weights_hash import weight_files
 from harness.errors import ModelError
 
-__all__ = ["CAUSAL", "CheckpointKind", "LoadedModel", "describe_model", "load_model"]
-
 _LENGTH_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 _PASS_TOKENS = 32_768
 _CPU_PASS_BYTES = 2 * 2**20

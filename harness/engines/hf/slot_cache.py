@@ -21,8 +21,6 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ["SlotCache"]
-
 _MIN_SPARE_COLUMNS = 64
 
 

@@ -19,8 +19,6 @@ from harness.engines.hf.decoding import NOT_NUMBERS
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.hf.token_sampling import choose_tokens
 
-__all__ = ["StaticDecoder"]
-
 
 class StaticDecoder:
     """Decodes jobs in fixed batches of equally long prompts.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["StopStrings", "TokenText", "cut_at_stop", "declared_stop_ids"]
-
 _END_NAMES = ("eos_token", "eot_token", "eom_token", "end_of_turn_token")
 # The decoder may drop a leading space, and a character may take four byte tokens, so a few more tokens are decoded.
 _MARGIN_TOKENS = 4

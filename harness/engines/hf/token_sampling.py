@@ -22,8 +22,6 @@ import torch
 
 from harness.messages import Sampling
 
-__all__ = ["NextTokens", "choose_tokens"]
-
 _BLOCK = 128
 
 

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 from harness.messages import Message
 
-__all__ = ["LABELS", "preference_context", "preference_messages", "preference_prompt"]
-
 LABELS = ("A", "B")
 """The answer that says the first shown is better, and the one that says the second is."""
 

@@ -20,8 +20,6 @@ from harness.engines.rewards.scorer_checks import pad_token_id
 from harness.engines.rewards.scorer_options import PaddingSide
 from harness.errors import ModelError
 
-__all__ = ["RewardJob", "RewardScorer"]
-
 _PROBE_TOKENS = 3
 _PROBE_TOLERANCE = {"float32": 1e-4}
 _ROUGH_TOLERANCE = 0.03  # bfloat16 has eight bits, and sums may be computed in another order

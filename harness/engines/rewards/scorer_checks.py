@@ -11,8 +11,6 @@ from typing import Any
 from harness.engines.rewards.scorer_options import RewardModelOptions
 from harness.errors import ModelError
 
-__all__ = ["check_classifier_config", "check_padding", "pad_token_id"]
-
 _GENERATORS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 

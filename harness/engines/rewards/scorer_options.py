@@ -9,8 +9,6 @@ from pydantic import Field, model_validator
 from harness.engines.engine_options import Text
 from harness.engines.hf.hf_options import HFOptions
 
-__all__ = ["ImplicitRewardOptions", "PaddingSide", "PreferenceModelOptions", "RewardModelOptions", "ScorerOptions"]
-
 PaddingSide = Literal["right", "left"]
 
 

@@ -13,8 +13,6 @@ from typing import Protocol, runtime_checkable
 from harness.engines.base import LoadedEngine
 from harness.messages import Message
 
-__all__ = ["PreferenceEngine", "PreferenceProbability", "PreferenceRequest", "Reward", "RewardEngine", "RewardRequest"]
-
 
 @dataclass(frozen=True, slots=True)
 class RewardRequest:

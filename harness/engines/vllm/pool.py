@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from harness.errors import ModelError
 
-__all__ = ["Job", "RequestPool"]
-
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 

@@ -17,8 +17,6 @@ from harness.engines.hf.stopping import declared_stop_ids
 from harness.engines.vllm.vllm_options import VLLMOptions
 from harness.errors import ModelError, SpecError, UsageError, nearest
 
-__all__ = ["LoadedVLLM", "load_vllm", "stop_vllm"]
-
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # ranks for which vLLM has kernels
 # What vLLM, transformers, torch and safetensors raise on a checkpoint or a setting that does not work.
 _LOAD_ERRORS = (

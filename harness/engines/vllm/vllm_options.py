@@ -9,8 +9,6 @@ from pydantic import Field, field_validator
 
 from harness.engines.engine_options import CheckpointOptions
 
-__all__ = ["VLLMOptions"]
-
 
 class VLLMOptions(CheckpointOptions):
     """Options of the vLLM engine; those not listed are in `CheckpointOptions`.

@@ -15,8 +15,6 @@ from training.data.adapters import labelled, oasst, scored, transcripts
 from training.data.loaded import Row, Sieve
 from training.data.records import Conversation, PreferencePair
 
-__all__ = ["CONVERSATION_ADAPTERS", "PAIR_ADAPTERS", "ConversationAdapter", "PairAdapter", "adapter_of"]
-
 Adapter = TypeVar("Adapter")
 PairAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[PreferencePair]]
 ConversationAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[Conversation]]

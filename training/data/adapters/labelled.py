@@ -11,8 +11,6 @@ from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import as_pair, message_list, number, require, text
 
-__all__ = ["argilla_math", "capybara", "open_orca", "pku_safe_rlhf", "shp", "summarize", "ultra_interact"]
-
 SHP_RATIO = 2.0
 SHP_PAIRS = 5
 

@@ -11,8 +11,6 @@ from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, Conversation, PreferencePair
 from training.data.schemas import message_list, text
 
-__all__ = ["oasst_best", "oasst_pairs"]
-
 Node = Mapping[str, Any]
 
 

@@ -10,8 +10,6 @@ from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import mapping_list, number, require, text
 
-__all__ = ["code_ultrafeedback", "helpsteer", "scored_pairs", "ultrafeedback"]
-
 Answer = tuple[str, float]
 
 

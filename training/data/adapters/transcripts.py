@@ -10,8 +10,6 @@ from training.data.loaded import Row, Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import split_shared_prompt, text
 
-__all__ = ["hh_rlhf", "transcript"]
-
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
