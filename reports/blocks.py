@@ -1,6 +1,6 @@
-"""What a report is made of, before it is a page, a Markdown file or pictures.
+"""The parts of a report, independent of the format: page, Markdown or files.
 
-Everything in it is plain text: whoever renders it escapes it for the place it goes to.
+Everything in them is plain text; each renderer escapes it for its own format.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Cell:
     Parameters
     ----------
     text : str
-        What it says.
+        The main text.
     small : str
-        What stands smaller below it (an interval).
+        Smaller text below it, for example an interval.
     samples : SampleFilter or None
         The samples behind it.
     tone : str
@@ -64,13 +64,13 @@ class Table:
     caption : str
         What it shows.
     columns : sequence of str
-        Headers; one that ends in "#" is of numbers.
+        Headers; one that ends in "#" marks a numeric column.
     rows : sequence of sequence of Cell
-        As many cells as columns; the first names the row.
+        One cell per column; the first is the header of the row.
     folded : bool
-        Whether the page hides it until it is asked for.
+        Whether the page shows it collapsed.
     summary : bool
-        Whether the Markdown summary has it too.
+        Whether the Markdown summary includes it.
     """
 
     caption: str
@@ -81,7 +81,7 @@ class Table:
 
     @property
     def headers(self) -> list[tuple[str, bool]]:
-        """Header and whether the column is of numbers."""
+        """Headers, each with whether its column is numeric."""
         return [(name.removesuffix("#"), name.endswith("#")) for name in self.columns]
 
 
@@ -94,7 +94,7 @@ class Figure:
     name : str
         File name of the picture, and id in the page; letters, digits and hyphens.
     caption : str
-        What is to be seen in it, in words: it stands for the chart where the chart cannot be seen.
+        What the chart shows, in words, for readers who cannot see it.
     chart : Chart
         The chart.
     samples : SampleFilter or None
@@ -155,13 +155,13 @@ class Report:
     title : str
         Its name.
     subtitle : str
-        What it is of.
+        What the report covers.
     sections : sequence of Section
         In order.
     samples : mapping
         The sample browser's data (`reports.samples`); empty where there are none.
     made_by : str
-        What made it.
+        The program and version that made it.
     models : sequence of str
         Models in the order of their colours, which are the same in all charts.
     """

@@ -1,4 +1,4 @@
-"""From what was given to a report: the sections that apply, in order, the verdict first."""
+"""Build a report from its inputs: the sections that apply, in order, the verdict first."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from reports.study_samples import add_study
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """How to report.
+    """Options of a report.
 
     Parameters
     ----------
     title : str
-        Heading; made from what was given where empty.
+        Heading; derived from the inputs if empty.
     policy : Policy or None
         A gate policy to decide two runs under, the first against the second.
     decisions : sequence of mapping

@@ -1,4 +1,4 @@
-"""Other people's text in Markdown, LaTeX and CSV: it is shown as it is, and nothing in it takes effect.
+"""Escape untrusted text for Markdown, LaTeX and CSV, so that it is shown literally.
 
 HTML is escaped by the template engine, SVG by the libraries that write it.
 """
@@ -36,10 +36,10 @@ def latex(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text that GitHub shows as it is: no markup, no HTML, no links, no mentions, no references, one line.
+    """Text that GitHub shows literally: no markup, no HTML, no links, no mentions, no references, one line.
 
-    A backslash hinders only what begins with a sign; mentions, addresses and numbers of issues are written with
-    entities, which GitHub reads after it has looked for them.
+    A backslash escapes punctuation only. Mentions, addresses and issue numbers are written with entities, which
+    GitHub decodes after it has looked for references.
     """
     plain = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = plain.replace("@", "&#64;").replace("://", "&#58;//")
@@ -50,5 +50,5 @@ def markdown(text: str) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """Text for a CSV cell, quoted with an apostrophe where a spreadsheet would take it for a formula."""
+    """Text for a CSV cell, quoted with an apostrophe if a spreadsheet would read it as a formula."""
     return "'" + text if text[:1] in ("=", "+", "@", "\t", "\r") or re.match(r"-[^\d.]", text) else text

@@ -1,4 +1,4 @@
-"""What a report is made of: runs, an `align` directory, a judge study."""
+"""The inputs of a report: runs, `align` directories, judge studies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunInput:
     scores : RunScores
         Its figures.
     name : str
-        What the report calls it: the model's name, with the directory's where two runs are of one model.
+        Its name in the report: the model's name, with the directory's if several runs share a model.
     """
 
     stored: StoredRun
@@ -110,7 +110,7 @@ class RunInput:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything given.
+    """All inputs of a report.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Inputs:
     studies : list of dict
         Judge studies as JSON, each with the path it came from under "path".
     data : DataSource
-        Upstream files some figures need.
+        Upstream files that some figures need.
     aligns : list of AlignInput
         Directories of `assay align`; their runs are among `runs`.
     """
@@ -148,11 +148,11 @@ class AlignInput:
     path : Path
         Where it is.
     state : AlignState
-        What it says of itself.
+        Its state file.
     runs : dict of str to RunInput
         Evaluation runs by variant, in the order the variants were made.
     missing : list of str
-        Runs it names that are not there, in words.
+        A message for each run it names that is missing.
     """
 
     path: Path
@@ -162,14 +162,14 @@ class AlignInput:
 
 
 def open_inputs(paths: Sequence[Path], data: DataSource, opened: Callable[[], None] = lambda: None) -> Inputs:
-    """Open what was given.
+    """Open the inputs.
 
     Parameters
     ----------
     paths : sequence of Path
         Run directories, `align` directories, judge studies (JSON).
     data : DataSource
-        Upstream files some figures need.
+        Upstream files that some figures need.
     opened : callable
         Called after each run.
 
@@ -183,7 +183,7 @@ def open_inputs(paths: Sequence[Path], data: DataSource, opened: Callable[[], No
     UsageError
         A path is given twice.
     MissingDataError
-        There is nothing at a path, or nothing a report is made of.
+        Nothing is at a path, or nothing that a report can read.
     FileFormatError
         A file is not a judge study, or align.json is damaged.
     """
@@ -234,7 +234,7 @@ def _variant_runs(path: Path, state: AlignState) -> tuple[dict[str, Path], list[
 
 
 def _opened(given: Sequence[tuple[Path, str]], data: DataSource, opened: Callable[[], None]) -> list[RunInput]:
-    """Open runs; a name that is given stands in place of the model's."""
+    """Open runs; a given name replaces the model's."""
     found = []
     for path, _ in given:
         found.append(stored_or_scored(RunDirectory(path), data))

@@ -1,4 +1,4 @@
-"""The leaderboard: one row a model, one column a metric, with intervals, ranks and rank ranges."""
+"""The leaderboard: one row per model, one column per metric, with intervals, ranks and rank ranges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """The header of the column."""
         return f"{self.benchmark} {self.metric}"
 
 
@@ -58,7 +58,7 @@ class LeaderboardRow:
     valid : bool
         Whether its run may be compared.
     problems : list of str
-        Why not.
+        The reasons, if it may not.
     published : bool
         Whether it comes from a published table.
     """

@@ -10,7 +10,7 @@ _MARKS = {"pass": "PASS", "fail": "FAIL", "undecided": "UNDECIDED", "invalid": "
 
 
 def to_markdown(report: Report) -> str:
-    """Write the summary: every statement, and the tables that are meant for it.
+    """Write the summary: every statement, and the tables marked for it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, nothing executed but the script whose hash its own policy names."""
+"""The report as one HTML file: no network access, and no script but the one its content security policy names."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _samples_note(samples: Any, n_rows: int) -> str:
 
 
 def _rows(blocks: Sequence[Block], slots: Mapping[str, int]) -> list[dict[str, Any]]:
-    """What the template needs of blocks; charts that follow one another share a row."""
+    """Blocks as the template needs them; consecutive charts share a row."""
     rows: list[dict[str, Any]] = []
     for together, group in groupby(blocks, key=_shares_a_row):
         figures = [block for block in group if isinstance(block, Figure)] if together else []
@@ -109,7 +109,7 @@ def _shares_a_row(block: Block) -> bool:
 
 
 def _block(block: Block, slots: Mapping[str, int]) -> dict[str, Any]:
-    """What the template needs of a block; control characters made visible, escaping is the template's."""
+    """A block as the template needs it; control characters are made visible, the template escapes."""
     match block:
         case Table():
             return {"kind": "Table", **_table(block)}
@@ -139,7 +139,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 
 def _figure(figure: Figure, slots: Mapping[str, int], alone: bool) -> dict[str, Any]:
-    """A figure with its drawings; one alone in its row is drawn for a screen and for a phone."""
+    """A figure with its drawings; one that is alone in its row is drawn for a screen and for a phone."""
     chart = figure.chart
     panels: Sequence[Chart] = chart.panels if isinstance(chart, Panels) else [chart]
     title, caption = visible(chart.title), visible(figure.caption)

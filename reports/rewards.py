@@ -1,4 +1,4 @@
-"""The rewards of the variants' validation answers: how they are spread, how they go with length, and the answers."""
+"""Rewards of the variants' validation answers: their distribution, their correlation with length, the answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reports.samples import SampleTables
 
 VALIDATION = "validation answers"
 TRAINING = "answers sampled for training"
-"""What the sample browser calls answers that were only rewarded, not judged."""
+"""Names in the sample browser for answers that were rewarded but not judged."""
 _LEAST_ANSWERS = 3  # to a prompt, for a correlation among them
 _ROWS = 6
 _COLUMNS = 8
@@ -148,7 +148,7 @@ def _heat_map(name: str, correlations: PromptCorrelations) -> Heatmap:
 
 
 def _stored(variants: list[AlignVariant], suffix: str) -> Figure:
-    """What the loop itself stored of variants with too few answers a prompt for a distribution of correlations."""
+    """Correlations the loop stored, for variants with too few answers per prompt for a distribution."""
     n = max(len(v.reward_length) for v in variants)
     values: list[list[float | None]] = [
         [v.reward_length[i].pearson if i < len(v.reward_length) else None for i in range(n)] for v in variants
@@ -165,7 +165,7 @@ def _stored(variants: list[AlignVariant], suffix: str) -> Figure:
 
 
 def add_rewards(tables: SampleTables, align: AlignInput) -> None:
-    """Put rewarded answers among the samples: a row a prompt and variant or stage, all answers with their rewards."""
+    """Add rewarded answers to the samples, one row per prompt and variant or stage."""
     named = [(VALIDATION, r) for r in _rewarded(align)] + [(TRAINING, r) for r in _sampled(align)]
     for benchmark, r in named:
         model = tables.model(r.name)

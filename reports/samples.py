@@ -1,7 +1,7 @@
-"""The sample browser's data: every prompt, answer and verdict once, and a row for each model's answer to a prompt.
+"""The sample browser's data: each prompt, answer and verdict stored once, and one row per model and prompt.
 
-Texts that many rows share (prompts, a baseline's answers) are stored once. Everything stays text: characters that are
-not to be seen are made visible here, and the page puts text only where no markup is read.
+Texts that many rows share (prompts, a baseline's answers) are stored once. All of it is text: invisible characters
+are made visible here, and the page inserts text as text content only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from reports.inputs import RunInput
 
 @dataclass(frozen=True)
 class SampleLimits:
-    """How much goes into the page.
+    """Limits of what goes into the page.
 
     Parameters
     ----------
     n_rows : int
-        Rows; of more, prompts are taken at even distances.
+        Rows; beyond that, prompts are sampled at even intervals.
     n_characters : int
         Characters of one text.
     """
@@ -35,7 +35,7 @@ class SampleLimits:
 
 @dataclass
 class _Table:
-    """Numbers each distinct thing."""
+    """Gives each distinct value an index."""
 
     places: dict[Any, int] = field(default_factory=dict)
     values: list[Any] = field(default_factory=list)
@@ -75,7 +75,7 @@ def _share(judgment: Judgment) -> float | None:
 
 
 def verdict_class(scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> tuple[str, float | None]:
-    """Which filter a row falls under, and its figure.
+    """The verdict filter a row belongs to, and its value.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _class_of(value: float, kind: ScoreKind) -> str:
 
 
 class SampleTables:
-    """The tables a browser's data is made of, and how to add to them; every text is made visible here.
+    """The tables behind the sample browser; invisible characters are made visible as texts are added.
 
     Parameters
     ----------
@@ -189,26 +189,26 @@ class SampleTables:
         )
 
     def text(self, text: str) -> str:
-        """Cut what is too long, saying so, and make visible what would not be seen."""
+        """Truncate long text with a note, and make invisible characters visible."""
         most = self.limits.n_characters
         if len(text) > most:
             text = text[:most] + f"\n[... {len(text) - most:,} more characters, not in this page]"
         return visible(text)
 
     def as_json(self) -> dict[str, Any]:
-        """The data of the browser; references are places in these lists."""
+        """The data of the browser; references are indices into these lists."""
         names = ("benchmarks", "categories", "verdicts", "prompts", "answers", "judges")
         tables = {name: getattr(self, name).values for name in names}
         return {"n_all": self.n_all, "models": self.models, **tables, "judgments": self.judgments, "rows": self.rows}
 
 
 def add_runs(tables: SampleTables, runs: Sequence[RunInput]) -> None:
-    """Put runs among the samples, a row for each prompt of each; of too many, prompts at even distances.
+    """Add runs to the samples, one row per prompt; beyond the limit, prompts are sampled at even intervals.
 
     Parameters
     ----------
     tables : SampleTables
-        What they are added to.
+        The tables to add to.
     runs : sequence of RunInput
         The runs.
     """
@@ -273,7 +273,7 @@ def _length(answers: Sequence[Response]) -> int | None:
 
 
 def _orders_disagree(judgments: Sequence[Judgment]) -> bool:
-    """Whether the judge, shown the two answers in the other order, named another winner."""
+    """Whether the judge named another winner when the two answers were swapped."""
     by_turn: dict[tuple[str, int], set[int]] = {}
     games: dict[tuple[str, int], int] = {}
     for j in judgments:

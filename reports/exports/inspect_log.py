@@ -1,4 +1,4 @@
-"""A run as Inspect's ``.eval`` logs, one a benchmark, for `inspect view` and whatever else reads them."""
+"""A run as Inspect's ``.eval`` logs, one per benchmark, for `inspect view` and other readers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _result(row: SummaryRow) -> Any:
 
 
 def _all_samples(directory: RunDirectory, name: str, scores: list[Score]) -> list[Any]:
-    """One sample an answer of the candidate; several samples of a prompt are epochs."""
+    """One sample per answer of the candidate; several samples of a prompt are epochs."""
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
     by_prompt: dict[str, list[Score]] = {}
     for score in scores:
@@ -190,6 +190,6 @@ def _verdict(judgment: Judgment) -> str:
 
 EXPORTER = Exporter(
     "inspect",
-    "Inspect's .eval logs, one a benchmark, into the directory --out (needs inspect-ai)",
+    "Inspect's .eval logs, one per benchmark, into the directory --out (needs inspect-ai)",
     lambda directories, scores, out: write_inspect_logs(directories[0], scores[0], out),
 )

@@ -1,4 +1,4 @@
-"""Figures in the layout of lm-eval's ``results_*.json`` and ``samples_*.jsonl``, for tools that read those."""
+"""Figures in the layout of lm-eval's ``results_*.json`` and ``samples_*.jsonl``, for tools that read these."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _figures(entry: Mapping[str, Any], scores: RunScores) -> tuple[dict[str, Any
 
 
 def _by_prompt(benchmark: Benchmark, row: SummaryRow, scores: list[Any]) -> dict[str, float]:
-    """Values of a metric that is the plain mean over prompts; of no other can a document's share be said."""
+    """Values of a metric that is the plain mean over prompts; other metrics have no value per document."""
     items = benchmark.items(row.metric, scores)
     if items is None:
         return {}

@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u206
 
 
 def write_model_card(runs: Sequence[RunScores], path: Path) -> Path:
-    """Write a card, or put the section of one that is there in its place and leave all else as it is.
+    """Write a card, or replace the section of an existing one and leave the rest unchanged.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def write_model_card(runs: Sequence[RunScores], path: Path) -> Path:
     UsageError
         The runs are of several models.
     FileFormatError
-        The card that is there has one of the two marks without the other, or metadata that cannot be read.
+        The existing card has only one of the two marks, or metadata that cannot be read.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     write_atomically(path, model_card(runs, text, path))
@@ -48,12 +48,12 @@ def write_model_card(runs: Sequence[RunScores], path: Path) -> Path:
 
 
 def model_card(runs: Sequence[RunScores], text: str, path: Path) -> str:
-    """Make the text of a card of runs and of the card there is; errors as in :func:`write_model_card`."""
+    """Make the text of a card from runs and the existing card; errors as in :func:`write_model_card`."""
     from huggingface_hub import ModelCardData
 
     models = sorted({run.model for run in runs})
     if len(models) != 1:
-        raise UsageError(f"runs of {len(models)} models: {', '.join(models)}", "runs of one model a card")
+        raise UsageError(f"runs of {len(models)} models: {', '.join(models)}", "runs of one model per card")
     card = _card(text, path) if text.strip() else None
     data: Any = card.data if card is not None else ModelCardData(model_name=models[0])
     data.model_name = data.model_name or models[0]
@@ -76,7 +76,7 @@ def _card(text: str, path: Path) -> Any:
 
 def _replaced(body: str, section: str, path: Path) -> str:
     if (BEGIN in body) != (END in body):
-        raise FileFormatError(path, None, "one of assay's two marks is there without the other", f"{BEGIN} and {END}")
+        raise FileFormatError(path, None, "only one of assay's two marks is present", f"{BEGIN} and {END}")
     marked = f"{BEGIN}\n{section}\n{END}"
     if BEGIN in body:
         before, _, rest = body.partition(BEGIN)
@@ -134,7 +134,7 @@ def _plain(text: str) -> str:
 
 EXPORTER = Exporter(
     "model_card",
-    "a model card's evaluation section: --out README.md is made, or only its section replaced",
+    "a model card's evaluation section: --out README.md is created, or its section replaced",
     lambda _, scores, out: [write_model_card(scores, out)],
     several=True,
 )

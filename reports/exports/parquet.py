@@ -1,4 +1,4 @@
-"""Every record of a run as Parquet, one file a kind of record, for pandas, DuckDB and the like."""
+"""Every record of a run as Parquet, one file per kind of record, for pandas, DuckDB and similar tools."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_parquet(directory: RunDirectory, scores: RunScores, out: Path) -> list
     Returns
     -------
     list of Path
-        The files, one a kind of record that the run has. Nested values (``meta``) are JSON text; a verdict is spread
+        The files, one per kind of record in the run. Nested values (``meta``) are JSON text; a verdict is spread
         over ``verdict_kind``, ``verdict_value``, ``verdict_label`` and ``verdict_reason``.
     """
     import pyarrow as pa
@@ -110,7 +110,7 @@ def _row(row: SummaryRow) -> dict[str, Any]:
 
 
 def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Path | None:
-    """Write rows batch by batch, so that a large run needs little memory; nothing is written where there are none."""
+    """Write rows batch by batch, so that a large run needs little memory; no file is written if there are none."""
     import pyarrow.parquet as pq
 
     batches = _batches(iter(rows))
@@ -134,6 +134,6 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 EXPORTER = Exporter(
     "parquet",
-    "every record, one Parquet file a kind, into the directory --out",
+    "every record, one Parquet file per kind, into the directory --out",
     lambda directories, scores, out: write_parquet(directories[0], scores[0], out),
 )

@@ -1,4 +1,4 @@
-"""What several sections share: figures as cells, and which metric stands for a benchmark."""
+"""What several sections share: figures as cells and marks, and the metric that represents a benchmark."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def optional(value: float | None, form: str) -> Cell:
 
 
 def recorded(text: str, missing: str = "not recorded") -> Cell:
-    """What is recorded, or that it is not."""
+    """A recorded value, or a note that it is missing."""
     return Cell(text) if text else Cell(missing, tone="muted")
 
 
@@ -84,7 +84,7 @@ def words_of(row: SummaryRow) -> str:
 
 
 def headline(run: RunInput, benchmark: str) -> SummaryRow | None:
-    """The figure that stands for a benchmark: its first headline that has a value, else its first figure."""
+    """The figure that represents a benchmark: its first headline that has a value, else its first figure."""
     known = run.benchmark(benchmark)
     for metric in known.headlines if known is not None else ():
         if row := run.row(benchmark, metric):
@@ -120,5 +120,5 @@ def category_row(run: RunInput, name: str, metric: str, scores: list[Score]) -> 
 
 
 def slug(*parts: str) -> str:
-    """A file name and id of what is named."""
+    """A name as a file name and HTML id."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")[:80] or "figure"

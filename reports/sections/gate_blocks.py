@@ -15,7 +15,7 @@ _TONES: dict[str, Tone] = {"pass": "pass", "fail": "fail", "undecided": "undecid
 
 
 def gate_blocks(decision: Mapping[str, Any], known: Sequence[str] = (), name: str = "gate") -> list[Block]:
-    """A gate's decision in words, its rules as a table, and their effects beside what was wanted.
+    """A gate's decision in words, its rules as a table, and their effects beside the thresholds.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def gate_blocks(decision: Mapping[str, Any], known: Sequence[str] = (), name: st
     known : sequence of str
         Names of models whose samples are in the report.
     name : str
-        What the figure is called; no two decisions of a report may share it.
+        Name of the figure; it must be unique in the report.
     """
     verdict = str(decision["decision"])
     candidate, baseline = str(decision.get("candidate", "")), str(decision.get("baseline", ""))
@@ -92,6 +92,6 @@ def _effects(rules: Sequence[Mapping[str, Any]], name: str, model: str, head: st
     )
     caption = (
         "Each rule's effect with its interval, and the threshold it was held against, both divided by half the width "
-        "of the interval so that all rules stand on one axis."
+        "of the interval so that all rules share an axis."
     )
     return Figure(slug(name), caption, chart)

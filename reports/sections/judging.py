@@ -1,4 +1,4 @@
-"""The judge in a run: who judged, what could not be read, which position it favours, how it grades, its canaries."""
+"""The judge in a run: unreadable verdicts, position bias, grades given, canaries."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def _side(p: float) -> int:
 
 
 def _grades(found: Sequence[_Judged]) -> list[Block]:
-    """How often each grade was given: a judge that gives everything an 8 tells nothing apart."""
+    """How often each grade was given: a judge that gives everything an 8 discriminates nothing."""
     benchmarks = dict.fromkeys(g.benchmark for g in found)
     return [block for name in benchmarks for block in _grades_on(name, [g for g in found if g.benchmark == name])]
 

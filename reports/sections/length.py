@@ -1,4 +1,4 @@
-"""Length: does the longer answer win, how long are the answers, and what is left when length is held equal."""
+"""Length: whether longer answers win, how long answers are, and figures with length held equal."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Scored:
 
 
 def length_section(inputs: Inputs) -> Section | None:
-    """What length has to do with the figures; None where no run knows the lengths of its answers."""
+    """How the figures depend on length; None if no run has the lengths of its answers."""
     blocks = [block for name in inputs.benchmarks for block in _of_benchmark(inputs, name)]
     known = any(run.scores_in_role(name, "length") for run in inputs.runs for name in run.benchmarks)
     if not blocks and inputs.runs and not known:

@@ -1,4 +1,4 @@
-"""Where everything comes from: models, judges, prompt hashes, data, versions, cost and time."""
+"""Provenance: models, judges, prompt hashes, data, versions, cost and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.sections.common import cost_of, recorded
 
 
 def provenance_section(inputs: Inputs) -> Section | None:
-    """What made each run; None without runs."""
+    """Where each run comes from; None without runs."""
     if not inputs.runs:
         return None
     blocks: list[Block] = [_models(inputs), _judges(inputs), _cost(inputs)]

@@ -1,4 +1,4 @@
-"""Training: what the loop decided, how the losses went, and whether the reward still means what it should."""
+"""Training: decisions of the loop, losses, and signs of reward hacking."""
 
 from __future__ import annotations
 

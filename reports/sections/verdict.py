@@ -1,4 +1,4 @@
-"""The verdict first: what may not be relied on, what a gate decided, what the figures say, and the figures."""
+"""The verdict: warnings, gate decisions, comparisons and all figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.sections.training import training_verdicts
 
 
 def verdict_section(context: ReportContext) -> Section | None:
-    """Put the verdict together."""
+    """Build the section."""
     runs, decisions = context.inputs.runs, context.decisions
     loops = [block for align in context.inputs.aligns for block in training_verdicts(align)]
     if not runs and not decisions and not loops:
@@ -31,7 +31,7 @@ def verdict_section(context: ReportContext) -> Section | None:
 
 
 def _tables(runs: Sequence[RunInput]) -> list[Table]:
-    """What the runs are, all their figures and their remarks."""
+    """The runs, their figures and their remarks."""
     tables = [_validity(runs)] if len(runs) > 1 else []
     tables += [_figures(run, folded=len(runs) > 2) for run in runs]
     remarks = [[Cell(f"{run.name}: {remark}")] for run in runs for remark in run.scores.remarks]
@@ -67,7 +67,7 @@ def _progress(run: RunInput) -> str:
 
 
 def _comparison(context: ReportContext) -> list[Block]:
-    """Two runs compared: in words, as a table, as a chart; or why they cannot be compared."""
+    """The comparison of two runs in words, as a table and as a chart, or why there is none."""
     comparison = context.comparison
     if not isinstance(comparison, Comparison):
         return [Note(f"The two runs cannot be compared: {comparison}")] if comparison else []
