@@ -126,7 +126,7 @@ def test_wrong_input(assay, run, tmp_path):
     assert (status, "one run at a time" in err) == (2, True)
     (tmp_path / "half.md").write_text("text <!-- assay: begin --> text")
     status, _, err = assay("export", run, "--format", "model_card", "--out", tmp_path / "half.md")
-    assert (status, "without the other" in err) == (1, True)
+    assert (status, "only one of assay's two marks" in err) == (1, True)
     (tmp_path / "file").write_text("")
     status, _, err = assay("export", run, "--format", "inspect", "--out", tmp_path / "file")
     assert (status, "cannot write" in err) == (1, True)
