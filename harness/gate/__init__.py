@@ -1,1 +1,1 @@
-"""The gate: may this checkpoint go on? `decide` compares two runs under a policy."""
+"""The gate: `decide` compares two runs under a policy and decides whether a checkpoint is promoted."""

@@ -1,4 +1,4 @@
-"""From rules to one decision: all must pass, and of an any-of group at least one."""
+"""Combine rules to one decision: all must pass, and at least one of each any-of group."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def combine(
     Parameters
     ----------
     policy : Policy
-        For alpha.
+        The policy, for alpha.
     entries : sequence of Entry
         Rules and groups.
     test : callable
-        (kind, rule, group name, group size) to its decision, None where it is left out.
+        Maps (kind, rule, group name, group size) to a decision, or None if the rule is left out.
 
     Returns
     -------
@@ -54,10 +54,9 @@ def combine(
 
 
 def _decide_group(policy: Policy, members: list[RuleDecision]) -> tuple[list[RuleDecision], str]:
-    """Adjust the members' p-values by Holm; one that passes so carries the group.
+    """Adjust the members' p-values by Holm's method; the group passes if a member still passes.
 
-    A member that is invalid keeps its place among the tests, with p = 1: leaving it out would make the correction
-    depend on what went wrong.
+    An invalid member counts as a test with p = 1. If it were excluded, the correction would depend on what failed.
     """
     if not members:
         return [], "invalid"
@@ -70,17 +69,17 @@ def _decide_group(policy: Policy, members: list[RuleDecision]) -> tuple[list[Rul
 
 
 def _adjusted(member: RuleDecision, p: float, alpha: float, n_rules: int) -> RuleDecision:
-    """A member of a group with its adjusted p-value; one that passes only without the correction is undecided."""
+    """Return a member with its adjusted p-value; a member that passes only without the correction is undecided."""
     if member.tested is None:
         return member
     if not member.tested.p_pass <= alpha < p:
         return replace(member, p_adjusted=p)
-    reason = f"{member.reason} - but not after Holm's correction over {n_rules} rules (p = {p:.3g})"
+    reason = f"{member.reason}; not after Holm's correction over {n_rules} rules (p = {p:.3g})"
     return replace(member, decision="undecided", reason=reason, p_adjusted=p)
 
 
 def overall_verdict(rules: Sequence[RuleDecision], groups: dict[str, str], policy: Policy) -> Verdict:
-    """All must pass (intersection-union: no correction is needed for that)."""
+    """Return the worst outcome: all rules must pass (an intersection-union test needs no correction)."""
     outcomes: list[str] = list(groups.values())
     outcomes = [policy.on_undecided if o == "undecided" else o for o in outcomes]
     for r in rules:

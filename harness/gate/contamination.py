@@ -1,4 +1,4 @@
-"""Training prompts among the test prompts: what was learned is not evidence."""
+"""Contamination: test prompts that occur in training texts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _WORD = re.compile(r"\w+")
 
 
 def contaminated_prompts(prompts: Iterable[Prompt], training: Iterable[str], n_gram: int = 13) -> list[str]:
-    """Find test prompts that training texts hold.
+    """Return the test prompts that occur in training texts.
 
     Parameters
     ----------
     prompts : iterable of Prompt
         Test prompts.
     training : iterable of str
-        Texts trained on.
+        Training texts.
     n_gram : int
-        So many words in a row, in both, mean contamination; a shorter prompt must be there whole. Case, punctuation
-        and spacing do not count. 13 words is what Brown et al. used.
+        Number of consecutive words that must match. A shorter prompt must equal a whole training text. Case,
+        punctuation and spacing are ignored. Brown et al. used 13 words.
 
     Returns
     -------
@@ -44,12 +44,12 @@ def contaminated_prompts(prompts: Iterable[Prompt], training: Iterable[str], n_g
 
 
 class OverlapIndex:
-    """The n-grams of test prompts, to look up training texts in.
+    """Index of the n-grams of test prompts, for searching training texts.
 
     Parameters
     ----------
     n_gram : int
-        So many words in a row, in both, are an overlap; a shorter test prompt must be there whole.
+        Number of consecutive words that must match; a shorter test prompt must equal a whole training text.
 
     Raises
     ------
@@ -59,26 +59,26 @@ class OverlapIndex:
 
     def __init__(self, n_gram: int = 13) -> None:
         if n_gram < 1:
-            raise UsageError(f"n-grams of {n_gram} words", "1 word or more; 13 is usual")
+            raise UsageError(f"n-grams of {n_gram} words", "at least 1 word; 13 is common", "change the n-gram size")
         self.n_gram = n_gram
-        self._wanted: dict[tuple[str, ...], set[str]] = {}
+        self._keys_of: dict[tuple[str, ...], set[str]] = {}
         self._has_long = False
 
     def add(self, key: str, text: str) -> None:
         """Add a test prompt, or one turn of it, under its key."""
         words = _words(text)
         for gram in _grams(words, min(self.n_gram, len(words))):
-            self._wanted.setdefault(gram, set()).add(key)
+            self._keys_of.setdefault(gram, set()).add(key)
             self._has_long = self._has_long or len(gram) == self.n_gram
 
     def find(self, text: str) -> dict[str, str]:
-        """Name the test prompts a training text overlaps, each with the first words the two share."""
+        """Return the keys of the test prompts a training text overlaps, each with the first shared words."""
         words = _words(text)
-        # a short prompt is a match only as a whole text; within a long one it would be chance
-        found = dict.fromkeys(sorted(self._wanted.get(tuple(words), ())), " ".join(words))
+        # A short prompt matches only a whole text; within a longer text a match would be chance.
+        found = dict.fromkeys(sorted(self._keys_of.get(tuple(words), ())), " ".join(words))
         if self._has_long:
             for gram in _grams(words, self.n_gram):
-                for key in sorted(self._wanted.get(gram, ())):
+                for key in sorted(self._keys_of.get(gram, ())):
                     found.setdefault(key, " ".join(gram))
         return found
 

@@ -1,4 +1,4 @@
-"""`decide`: a policy, a candidate's run and a baseline's run in; pass, fail, undecided or invalid out."""
+"""`decide`: compare the runs of a candidate and a baseline under a policy; pass, fail, undecided or invalid."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from harness.protocols import Benchmark, DataSource, FittedBenchmark, FittedComp
 from harness.records import Score
 from harness.run.figures import deciding
 
-_SEED = 20240917  # of the bootstraps; fixed, so that the same runs are always decided the same way
+_SEED = 20240917  # of the bootstraps; fixed for reproducible decisions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is decided about.
+    """The runs to compare.
 
     Parameters
     ----------
     candidate, baseline : Path
         Run directories.
     data : DataSource
-        Upstream files that some metrics are fitted with.
+        Upstream files some fitted metrics need.
     head_to_head : Path or None
         A run in which the candidate's answers were judged against the baseline's.
     training : sequence of str
-        Texts the candidate was trained on; test prompts among them make a rule invalid.
+        Texts the candidate was trained on; test prompts that occur in them make a rule invalid.
     """
 
     candidate: Path
@@ -52,26 +52,26 @@ class Comparison:
 
 
 def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None) -> Decision:
-    """Decide whether a candidate may go on.
+    """Decide whether a candidate is promoted.
 
     Parameters
     ----------
     policy : Policy
-        What must hold.
+        The rules.
     comparison : Comparison
         The runs.
     test : callable, optional
-        How a rule is tested on paired values; the fixed-sample test where not given.
+        Test of a rule on paired values; by default the fixed-sample test.
 
     Returns
     -------
     Decision
-        What cannot be compared is invalid, with the reason; nothing is guessed.
+        Rules that cannot be tested are invalid, with the reason.
 
     Raises
     ------
     UsageError
-        A directory holds no run, or a rule that can never pass (a margin wider than the metric's scale).
+        A directory holds no run, or a rule can never pass (its margin exceeds the metric's scale).
     """
     sides = _Sides.open(policy, comparison, test)
     problems = run_problems(sides.candidate, sides.baseline) or sides.stopped_early()
@@ -83,7 +83,7 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
         problems = ["no rule of the policy applies: neither run holds any of its benchmarks"]
         verdict = "invalid"
     if verdict == "pass" and _passed_undecided(rules):
-        notes.append("undecided rules count as passed (on_undecided: pass); alpha does not bound this decision's error")
+        notes.append("undecided rules count as passed (on_undecided: pass), so alpha does not bound the error rate")
     notes += _saved(rules)
     message = overall_message(verdict, rules, groups)
     if problems:
@@ -104,7 +104,7 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
 
 
 def _about_the_same(scores: Sequence[Score], others: Sequence[Score]) -> list[Score]:
-    """The scores of prompts that others are about too."""
+    """Return the scores of prompts that also have scores in `others`."""
     prompts = {s.prompt_id for s in others}
     return [s for s in scores if s.prompt_id in prompts]
 
@@ -114,7 +114,7 @@ def _passed_undecided(rules: Sequence[RuleDecision]) -> bool:
 
 
 def _saved(rules: Sequence[RuleDecision]) -> list[str]:
-    """Say how many prompts, and judge calls, a sequential look needed of each benchmark."""
+    """Describe how many prompts of each benchmark the sequential test used, and how many verdicts that saves."""
     needed: dict[str, list[RuleDecision]] = {}
     for r in rules:
         if r.sequential is not None and "n_used" in r.sequential:
@@ -130,7 +130,7 @@ def _saved(rules: Sequence[RuleDecision]) -> list[str]:
 
 @dataclass
 class _Sides:
-    """The runs, opened, with what was found out about their benchmarks."""
+    """The opened runs, with the problems of their benchmarks."""
 
     policy: Policy
     candidate: StoredRun
@@ -147,16 +147,16 @@ class _Sides:
             if path is not None and not (path / "run.json").is_file():
                 raise UsageError(
                     f"{path} holds no run (no run.json)",
-                    "a directory that `assay run` or `assay import` made",
+                    "a directory made by `assay run` or `assay import`",
                     "check the path",
                 )
         candidate, baseline, direct = (None if path is None else StoredRun.open(path) for path in paths)
         if candidate is None or baseline is None:
-            raise UsageError("two runs are wanted", "--candidate DIR --baseline DIR")
+            raise UsageError("a run is missing", "--candidate DIR --baseline DIR", "give both runs")
         return cls(policy, candidate, baseline, direct, comparison, test)
 
     def rule(self, kind: Kind, rule: Rule, group: str, group_size: int) -> RuleDecision | None:
-        """Decide one rule by itself; None where it is left out."""
+        """Decide one rule on its own; None if it is left out."""
         direct = rule.metric == HEAD_TO_HEAD
         absent = self.candidate.entry(rule.benchmark) is None and self.baseline.entry(rule.benchmark) is None
         if not rule.required and (absent or (direct and self.direct is None)):
@@ -174,7 +174,7 @@ class _Sides:
             return RuleDecision(kind, rule, "invalid", " ".join(str(error).split()), group)
 
     def stopped_early(self) -> list[str]:
-        """A run that stopped when it was decided is decided by what decided it, and by nothing else."""
+        """Return a problem if a run that stopped early is not tested with the sequential test that stopped it."""
         seed = self.candidate.stopped_seed
         if seed is None or getattr(self.test, "seed", None) == seed:
             return []
@@ -209,7 +209,7 @@ class _Sides:
 
     def _head_to_head(self, kind: Kind, rule: Rule, group: str, group_size: int) -> RuleDecision:
         if self.direct is None:
-            reason = "no head-to-head run was given; `assay gate --head-to-head DIR` names one"
+            reason = "no head-to-head run was given; name one with `assay gate --head-to-head DIR`"
             return RuleDecision(kind, rule, "invalid", reason, group)
         name = str((self.candidate.entry(rule.benchmark) or {})["name"])
         problems = head_to_head_problems(name, self.direct, self.candidate, self.baseline)
@@ -228,7 +228,7 @@ class _Sides:
         return RuleDecision(kind, rule, "invalid", f"{problem}: {decided.sequential['because']}", group)
 
     def _fitted(self, kind: Kind, rule: Rule, group: str, found: tuple[str, tuple[Any, Any]]) -> RuleDecision:
-        """Decide on a metric that is no mean of items: candidate and baseline are refitted on the same resamples."""
+        """Decide on a metric that is a fit: candidate and baseline are refitted on the same resamples."""
         name, scores = found
         problem = self._unknown_metric(name, rule.metric) or judge_problem(name, self.candidate, self.baseline)
         if self.candidate.stopped_seed is not None:
@@ -240,7 +240,7 @@ class _Sides:
         if compared is None:
             means = [m for m in self.candidate.metrics(name) if benchmark.items(m, scores[0])]
             reason = (
-                f"{name} offers no paired comparison of {rule.metric}, which is no mean over prompts; "
+                f"{name} offers no paired comparison of {rule.metric}, which is not a mean over prompts; "
                 f"metrics that can be gated: {', '.join(means)}"
             )
             return RuleDecision(kind, rule, "invalid", reason, group)
@@ -263,13 +263,13 @@ class _Sides:
         return benchmark.compare_fitted(metric, scores, self.comparison.data, np.random.default_rng(_SEED), level)
 
     def _too_little(self, rule: Rule, counts: Mapping[str, int], n_all: int) -> str:
-        """Say so where too few prompts were compared, or too many items have no score."""
+        """Return a problem if too few prompts were compared or too many items are unscored."""
         limit = self.policy.max_unscored if rule.max_unscored is None else rule.max_unscored
         min_n = self.policy.min_n if rule.min_n is None else rule.min_n
         if counts["n_unscored"] > limit * n_all:
             unscored = f"{counts['n_unscored']} of {n_all} items are not scored"
             return f"{unscored}, more than the {limit:.1%} the policy allows"
-        return f"{counts['n']} prompts, and the policy wants at least {min_n}" if counts["n"] < min_n else ""
+        return f"{counts['n']} prompts, but the policy requires at least {min_n}" if counts["n"] < min_n else ""
 
     def _unknown_metric(self, name: str, metric: str) -> str:
         held = [set(run.metrics(name)) for run in (self.candidate, self.baseline)]

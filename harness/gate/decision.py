@@ -1,4 +1,4 @@
-"""What the gate decides, and what it shows of how."""
+"""The gate's decision, as a whole and per rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIGURES = (
 
 @dataclass(frozen=True)
 class RuleDecision:
-    """One rule's outcome.
+    """The outcome of one rule.
 
     Parameters
     ----------
@@ -29,19 +29,19 @@ class RuleDecision:
     rule : Rule
     decision : {"pass", "fail", "undecided", "invalid"}
     reason : str
-        Why, in words a person can act on.
+        Explanation of the decision.
     group : str
-        Name of the any-of group; "" for a rule that must hold by itself.
+        Name of the any-of group; "" for a rule outside a group.
     tested : TestedRule or None
-        The figures; None where the rule is invalid.
+        The figures; None if the rule is invalid.
     p_adjusted : float or None
-        After Holm within an any-of group; the p-value itself elsewhere (intersection-union).
+        Holm-adjusted p-value within an any-of group; elsewhere the p-value itself (intersection-union).
     n, n_items, n_unscored : int
-        Prompts and items compared, and items not scored in at least one run.
+        Prompts and items compared, and items unscored in at least one run.
     unscored : dict of str to int
-        The latter by reason.
+        Unscored items by reason.
     sequential : dict or None
-        What a sequential look adds: prompts used, calls saved.
+        Details of the sequential test, such as the number of prompts used.
     """
 
     kind: Kind
@@ -59,11 +59,11 @@ class RuleDecision:
 
     @property
     def name(self) -> str:
-        """The rule in words: "improve alpaca_eval win_rate"."""
+        """Name of the rule, such as "improve alpaca_eval win_rate"."""
         return f"{self.kind} {self.rule.benchmark} {self.rule.metric}"
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """Return the rule's entry in the output of `assay gate --json`."""
         figures = dict.fromkeys(_FIGURES) | {"method": "", "thresholds": []}
         if self.tested is not None:
             figures = _figures_of(self.tested)
@@ -93,7 +93,7 @@ class RuleDecision:
 
 
 def _figures_of(tested: TestedRule) -> dict[str, Any]:
-    """What ``--json`` says of a test."""
+    """Return the figures of a test for ``--json``."""
     d = tested.difference
     values = (
         tested.value_candidate, tested.value_baseline, d.value, d.stderr, d.ci_low, d.ci_high, d.level, d.method,
@@ -104,27 +104,27 @@ def _figures_of(tested: TestedRule) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Decision:
-    """The gate's outcome.
+    """The outcome of the gate.
 
     Parameters
     ----------
     decision : {"pass", "fail", "undecided", "invalid"}
     message : str
-        In words.
+        Explanation of the decision.
     rules : tuple of RuleDecision
-        Every rule, those of groups included.
+        Every rule, including those in groups.
     groups : dict of str to str
         Outcome of each any-of group.
     problems : tuple of str
-        Why the runs cannot be compared at all; empty where they can.
+        Why the runs cannot be compared; empty if they can.
     left_out : tuple of str
-        Rules that were not required and whose benchmark neither run holds.
+        Optional rules that do not apply because neither run holds their benchmark.
     alpha : float
-        The policy's.
+        One-sided level of the policy.
     policy, candidate, baseline : str
         Names, for messages.
     notes : tuple of str
-        What else to know (looks at a locked set, calls saved).
+        Further remarks (looks at a locked test set, verdicts saved).
     """
 
     decision: Verdict
@@ -141,11 +141,11 @@ class Decision:
 
     @property
     def exit_status(self) -> int:
-        """0 pass, 1 fail, 3 undecided, 4 invalid."""
+        """Exit status of the command: 0 pass, 1 fail, 3 undecided, 4 invalid."""
         return EXIT_STATUS[self.decision]
 
     def as_json(self) -> dict[str, Any]:
-        """What `assay gate --json` prints."""
+        """Return the output of `assay gate --json`."""
         return {
             "decision": self.decision,
             "message": self.message,

@@ -1,7 +1,7 @@
-"""Generating and judging only until the gate is decided.
+"""Early stopping: generate and judge only until the gate is decided.
 
-Prompts are taken in waves of the random order. After each wave the sequential test looks at every prompt so far, in
-that order; looking wave by wave rather than as answers come in keeps short answers, which come first, from deciding.
+Prompts are taken in random order, in waves. After each wave the sequential test looks at all prompts so far, in that
+order. Looking after each answer instead would bias the decision towards short answers, which finish first.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from harness.store.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class WaveLook:
-    """What a look after a wave found.
+    """The result of a look after a wave.
 
     Parameters
     ----------
     decided : bool
         Whether the run may stop.
     verdicts : dict of str to str
-        Rule to "pass", "fail", "undecided" (so far) or "invalid".
+        Maps each rule to "pass", "fail", "undecided" (so far) or "invalid".
     n_prompts : int
         Prompts looked at.
     """
@@ -41,25 +41,25 @@ class WaveLook:
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """When a candidate's run of one benchmark may stop.
+    """Decides when a candidate's run of one benchmark may stop.
 
     Parameters
     ----------
     policy : Policy
-        Its rules about the benchmark are watched.
+        The policy; its rules about the benchmark are tested.
     baseline : StoredRun
         A complete run over all prompts.
     benchmark : str
-        Which benchmark.
+        The benchmark.
     seed : int
-        Of the order.
+        Random seed of the prompt order.
     wave : int
-        Prompts generated and judged together.
+        Number of prompts generated and judged together.
 
     Raises
     ------
     UsageError
-        The policy has no rule about the benchmark that can be looked at prompt by prompt.
+        The policy has no rule about the benchmark that can be tested sequentially.
     """
 
     policy: Policy
@@ -71,13 +71,13 @@ class EarlyStop:
     def __post_init__(self) -> None:
         if not self._rules():
             raise UsageError(
-                f"no rule about {self.benchmark} can be looked at before the run is complete",
-                "a metric with one bounded value a prompt (win_rate, score, exact_match) and an absolute margin",
-                "leave --early-stop out",
+                f"no rule about {self.benchmark} can be tested before the run is complete",
+                "a metric with one bounded value per prompt (win_rate, score, exact_match) and an absolute margin",
+                "omit --early-stop",
             )
 
     def waves(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-        """Take prompts in the order of the seed; those of one cluster stay together."""
+        """Yield waves of prompts in the order of the seed; the prompts of a cluster stay together."""
         by_cluster: dict[str, list[Prompt]] = {}
         for prompt in prompts:
             by_cluster.setdefault(prompt.cluster, []).append(prompt)
@@ -96,12 +96,12 @@ class EarlyStop:
         Parameters
         ----------
         scores : sequence of Score
-            The candidate's, of every prompt asked so far and of no other.
+            The candidate's scores of exactly the prompts asked so far.
 
         Returns
         -------
         WaveLook
-            Decided once every watched rule is, or one has failed.
+            Decided if every rule is decided or one has failed.
         """
         asked = {s.prompt_id for s in scores}
         benchmark = self.baseline.benchmark(self.benchmark)
@@ -115,11 +115,11 @@ class EarlyStop:
         return WaveLook(decided, verdicts, len(asked))
 
     def decided(self, directory: RunDirectory) -> bool:
-        """Look at a run under way that has been generated and judged up to the end of a wave."""
+        """Whether a run in progress, judged to the end of a wave, is decided."""
         return self.look(self._scores_so_far(directory)).decided
 
     def _scores_so_far(self, directory: RunDirectory) -> list[Score]:
-        """Score what is stored, without the figures of the table, some of which take a bootstrap."""
+        """Return the scores of the stored verdicts, without summary rows, some of which need a bootstrap."""
         benchmark = self.baseline.benchmark(self.benchmark)
         judged: dict[str, list[Judgment]] = {}
         for judgment in directory.slim_judgments():
@@ -136,7 +136,7 @@ class EarlyStop:
         return scores
 
     def _rules(self) -> list[tuple[Kind, Rule]]:
-        """The rules that must hold by themselves and can be watched."""
+        """The rules outside groups that can be tested sequentially."""
         benchmark = self.baseline.benchmark(self.benchmark)
         scores = self.baseline.scores_of(self.benchmark)
         watched = []

@@ -1,4 +1,4 @@
-"""What two runs say about one metric, put side by side by prompt."""
+"""The values of two runs on one metric, paired by prompt."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from harness.stats.bootstrap import Floats
 
 @dataclass(frozen=True)
 class PairedUnits:
-    """One value a prompt for candidate and baseline.
+    """One value per prompt for candidate and baseline.
 
     Parameters
     ----------
     keys : tuple of str, length n
         The prompts (clusters), in the candidate's order.
     first, second : ndarray, shape (n,)
-        Candidate's and baseline's values in the metric's unit; their means are the metric.
+        Values of candidate and baseline in the metric's unit; their means are the metric.
     n_items : int
         Items (verdicts) both scored.
     n_all : int
-        Items either run should have scored.
+        Items at least one run should have scored.
     unscored : dict of str to int
-        Reasons of those not scored in at least one run.
+        Items unscored in at least one run, by reason.
     reach : float or None
-        Largest difference the metric's scale allows, in its unit; None where the scale is open.
+        Largest difference on the metric's scale, in its unit; None if the scale is unbounded.
     ceiling, floor : float or None
         Ends of the metric's scale, in its unit.
     sequential : bool
-        Whether each prompt's value is its own, so that prompts can be looked at one after another. Values of
-        weighted metrics are taken around the mean of all.
+        Whether the value of each prompt is independent of the others, so that prompts can be tested sequentially. The
+        values of weighted metrics depend on the mean of all prompts.
     """
 
     keys: tuple[str, ...]
@@ -53,12 +53,12 @@ class PairedUnits:
 
     @property
     def n_unscored(self) -> int:
-        """Items not scored in at least one run."""
+        """Number of items unscored in at least one run."""
         return self.n_all - self.n_items
 
 
 def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
-    """Match the items of two runs and reduce them to one value a prompt.
+    """Match the items of two runs and reduce them to one value per prompt.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _ends(items: Items) -> tuple[float | None, float | None]:
 
 
 def _reason(first: Score | None, second: Score | None) -> str:
-    """The code of why an item has no score, the candidate's where neither has one; "" where both have one."""
+    """Return the code of the reason why an item has no score, the candidate's first; "" if both are scored."""
     for score in (first, second):
         if score is None:
             return "missing"
@@ -119,6 +119,6 @@ def _reason(first: Score | None, second: Score | None) -> str:
 
 
 def _weigh_alike(scores: Sequence[Score]) -> bool:
-    """Whether every item, and with that every cluster, has the same weight, so that a cluster's value is its own."""
+    """Whether all items and clusters have equal weight, so that a cluster's value is independent of the others."""
     sizes = Counter(s.cluster for s in scores)
     return len({s.weight for s in scores}) == 1 and len(set(sizes.values())) == 1

@@ -1,7 +1,7 @@
-"""Candidate against baseline, judged directly: one verdict instead of two win rates against a third model.
+"""Head-to-head: candidate and baseline judged against each other instead of both against a third model.
 
-The share of the preference that goes to the candidate, averaged over both orders of presentation, is compared with
-one half. Ties keep their half. A judge who only follows the position gives every prompt a half, and so no evidence.
+The candidate's share of the preference, averaged over both orders of presentation, is compared with one half. A tie
+counts one half. A judge that follows only the position gives every prompt one half, and so no evidence.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from harness.spec import RunSpec, validated
 
 @dataclass(frozen=True)
 class HeadToHead:
-    """Verdicts of candidate against baseline by prompt.
+    """Verdicts on candidate against baseline by prompt.
 
     Parameters
     ----------
     shares : dict of str to float
-        Prompt to the candidate's share (0 to 1), the mean over both orders, where both have a verdict.
+        The candidate's share (0 to 1) by prompt, the mean over both orders, for prompts with verdicts in both.
     unscored : dict of str to int
-        Reasons why the other prompts have none.
+        Number of the other prompts by reason.
     n_contradicting : int
-        Prompts whose two orders prefer different sides.
+        Number of prompts whose two orders prefer different sides.
     """
 
     shares: dict[str, float]
@@ -52,8 +52,8 @@ def head_to_head_shares(judgments: Iterable[Judgment]) -> HeadToHead:
     Returns
     -------
     HeadToHead
-        A prompt with a verdict in one order only is not scored ("one_order"): the judge's leaning towards a position
-        would be counted as quality.
+        A prompt with a verdict in only one order is unscored ("one_order"): the judge's position bias would count as
+        quality.
     """
     orders: dict[str, dict[tuple[int, str], Judgment]] = defaultdict(dict)
     for j in judgments:
@@ -76,7 +76,7 @@ def head_to_head_shares(judgments: Iterable[Judgment]) -> HeadToHead:
 
 
 def _both_orders(found: Mapping[tuple[int, str], Judgment]) -> dict[tuple[int, str], float] | None:
-    """The candidate's share by turn and who was shown first; None unless every turn has a verdict in both orders."""
+    """Return the candidate's share by turn and first role; None unless every turn has verdicts in both orders."""
     values = {(turn, first): found[turn, first].candidate_share for turn, first in found}
     measured = {key: value for key, value in values.items() if value is not None}
     turns = {turn for turn, _ in found}
@@ -88,14 +88,14 @@ def _reason(judgments: Iterable[Judgment]) -> str:
 
 
 def head_to_head_units(judgments: Iterable[Judgment], prompts: Mapping[str, Prompt]) -> PairedUnits:
-    """Make the paired values of a head-to-head rule: the candidate's share in percent against 50.
+    """Return the paired values of a head-to-head rule: the candidate's share in percent against 50.
 
     Parameters
     ----------
     judgments : iterable of Judgment
-        As for :func:`head_to_head_shares`.
+        As in :func:`head_to_head_shares`.
     prompts : mapping of str to Prompt
-        All prompts that should have been judged, by id; those without verdicts are counted as missing.
+        All prompts that should have been judged, by id; those without verdicts count as missing.
 
     Raises
     ------
@@ -122,27 +122,27 @@ def head_to_head_units(judgments: Iterable[Judgment], prompts: Mapping[str, Prom
 
 
 def head_to_head_names(policy: Policy, runs: Iterable[StoredRun]) -> tuple[list[str], list[str]]:
-    """Name the benchmarks the policy's head-to-head rules are about, and those of them that all runs hold."""
-    wanted = list(dict.fromkeys(rule.benchmark for _, rule in policy.each_rule() if rule.metric == HEAD_TO_HEAD))
-    opened = list(runs) if wanted else []  # opening a run reads all of it
-    return wanted, [name for name in wanted if all(run.entry(name) is not None for run in opened)]
+    """Return the benchmarks of the policy's head-to-head rules, and those of them that all runs hold."""
+    required = list(dict.fromkeys(rule.benchmark for _, rule in policy.each_rule() if rule.metric == HEAD_TO_HEAD))
+    opened = list(runs) if required else []  # opening a run reads all of it
+    return required, [name for name in required if all(run.entry(name) is not None for run in opened)]
 
 
 def head_to_head_spec(
     candidate: tuple[str, Path], baseline: Path, names: Iterable[str], fields: Mapping[str, Any]
 ) -> RunSpec:
-    """Make the spec of the run that judges two runs' answers against each other.
+    """Return the spec of the run that judges two runs' answers against each other.
 
     Parameters
     ----------
     candidate : (str, Path)
-        Name of the candidate, and its run.
+        Name of the candidate, and its run directory.
     baseline : Path
-        The run whose answers it meets.
+        Run directory of the baseline.
     names : iterable of str
         Benchmarks.
     fields : mapping
-        The judge, and whatever else a spec holds.
+        The judge and other fields of the spec.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def head_to_head_spec(
 
 
 def head_to_head_problems(name: str, run: StoredRun, candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """Say what makes a head-to-head run unfit: not complete, or made from other answers than the two runs'."""
+    """Return what makes a head-to-head run unusable: it is not complete, or judged other answers than the runs'."""
     if not run.directory.complete:
         return [f"the head-to-head run {run.path} is not complete"]
     if run.entry(name) is None:
@@ -167,12 +167,12 @@ def head_to_head_problems(name: str, run: StoredRun, candidate: StoredRun, basel
     for role, source in (("candidate", candidate), ("baseline", baseline)):
         judged, own = run.answers(name, role), source.answers(name, "candidate")
         n_other = sum(own[key].turns != judged[key].turns for key in judged if key in own)
-        n_strange = sum(key not in own for key in judged)
+        n_unknown = sum(key not in own for key in judged)
         if not judged:
             problems.append(f"the head-to-head run holds no answers of the {role}")
-        elif n_other or n_strange:
+        elif n_other or n_unknown:
             problems.append(
                 f"the head-to-head run judged other answers than the {role} run's: {n_other} differ, "
-                f"{n_strange} are to prompts it does not hold"
+                f"{n_unknown} are to prompts it does not hold"
             )
     return problems

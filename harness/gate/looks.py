@@ -1,4 +1,4 @@
-"""The locked final test set: every look is written down, because every look spends some of its honesty."""
+"""The locked final test set: every look is recorded, because each look adds to the chance of a wrong pass."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Look:
     who : str
         Who looked: a person, a job, an iteration.
     candidate : str
-        What was looked at.
+        The candidate.
     decision : str
-        What came of it.
+        The gate's decision.
     alpha : float
-        Level of the decision.
+        One-sided level of the decision.
     """
 
     test_set: str
@@ -44,7 +44,7 @@ class Look:
 
 
 def test_set_hash(prompt_ids: Iterable[str]) -> str:
-    """Name a test set by its prompts, in whatever order they come."""
+    """Return the hash of a test set's prompts, independent of their order."""
     return content_hash("test set", sorted(prompt_ids))
 
 
@@ -52,24 +52,24 @@ test_set_hash.__test__ = False  # type: ignore[attr-defined]  # pytest: not a te
 
 
 class LookLedger:
-    """The looks, in an append-only file of a directory.
+    """The recorded looks, in an append-only file.
 
     Parameters
     ----------
     directory : Path
-        Of the loop, or of the runs that share the test set.
+        Directory of the training loop, or of the runs that share the test set.
     """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / _FILE
 
     def looks(self, test_set: str | None = None) -> list[Look]:
-        """Read the looks, all of them or those at one test set.
+        """Return all looks, or those at one test set.
 
         Raises
         ------
         FileFormatError
-            A line is no look.
+            A line is not a look.
         """
         if not self.path.exists():
             return []
@@ -82,12 +82,12 @@ class LookLedger:
         return [look for look in found if test_set in (None, look.test_set)]
 
     def record(self, look: Look) -> int:
-        """Write a look down.
+        """Record a look.
 
         Returns
         -------
         int
-            How many there have been at this test set, this one included.
+            Number of looks at this test set, including this one.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with JsonlAppender(self.path) as appender:
@@ -95,10 +95,10 @@ class LookLedger:
         return len(self.looks(look.test_set))
 
     def describe(self, test_set: str) -> str:
-        """Say how often a test set was looked at, and what that does to the chance of a wrong pass."""
+        """Describe how often a test set was looked at, and the chance of a wrong pass over all looks."""
         looks = self.looks(test_set)
         if not looks:
-            return "the locked test set was not looked at yet"
+            return "no looks at the locked test set yet"
         spent = min(1.0, sum(look.alpha for look in looks))
         times = "once" if len(looks) == 1 else f"{len(looks)} times"
         text = f"the locked test set was looked at {times}"
@@ -108,5 +108,5 @@ class LookLedger:
 
 
 def now() -> str:
-    """UTC time for a look."""
+    """Return the current UTC time for a look."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

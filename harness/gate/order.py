@@ -1,4 +1,4 @@
-"""The random order in which prompts are looked at."""
+"""The random order of prompts in sequential tests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from harness.hashing import content_hash
 
 
 def random_order(keys: Iterable[str], seed: int) -> list[str]:
-    """Put prompts into the random order of a seed.
+    """Return prompts in the random order of a seed.
 
-    The order of two prompts does not depend on which others there are, so a run that stopped early and one over all
-    prompts agree on what came first.
+    The relative order of two prompts does not depend on the other prompts, so a run that stopped early and a complete
+    run agree on the order.
     """
     return sorted(keys, key=lambda key: content_hash("order", seed, key))

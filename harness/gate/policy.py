@@ -1,16 +1,16 @@
-"""What a checkpoint must show before it may go on: a typed policy in YAML.
+"""Policies: what a checkpoint must show before it is promoted, as typed YAML.
 
 ::
 
-    alpha: 0.05                # chance of passing a checkpoint that should not pass, rule by rule at its boundary
-    min_n: 30                  # fewer prompts than this decide nothing
-    max_unscored: 0.01         # share of items that may lack a score
+    alpha: 0.05                # per rule, chance of a wrong pass if the true effect is at the threshold
+    min_n: 30                  # least number of prompts
+    max_unscored: 0.01         # largest share of unscored items
     on_undecided: undecided    # or fail, or pass
-    rules:                     # all of them
+    rules:                     # all must hold
       - improve: {benchmark: alpaca_eval, metric: length_controlled_win_rate, margin: 0}
       - keep: {benchmark: gsm8k, metric: exact_match, margin: 1.0}
       - keep: {benchmark: alpaca_eval, metric: avg_length, margin: 20%, better: neither}
-      - any:                   # at least one of these, with Holm's correction
+      - any:                   # at least one must hold, with Holm's correction
           - improve: {benchmark: mt_bench, metric: score}
           - improve: {benchmark: arena_hard, metric: win_rate}
 """
@@ -32,7 +32,7 @@ Better = Literal["higher", "lower", "neither"]
 OnUndecided = Literal["undecided", "fail", "pass"]
 
 HEAD_TO_HEAD = "head_to_head"
-"""Metric of a rule that is decided by judging candidate against baseline directly."""
+"""Metric of a rule that is decided by judging candidate and baseline against each other."""
 
 _SHIPPED = Path(__file__).parent / "policies"
 
@@ -42,12 +42,12 @@ class _Frozen(BaseModel):
 
 
 class Margin(_Frozen):
-    """How much a metric must gain, or may lose.
+    """The gain a metric must exceed, or the loss it may have.
 
     Parameters
     ----------
     value : float
-        In the metric's unit, or a share of the baseline's value where `relative`.
+        In the metric's unit, or a share of the baseline's value if `relative`.
     relative : bool
         Whether it is a share of the baseline's value.
     """
@@ -60,7 +60,7 @@ class Margin(_Frozen):
 
 
 def _read_margin(given: Any) -> Any:
-    """Read 1.0 as one unit of the metric and "20%" as a fifth of the baseline's value."""
+    """Parse a margin: 1.0 is in the metric's unit, "20%" is a share of the baseline's value."""
     if isinstance(given, Margin):
         return given
     if isinstance(given, str) and given.strip().endswith("%"):
@@ -82,19 +82,20 @@ class Rule(_Frozen):
     Parameters
     ----------
     benchmark, metric : str
-        Which figure, as `assay score` names it.
+        The figure, as named by `assay score`.
     margin : Margin
-        `improve`: the gain that must be exceeded. `keep`: the loss that must be excluded.
+        `improve`: the gain must exceed it. `keep`: the loss must be shown to be smaller.
     better : {"higher", "lower", "neither"}
-        Which way the metric is better; "neither" (for `keep`) holds it within the margin on both sides.
+        Direction in which the metric is better; with "neither" (only for `keep`) it must stay within the margin on
+        both sides.
     required : bool
-        False: where neither run holds the benchmark (or no head-to-head run was given) the rule is left out.
+        False leaves the rule out if neither run holds the benchmark, or if no head-to-head run is given.
     min_n : int or None
-        In place of the policy's.
+        Overrides the policy's.
     max_unscored : float or None
-        In place of the policy's.
+        Overrides the policy's.
     on_undecided : {"undecided", "fail", "pass"} or None
-        In place of the policy's.
+        Overrides the policy's.
     """
 
     benchmark: str = Field(min_length=1)
@@ -119,17 +120,19 @@ class Entry(_Frozen):
     def _one_of_them(self) -> Self:
         given = [name for name in ("improve", "keep", "any", "all") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"one of improve, keep, any, all is wanted, not {' and '.join(given) or 'none'}")
+            raise ValueError(f"exactly one of improve, keep, any, all is expected, not {' and '.join(given) or 'none'}")
         if self.any == () or self.all == ():
             raise ValueError("a group needs at least one rule")
         if any(member.rule is None for member in self.any or ()):
-            raise ValueError("a group inside an `any` group is not offered; list rules in it")
+            raise ValueError("an `any` group cannot contain groups; list rules in it")
         return self
 
     @model_validator(mode="after")
     def _rule_can_pass(self) -> Self:
         if self.improve is not None and self.improve.better == "neither":
-            raise ValueError(f"improve {self.improve.metric}: better must be higher or lower, or it can never pass")
+            raise ValueError(
+                f"improve {self.improve.metric}: better must be higher or lower; with neither it can never pass"
+            )
         if self.keep is not None and "margin" not in self.keep.model_fields_set:
             raise ValueError(f"keep {self.keep.metric}: a margin is required, the largest loss allowed")
         return self
@@ -142,15 +145,15 @@ class Entry(_Frozen):
         return ("keep", self.keep) if self.keep is not None else None
 
 
-def _exclude_each_other(kept: Rule, wanted: Rule) -> bool:
-    """Whether staying within one margin forbids improving by more than the other."""
-    has_ceiling = kept.better == "neither" or {kept.better, wanted.better} == {"higher", "lower"}
-    same_unit = kept.margin.relative == wanted.margin.relative
-    return has_ceiling and same_unit and kept.margin.value <= wanted.margin.value
+def _exclude_each_other(kept: Rule, improved: Rule) -> bool:
+    """Whether staying within one margin prevents an improvement by more than the other."""
+    has_ceiling = kept.better == "neither" or {kept.better, improved.better} == {"higher", "lower"}
+    same_unit = kept.margin.relative == improved.margin.relative
+    return has_ceiling and same_unit and kept.margin.value <= improved.margin.value
 
 
 class Policy(_Frozen):
-    """What must hold, and how sure one wants to be.
+    """The rules a candidate must satisfy, and the error level.
 
     Parameters
     ----------
@@ -159,13 +162,13 @@ class Policy(_Frozen):
     alpha : float
         One-sided level of every rule.
     min_n : int
-        Prompts below which a rule is not valid.
+        Least number of prompts; with fewer a rule is invalid.
     max_unscored : float
-        Share of a metric's items, in either run, above which a rule is not valid.
+        Largest share of items unscored in either run; with more a rule is invalid.
     on_undecided : {"undecided", "fail", "pass"}
-        What an undecided rule counts as. With "pass" alpha does not bound the chance of a wrong pass.
+        How an undecided rule counts. With "pass", alpha does not bound the chance of a wrong pass.
     target_power : float
-        Power that "further prompts needed" and "detectable effect" refer to.
+        Power behind "further prompts needed" and "detectable effect".
     name : str
         For messages.
     """
@@ -181,7 +184,7 @@ class Policy(_Frozen):
     @field_validator("rules", mode="after")
     @classmethod
     def _flatten(cls, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        """Take `all` groups apart: the rules of a policy are an all-of group already."""
+        """Expand `all` groups: the rules of a policy already form an all-of group."""
         flat: list[Entry] = []
         for entry in entries:
             flat += cls._flatten(entry.all) if entry.all is not None else [entry]
@@ -195,7 +198,7 @@ class Policy(_Frozen):
         for kind, rule in self.each_rule():
             key = (kind, rule.benchmark, rule.metric)
             if key in seen:
-                raise ValueError(f"{kind} {rule.benchmark} {rule.metric} is there twice; keep one of them")
+                raise ValueError(f"{kind} {rule.benchmark} {rule.metric} occurs twice; keep one of them")
             seen.add(key)
         improved = {(r.benchmark, r.metric): r for e in self.rules if (r := e.improve) is not None}
         for kept in (entry.keep for entry in self.rules if entry.keep is not None):
@@ -208,7 +211,7 @@ class Policy(_Frozen):
         return self
 
     def each_rule(self) -> Iterator[tuple[Kind, Rule]]:
-        """All rules, those of groups included, in order."""
+        """Yield all rules in order, including those in groups."""
         for entry in self.rules:
             if entry.rule is not None:
                 yield entry.rule
@@ -223,9 +226,9 @@ def load_policy(path: Path) -> Policy:
     Raises
     ------
     MissingDataError
-        There is no such file.
+        The file does not exist.
     SpecError
-        It is not YAML, a field is wrong (the nearest known one is named), or a rule can never pass.
+        The file is not YAML, a field is wrong (the nearest known one is named), or a rule can never pass.
     """
     return make_policy(read_yaml(path), str(path), path.stem)
 
@@ -236,7 +239,7 @@ def make_policy(values: Mapping[str, Any], where: str = "policy", name: str = "p
 
 
 def shipped_policies() -> dict[str, Path]:
-    """Name the policies that come with assay."""
+    """Return the paths of the shipped policies by name."""
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.yaml"))}
 
 
@@ -246,7 +249,7 @@ def find_policy(name_or_path: str) -> Policy:
     Raises
     ------
     UnknownNameError
-        It is neither a file nor the name of a shipped policy.
+        The argument is neither a file nor the name of a shipped policy.
     """
     path = Path(name_or_path)
     if path.is_file():

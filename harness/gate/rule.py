@@ -1,4 +1,4 @@
-"""Deciding one rule on paired values: enough of them, a rule that can pass, then the test."""
+"""The decision of one rule on paired values: checks of sample size and margin, then the test."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PairTest = Callable[[Kind, Rule, Policy, PairedUnits, int], tuple[TestedRule, di
 
 @dataclass(frozen=True)
 class Asked:
-    """How a rule is tested, and where it stands in its policy.
+    """How a rule is tested, and its group in the policy.
 
     Parameters
     ----------
     test : callable
-        The test; the fixed-sample one where not given.
+        The test; by default the fixed-sample test.
     group : str
         Name of its any-of group.
     group_size : int
-        Rules in the group.
+        Number of rules in the group.
     n_all : int or None
-        Prompts the benchmark has in all, where known.
+        Number of all prompts of the benchmark, if known.
     """
 
     test: PairTest | None = None
@@ -49,7 +49,7 @@ def decide_units(
     UsageError
         The rule can never pass.
     StatisticsError
-        The values allow no test.
+        The values cannot be tested.
     """
     asked = asked or Asked()
     counts: dict[str, Any] = {
@@ -70,7 +70,7 @@ def decide_units(
 
 
 def verdict_of(tested: TestedRule, alpha: float) -> Verdict:
-    """Read the decision off the two one-sided p-values."""
+    """Return the decision from the two one-sided p-values."""
     if tested.p_pass <= alpha:
         return "pass"
     return "fail" if tested.p_fail <= alpha else "undecided"
@@ -82,16 +82,16 @@ def _too_little(rule: Rule, policy: Policy, units: PairedUnits) -> str:
         listed = ", ".join(f"{reason} {n}" for reason, n in units.unscored.items())
         return (
             f"{units.n_unscored} of {units.n_all} items are not scored in both runs ({listed}), "
-            f"more than the {limit:.1%} the policy allows; `assay resume` tries them again"
+            f"more than the {limit:.1%} the policy allows; `assay resume` retries them"
         )
     min_n = policy.min_n if rule.min_n is None else rule.min_n
     if len(units.keys) < min_n:
-        return f"{len(units.keys)} prompts, and the policy wants at least {min_n}; run more, or lower min_n"
+        return f"{len(units.keys)} prompts, but the policy requires at least {min_n}; run more, or lower min_n"
     return ""
 
 
 def _out_of_reach(kind: Kind, rule: Rule, units: PairedUnits) -> str:
-    """Say so where a rule can never pass: the margin leaves the scale, or the baseline is too close to its end."""
+    """Return a problem if a rule can never pass because the baseline is too close to the end of the scale."""
     if kind == "keep" or units.reach is None or units.ceiling is None or units.floor is None:
         return ""
     baseline = float(units.second.mean())
@@ -99,14 +99,14 @@ def _out_of_reach(kind: Kind, rule: Rule, units: PairedUnits) -> str:
     if not rule.margin.relative and margin >= units.reach:
         raise UsageError(
             f"improve {rule.benchmark} {rule.metric} by {rule.margin} can never pass",
-            f"a margin below {units.reach:g}, the most the scale allows",
+            f"a margin below {units.reach:g}, the width of the scale",
             "lower the margin in the policy",
         )
     room = units.ceiling - baseline if rule.better == "higher" else baseline - units.floor
     if margin >= room:
         return (
-            f"the rule can never pass: the baseline is at {baseline:.2f} of {units.ceiling:g}, which leaves "
-            f"{room:.2f} where more than {margin:g} is wanted"
+            f"the rule can never pass: the baseline is at {baseline:.2f} of {units.ceiling:g}, so the largest possible "
+            f"gain is {room:.2f}, but more than {margin:g} is required"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""What the gate reads of a run: its figures as stored, its scores, and what makes it comparable with another."""
+"""A stored run, as the gate reads it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StoredRun:
     Parameters
     ----------
     directory : RunDirectory
-        Where it is.
+        The run directory.
     """
 
     directory: RunDirectory
@@ -43,12 +43,12 @@ class StoredRun:
 
     @cached_property
     def header(self) -> dict[str, Any]:
-        """run.json."""
+        """Content of run.json."""
         return self.directory.header()
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """summary.json.
+        """Content of summary.json.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class StoredRun:
         """
         path = self.directory.path / "summary.json"
         if not path.is_file():
-            raise MissingDataError(f"{path} is not there", remedy=f"run `assay score {self.directory.path}` first")
+            raise MissingDataError(f"{path} is missing", remedy=f"run `assay score {self.directory.path}` first")
         found = read_json(path)
         if not isinstance(found, dict) or "rows" not in found:
             raise FileFormatError(path, None, "no rows", "a summary as assay writes it", "score the run again")
@@ -65,7 +65,7 @@ class StoredRun:
 
     @cached_property
     def scores(self) -> list[Score]:
-        """scores.jsonl."""
+        """Content of scores.jsonl."""
         return self.directory.scores()
 
     @cached_property
@@ -75,7 +75,7 @@ class StoredRun:
 
     @cached_property
     def responses(self) -> list[Response]:
-        """The latest answers, both roles."""
+        """The latest answers of both roles."""
         return list(self.directory.responses().values())
 
     @cached_property
@@ -95,36 +95,36 @@ class StoredRun:
 
     @property
     def stopped_seed(self) -> int | None:
-        """Seed of the prompt order of a run that was stopped as soon as it was decided; None for any other run."""
+        """Seed of the prompt order if the run stopped early; None otherwise."""
         found = self.header.get("early_stop")
         return None if found is None else int(found["seed"])
 
     def entry(self, benchmark: str) -> dict[str, Any] | None:
-        """The header's entry of a benchmark; None where the run does not hold it."""
+        """Return the header's entry of a benchmark; None if the run does not hold it."""
         for entry in self.header.get("benchmarks", ()):
             if benchmark in (entry["name"], entry.get("asked_as")):
                 return dict(entry)
         return None
 
     def benchmark(self, name: str) -> Benchmark:
-        """Make the benchmark as the run asked for it."""
+        """Return the benchmark, with the options of the run."""
         entry = self.entry(name) or {}
         return load_benchmark(entry.get("asked_as") or entry.get("name") or name, entry.get("options"))
 
     def metrics(self, benchmark: str) -> list[str]:
-        """Metrics the run reports for a benchmark."""
+        """Return the metrics the run reports for a benchmark."""
         return [row["metric"] for row in self.summary["rows"] if row["benchmark"] == benchmark]
 
     def scores_of(self, benchmark: str) -> list[Score]:
-        """Scores of a benchmark."""
+        """Return the scores of a benchmark."""
         return [s for s in self.scores if s.benchmark == benchmark]
 
     def prompts_of(self, benchmark: str) -> dict[str, Prompt]:
-        """Prompts of a benchmark by id."""
+        """Return the prompts of a benchmark by id."""
         return {key: p for key, p in self.prompts.items() if p.benchmark == benchmark}
 
     def answers(self, benchmark: str, role: str) -> dict[str, Response]:
-        """Answers of a role by prompt id (the first sample)."""
+        """Return the first answers of a role by prompt id."""
         found: dict[str, Response] = {}
         for r in self.responses:
             if r.benchmark == benchmark and r.role == role and r.sample == 0:

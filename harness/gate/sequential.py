@@ -1,8 +1,8 @@
-"""Looking after every prompt: a rule is decided as soon as the evidence is there, at no cost in error.
+"""Sequential tests: a rule is decided as soon as the evidence suffices, with the same bound on the error.
 
-Prompts come in a random order fixed by a seed. For each rule two gamblers bet, one that the paired difference exceeds
-the threshold, one that it stays below; whoever multiplies his capital by 1/alpha first has decided it. The chance that
-a rule passes, ever, at any look, although it should not is at most alpha.
+Prompts come in a random order fixed by a seed. For each rule there are two betting strategies, one on the paired
+difference exceeding the threshold and one on it staying below. The first whose capital grows by 1/alpha decides the
+rule. The chance that a rule passes at any look although it should not is at most alpha.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from harness.stats.estimate import Estimate
 
 @dataclass(frozen=True)
 class StoppedRule:
-    """Where a stream of paired differences was stopped, and what it said.
+    """Where a sequence of paired differences was stopped, and the result.
 
     Parameters
     ----------
     verdict : {"pass", "fail", "undecided"}
-        Undecided where the stream ended first.
+        Undecided if the sequence ended first.
     n_used : int
-        Differences looked at.
+        Number of differences used.
     p_pass, p_fail : float
-        Anytime-valid p-values: 1 over the largest capital so far.
+        Anytime-valid p-values: the inverse of the largest capital so far.
     """
 
     verdict: str
@@ -48,20 +48,20 @@ class StoppedRule:
 def sequential_decide(
     differences: Floats, claims: Sequence[Claim], reach: float, levels: tuple[float, float], min_n: int = 1
 ) -> StoppedRule:
-    """Look at paired differences one after another until a rule is decided.
+    """Test paired differences one by one until a rule is decided.
 
     Parameters
     ----------
     differences : ndarray, shape (n,)
-        Candidate minus baseline, one a prompt, in random order, within [-reach, reach].
+        Candidate minus baseline, one per prompt, in random order, within [-reach, reach].
     claims : sequence of Claim
-        What must hold (one side, or both for a metric to be held in place).
+        What must hold (two claims if a metric must stay within a margin on both sides).
     reach : float
-        Largest difference the scale allows.
+        Largest difference on the scale.
     levels : tuple of float
-        Alpha of passing and of failing.
+        One-sided levels of passing and of failing.
     min_n : int
-        Nothing is decided before so many prompts.
+        Least number of prompts before a decision.
 
     Returns
     -------
@@ -70,12 +70,12 @@ def sequential_decide(
     Raises
     ------
     StatisticsError
-        No differences, or one beyond `reach`.
+        There are no differences, or one exceeds `reach`.
 
     Notes
     -----
-    A claim "sign d > threshold" is refuted or shown by the capital of `betting_log_capital`. To hold a metric in place
-    both claims must be shown (intersection-union, no correction); one refuted claim is enough to fail.
+    A claim "sign d > threshold" is shown or refuted by the capital of `betting_log_capital`. If there are two claims,
+    both must be shown (intersection-union, no correction); one refuted claim is enough to fail.
     """
     scale = Scale(-reach, reach)
     shown = np.full(differences.size, math.inf)
@@ -97,7 +97,7 @@ def sequential_decide(
 
 
 def _log_capital(values: Floats, threshold: float, scale: Scale) -> Floats:
-    """The capital, infinite where the threshold lies below all that is possible: then the claim is certain."""
+    """Return the log capital; infinite if the threshold is below the scale, where the claim is certain."""
     if threshold <= scale.low:
         return np.full(values.size, math.inf if threshold < scale.low else 0.0)
     return betting_log_capital(values, threshold, scale)
@@ -109,15 +109,15 @@ def _first(hits: Any) -> float:
 
 @dataclass(frozen=True)
 class SequentialTest:
-    """Tests a rule by looking at its prompts in the order of a seed; for `harness.gate.decide.decide`.
+    """Sequential test of a rule, with prompts in the order of a seed; for `harness.gate.decide.decide`.
 
-    A metric that cannot be looked at prompt by prompt (lengths have no largest value; weighted verdicts and fits need
-    all prompts) is tested once, on all prompts.
+    A metric that cannot be tested sequentially (lengths are unbounded; weighted verdicts and fits need all prompts) is
+    tested once, on all prompts.
 
     Parameters
     ----------
     seed : int
-        Of the order.
+        Random seed of the prompt order.
     """
 
     seed: int = 0
@@ -150,7 +150,7 @@ class SequentialTest:
 
 def _obstacle(rule: Rule, units: PairedUnits) -> str:
     if units.reach is None:
-        return "the metric's scale has no end, so no bet on it is safe"
+        return "the metric's scale is unbounded, which the sequential test does not allow"
     if not units.sequential:
         return "the verdicts are weighted, so a prompt's value depends on the others"
     if rule.margin.relative:
@@ -161,7 +161,7 @@ def _obstacle(rule: Rule, units: PairedUnits) -> str:
 def _at_stop(
     first: Floats, second: Floats, claims: Sequence[Claim], found: tuple[float, StoppedRule], policy: Policy
 ) -> TestedRule:
-    """Describe what was seen up to the stop."""
+    """Return the figures up to the stop."""
     reach, stopped = found
     differences = first - second
     n = differences.size
@@ -178,7 +178,7 @@ def _at_stop(
         "paired difference up to the stop; betting confidence sequence",
         n,
         n,
-        "valid at any stop; an estimate at a stop lies on average too far out",
+        "valid at any stop; the estimate at a stop is biased away from the threshold",
     )
     planned = Planned(estimate.value, sd or None, n)
     values = float(first.mean()), float(second.mean())

@@ -1,8 +1,8 @@
-"""The one-sided tests behind a rule: the metric passed its threshold, or certainly did not, or it is open.
+"""The one-sided tests behind a rule: the difference exceeds the threshold, does not exceed it, or it is undecided.
 
-Superiority by a margin m asks whether the paired difference exceeds +m, non-inferiority within m whether it exceeds
--m; what is shown is on the metric's own scale. Both claims (it does; it does not) are tested at alpha, so the interval
-beside them is the two-sided one of level 1 - 2 alpha: the rule passes where it lies above the threshold and fails where
+Superiority by a margin m tests whether the paired difference exceeds +m, non-inferiority within m whether it exceeds
+-m, both on the metric's scale. "It exceeds" and "it does not" are each tested at alpha. The interval shown with them is
+therefore the two-sided one of level 1 - 2 alpha: the rule passes if the interval lies above the threshold and fails if
 it lies below.
 """
 
@@ -25,32 +25,32 @@ from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
 from harness.stats.power import PowerSpec, minimum_detectable_effect, units_needed
 from harness.stats.variance_df import variance_df
 
-_SEED = 20240917  # of the permutation p-value, which decides nothing here
+_SEED = 20240917  # of the permutation p-value, which is not used here
 
 
 @dataclass(frozen=True)
 class TestedRule:
-    """What the data say of a rule.
+    """The figures of a tested rule.
 
     Parameters
     ----------
     value_candidate, value_baseline : float
-        The metric, over the prompts both runs scored.
+        The metric over the prompts both runs scored.
     difference : Estimate
         Candidate minus baseline, with the interval of level 1 - 2 alpha.
     thresholds : tuple of float
-        What the difference must exceed; for `better: lower` what it must stay below; both for `neither`.
+        The value the difference must exceed, or stay below for `better: lower`; two values for `neither`.
     p_pass, p_fail : float
-        One-sided p-values against "the rule does not hold" and against "it holds".
+        One-sided p-values of the null hypotheses "the rule does not hold" and "the rule holds".
     sd : float or None
-        Standard deviation of one prompt's difference; None where it shows no spread.
+        Standard deviation of the difference per prompt; None if all differences are equal.
     detectable : float or None
-        Smallest true difference that would pass with the policy's power, at this number of prompts.
+        Smallest true difference that would pass with the policy's power at this number of prompts.
     n_further : int or None
-        Prompts to add so that the observed difference, if it is the true one, decides with the policy's power; None
-        where no number would.
+        Further prompts needed to decide with the policy's power if the observed difference is the true one; None if
+        no number suffices.
     leans : {"pass", "fail", ""}
-        Which way it would then decide.
+        The decision expected then.
     power : float
         The policy's target power.
     """
@@ -77,7 +77,7 @@ class Claim:
     Parameters
     ----------
     sign : float
-        1, or -1 where less is better.
+        1, or -1 if lower is better.
     threshold : float
         In the metric's unit.
     """
@@ -87,14 +87,14 @@ class Claim:
 
 
 def claims_of(kind: Kind, rule: Rule, baseline_value: float) -> list[Claim]:
-    """Say what must be exceeded, on which side.
+    """Return the claims of a rule.
 
     Parameters
     ----------
     kind : {"improve", "keep"}
     rule : Rule
     baseline_value : float
-        What a relative margin is a share of.
+        The value a relative margin refers to.
     """
     size = rule.margin.value * abs(baseline_value) if rule.margin.relative else rule.margin.value
     signed = size if kind == "improve" else -size
@@ -108,9 +108,9 @@ def paired_test(kind: Kind, rule: Rule, policy: Policy, units: PairedUnits) -> T
     Raises
     ------
     StatisticsError
-        One prompt only, or differences that are all the same on an open scale: nothing to test with.
+        There is only one prompt, or all differences are equal on an unbounded scale.
     """
-    # Values around the mean of all (`sequential` is False) may lie beyond the scale, which the prompts' own cannot.
+    # The per-prompt values of weighted metrics (`sequential` is False) may lie outside the scale.
     scale = units.reach if units.sequential else None
     spec = PairedSpec(level=1.0 - 2.0 * policy.alpha, scale=scale, n_permutations=100)
     compared = _compare(units.first, units.second, units, spec)
@@ -132,7 +132,7 @@ def paired_test(kind: Kind, rule: Rule, policy: Policy, units: PairedUnits) -> T
 def fitted_test(
     kind: Kind, rule: Rule, policy: Policy, values: tuple[float, float], difference: Estimate
 ) -> TestedRule:
-    """Test a rule on a metric that is a fit, by the standard error of its paired bootstrap.
+    """Test a rule on a fitted metric with the standard error of its paired bootstrap.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def fitted_test(
 
 @dataclass(frozen=True)
 class Planned:
-    """What further prompts are planned from: the effect seen, the spread of one prompt's difference, prompts had."""
+    """Inputs of the sample size calculation: observed effect, standard deviation per prompt, number of prompts."""
 
     effect: float
     sd: float | None
@@ -188,7 +188,7 @@ def tested_rule(
     planned: Planned,
     policy: Policy,
 ) -> TestedRule:
-    """Put figures together; `p_values` are those of passing and of failing."""
+    """Return the figures of a rule; `p_values` are those of passing and of failing."""
     worst = min(claims, key=lambda claim: claim.sign * planned.effect - claim.threshold)
     detectable, n_further, leans = _plan(worst, planned, policy)
     return TestedRule(
@@ -207,14 +207,14 @@ def tested_rule(
 
 
 def _plan(claim: Claim, planned: Planned, policy: Policy) -> tuple[float | None, int | None, str]:
-    """The detectable difference, further prompts and the direction, for the side that is furthest from passing."""
+    """Return detectable difference, further prompts and direction for the claim furthest from passing."""
     if planned.sd is None or planned.n < 2:
         return None, None, ""
     design = PowerSpec(policy.alpha, policy.target_power, sides=1, threshold=claim.threshold)
     detectable = claim.sign * minimum_detectable_effect(planned.sd, planned.n, design)
     effect = claim.sign * planned.effect
     leans = "pass" if effect > claim.threshold else "fail"
-    # to show that a threshold is not reached is the mirrored test
+    # Failing is the mirrored test.
     mirrored = PowerSpec(policy.alpha, policy.target_power, sides=1, threshold=-claim.threshold)
     total = units_needed(effect, planned.sd, design) if leans == "pass" else units_needed(-effect, planned.sd, mirrored)
     if total is None:
@@ -223,10 +223,10 @@ def _plan(claim: Claim, planned: Planned, policy: Policy) -> tuple[float | None,
 
 
 def _compare(first: Floats, second: Floats, units: PairedUnits, spec: PairedSpec) -> PairedComparison:
-    """Compare by prompt; where the mean rests on few prompts, with the degrees of freedom their spread is worth.
+    """Compare by prompt, with degrees of freedom reduced if few prompts carry the difference.
 
-    Student's t passes up to 6 % at a nominal 5 % where two weak models differ on a handful of 164 prompts
-    (`bench/gate.py`); the reduced degrees of freedom bring that back, and cost under 1 % of width at 805 prompts.
+    Student's t has an error of up to 6 % at a nominal 5 % if two weak models differ on a few of 164 prompts
+    (`bench/gate.py`). The reduced degrees of freedom correct that, and widen the interval by under 1 % at 805 prompts.
     """
     rng = np.random.default_rng(_SEED)
     compared = paired_difference(first, second, np.arange(len(units.keys)), rng, spec)
@@ -249,14 +249,14 @@ def _compare(first: Floats, second: Floats, units: PairedUnits, spec: PairedSpec
 def _tails(claim: Claim, kind: Kind, rule: Rule, units: PairedUnits, compared: PairedComparison) -> tuple[float, float]:
     """One-sided p-values that the claim holds, and that it does not."""
     if rule.margin.relative:
-        # a share of the baseline's own (random) value: test the mean of sign (a - b) -+ share b against 0
+        # The margin is a share of the baseline's value, which is random: test the mean of sign (a - b) -+ share b.
         share = rule.margin.value if kind == "improve" else -rule.margin.value
         shifted = claim.sign * (units.first - units.second) - share * np.abs(units.second)
         compared = _compare(shifted, np.zeros_like(shifted), units, PairedSpec(n_permutations=100))
         return _p_values(compared, shifted, 0.0, None)
     signed = claim.sign * (units.first - units.second)
     if claim.sign < 0.0:
-        # Tango's statistic is antisymmetric under exchange, and so is t's
+        # Tango's statistic and t are antisymmetric in candidate and baseline.
         below, above = _p_values(compared, -signed, -claim.threshold, units.reach)
         return above, below
     return _p_values(compared, signed, claim.threshold, units.reach)
@@ -265,28 +265,29 @@ def _tails(claim: Claim, kind: Kind, rule: Rule, units: PairedUnits, compared: P
 def _p_values(
     compared: PairedComparison, differences: Floats, threshold: float, width: float | None
 ) -> tuple[float, float]:
-    """P-values against "mean <= threshold" and against "mean >= threshold"."""
+    """Return p-values of the null hypotheses "mean <= threshold" and "mean >= threshold"."""
     if compared.discordant is not None and abs(threshold) < compared.unit:
         return corrected_p_values(*compared.discordant, compared.difference.n, threshold / compared.unit)
     above = compared.p_above(threshold)
     if above is None:
-        raise StatisticsError("one prompt only", "at least two", "run more prompts")
+        raise StatisticsError("only one prompt", "at least two", "run more prompts")
     if compared.discordant is not None or compared.difference.stderr:
         return above, 1.0 - above
     return _without_spread(float(differences[0]), differences.size, threshold, width)
 
 
 def _without_spread(value: float, n: int, threshold: float, width: float | None) -> tuple[float, float]:
-    """Exact p-values where all n differences are the same.
+    """Return exact p-values if all n differences are equal.
 
-    On a scale W wide differences live in [-W, W]. If their mean is at most the threshold, the chance of the value v
-    above it is largest for the two-point law on v and -W, (threshold + W) / (v + W); n of them have that to the n.
+    On a scale of width W, differences lie in [-W, W]. If their mean is at most the threshold, the probability of a
+    value v above it is largest for the two-point distribution on v and -W, namely (threshold + W) / (v + W); for n
+    independent values it is raised to the n-th power.
     """
     if value == threshold:
         return 1.0, 1.0
     if width is None:
         raise StatisticsError(
-            "every prompt differs by the same amount, on a scale without ends",
+            "every prompt differs by the same amount, on an unbounded scale",
             "differences that vary",
             "check that the two runs are not copies of each other",
         )

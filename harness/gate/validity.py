@@ -1,4 +1,4 @@
-"""Whether two runs can be compared at all: a decision from runs that cannot is `invalid`, never a guess."""
+"""Checks whether two runs can be compared; if not, the decision is `invalid`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from harness.spec import differing_fields
 
 
 def run_problems(candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """What makes the pair of runs unusable as a whole.
+    """Return the problems that make the pair of runs unusable as a whole.
 
-    Problems a run reports of one of its benchmarks are left to the rules about that benchmark; all others (not
-    complete, a judge that failed a canary) concern the run.
+    Problems of a single benchmark are left to the rules about it; all others (the run is not complete, the judge failed
+    a canary) concern the whole run.
     """
     problems = []
     if candidate.directory.path.resolve() == baseline.directory.path.resolve():
-        return ["candidate and baseline are the same run; give two"]
+        return ["candidate and baseline are the same run; give two different runs"]
     for side, run in (("candidate", candidate), ("baseline", baseline)):
         if not run.directory.complete:
             problems.append(f"the {side} run is not complete; `assay resume {run.path}` finishes it")
             continue
-        problems += [f"{side}: {fault}; `assay score {run.path}` scores it anew" for fault in run.directory.verify()]
+        problems += [
+            f"{side}: {fault}; score it again with `assay score {run.path}`" for fault in run.directory.verify()
+        ]
         own = tuple(f"{entry['name']}: " for entry in run.header.get("benchmarks", ()))
         found = [str(p) for p in run.summary.get("problems", ())]
         problems += [f"the {side} run is not valid: {p}" for p in found if not p.startswith(own)]
@@ -31,7 +33,7 @@ def run_problems(candidate: StoredRun, baseline: StoredRun) -> list[str]:
 
 
 def benchmark_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """What makes a benchmark of the two runs incomparable: version, prompts, sampling, data, baseline, same answers."""
+    """Return what makes a benchmark of the two runs incomparable: version, prompts, sampling, data, answers."""
     entries = candidate.entry(name), baseline.entry(name)
     if entries[0] is None or entries[1] is None:
         side = "candidate" if entries[0] is None else "baseline"
@@ -50,19 +52,19 @@ def benchmark_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> 
 
 
 def judge_problem(name: str, candidate: StoredRun, baseline: StoredRun) -> str | None:
-    """Say so where a benchmark was judged by different judges, templates or parsers."""
+    """Return a problem if a benchmark was judged by different judges, templates or parsers."""
     ids = candidate.judges.get(name, set()), baseline.judges.get(name, set())
     if ids[0] == ids[1]:
         return None
     if not ids[0] or not ids[1]:
-        what = f"{'the candidate' if not ids[0] else 'the baseline'} run holds no verdicts of it"
+        what = f"{'the candidate' if not ids[0] else 'the baseline'} run holds no verdicts on it"
     else:
         what = _other_judge(_judge_of(candidate), _judge_of(baseline))
     return f"judged by different judges: {what}; judge one of the runs again with the other's judge"
 
 
 def _judge_of(run: StoredRun) -> dict[str, Any]:
-    """What the header says of the judge, but for what does not change verdicts."""
+    """Return the judge's entry in the header without fields that do not affect verdicts."""
     judge = run.header.get("judge") or {}
     return {key: value for key, value in judge.items() if key not in ("ids", "base_url")}
 
@@ -88,12 +90,13 @@ def _prompt_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> li
 
 
 def _prefix_problems(name: str, candidate: StoredRun, baseline: StoredRun, seed: int) -> list[str]:
-    """A run that stopped early must hold the first prompts of the random order and no choice of them."""
+    """Return a problem if a run that stopped early does not hold exactly the first prompts of the random order."""
     asked = {p.cluster for p in candidate.prompts_of(name).values()}
     order = random_order({p.cluster for p in baseline.prompts_of(name).values()}, seed)
     if set(order[: len(asked)]) == asked:
         return []
-    return [f"the candidate run stopped early, and its prompts are not the first {len(asked)} of the order of {seed}"]
+    place = f"the first {len(asked)} in the order of seed {seed}"
+    return [f"the candidate run stopped early, but its prompts are not {place}"]
 
 
 def _limits(name: str, candidate: StoredRun, baseline: StoredRun) -> str:
@@ -106,7 +109,7 @@ def _limits(name: str, candidate: StoredRun, baseline: StoredRun) -> str:
 
 
 def _sampling_problems(name: str, first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Compare what the runs say of decoding; what an imported run used is not known."""
+    """Compare the runs' sampling parameters; those of an imported run are unknown."""
     entries: list[dict[str, Any]] = [
         next((e for e in h.get("benchmarks", ()) if e["name"] == name), {}) for h in (first, second)
     ]
@@ -124,10 +127,10 @@ def _sampling_problems(name: str, first: dict[str, Any], second: dict[str, Any])
 
 
 def _other_ways(here: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]) -> list[str]:
-    """Name the fields in which two runs' ways of decoding differ."""
+    """Describe the fields in which the sampling parameters of two runs differ."""
     if here == there:
         return []
-    differing = [f for f in here[0] if [way[f] for way in here] != [way[f] for way in there]] or ["number of ways"]
+    differing = [f for f in here[0] if [way[f] for way in here] != [way[f] for way in there]] or ["number of samplings"]
     listed = "; ".join(
         f"{field} is {_values(here, field)} for the candidate, {_values(there, field)} for the baseline"
         for field in differing
@@ -146,7 +149,7 @@ def _benchmark_spec(header: dict[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def _data_problems(name: str, first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Compare checksums of the benchmark's files where both runs recorded them."""
+    """Compare the checksums of the benchmark's files that both runs recorded."""
     data = [header.get("data") or {} for header in (first, second)]
     shared: Iterable[str] = sorted(set(data[0]) & set(data[1]))
     changed = [key for key in shared if key.partition("/")[0].startswith(name) and data[0][key] != data[1][key]]
@@ -154,7 +157,7 @@ def _data_problems(name: str, first: dict[str, Any], second: dict[str, Any]) -> 
 
 
 def _baseline_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """Compare what both were judged against."""
+    """Compare the baseline answers both runs were judged against."""
     against = candidate.answers(name, "baseline"), baseline.answers(name, "baseline")
     models = [sorted({r.model for r in answers.values()}) for answers in against]
     if not models[0] or not models[1]:
@@ -167,11 +170,11 @@ def _baseline_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> 
 
 
 def _same_answers(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """Two copies of one run are no evidence."""
+    """Return a problem if both runs hold the same answers."""
     here, there = candidate.answers(name, "candidate"), baseline.answers(name, "candidate")
     shared = [key for key in here if key in there and here[key].ok and there[key].ok]
     if shared and all(here[key].turns == there[key].turns for key in shared):
         return [
-            f"the runs hold the same answers to all {len(shared)} prompts: it is the same model, or a copy of its run"
+            f"the runs hold the same answers to all {len(shared)} prompts: both are of the same model, or one is a copy"
         ]
     return []

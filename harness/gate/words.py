@@ -1,4 +1,4 @@
-"""The gate in words: which rule, what effect with what interval, and what to do next."""
+"""Messages of the gate: the rule, the effect with its interval, and what to do next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.gate.testing import TestedRule
 
 
 def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
-    """Say how a rule came out.
+    """Explain the decision of a rule.
 
     Parameters
     ----------
@@ -19,21 +19,21 @@ def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n
     tested : TestedRule
         Its figures.
     decision : {"pass", "fail", "undecided"}
-        What they came to.
+        The decision.
     n_all : int or None
-        Prompts the benchmark has in all, where known.
+        Number of all prompts of the benchmark, if known.
     """
     figures = _figures(tested)
-    wanted = _wanted(kind, rule, tested)
+    required = _required(rule, tested)
     if decision == "pass":
-        return f"{figures}: {_outcome(kind, rule)} ({wanted})"
+        return f"{figures}: {_outcome(kind, rule)} ({required})"
     if decision == "fail":
-        return f"{figures}: {_failure(kind, rule)} ({wanted})"
-    return f"{figures}: open ({wanted}). {_what_next(tested, n_all)}"
+        return f"{figures}: {_failure(kind, rule)} ({required})"
+    return f"{figures}: undecided ({required}). {_what_next(tested, n_all)}"
 
 
 def overall_message(decision: Verdict, rules: Sequence[RuleDecision], groups: dict[str, str], notes: str = "") -> str:
-    """Say the whole outcome in a sentence or two, naming the rules that decided it."""
+    """Summarise the outcome and name the rules that decided it."""
     deciding = _deciding(decision, rules, groups)
     if not deciding and decision == "fail":  # on_undecided: fail
         deciding = _deciding("undecided", rules, groups)
@@ -68,11 +68,11 @@ def _digits(value: float, stderr: float | None) -> int:
     return 0 if size >= 100.0 else 2
 
 
-def _wanted(kind: Kind, rule: Rule, tested: TestedRule) -> str:
+def _required(rule: Rule, tested: TestedRule) -> str:
     limits = [f"{limit:+.3g}" for limit in tested.thresholds]
     if rule.better == "neither":
-        return f"wanted: between {limits[0]} and {limits[1]}"
-    return f"wanted: {'above' if rule.better == 'higher' else 'below'} {limits[0]}"
+        return f"required: between {limits[0]} and {limits[1]}"
+    return f"required: {'above' if rule.better == 'higher' else 'below'} {limits[0]}"
 
 
 def _outcome(kind: Kind, rule: Rule) -> str:
@@ -91,12 +91,12 @@ def _failure(kind: Kind, rule: Rule) -> str:
 def _what_next(tested: TestedRule, n_all: int | None) -> str:
     n = tested.difference.n_clusters
     if tested.sd is None:
-        return f"{n} prompts tell the two apart nowhere; use prompts or a judge that discriminate"
+        return f"the two do not differ on any of {n} prompts; use prompts or a judge that discriminate"
     parts = []
     if tested.detectable is not None:
-        parts.append(f"{n} prompts show a difference of {tested.detectable:+.2f} with {tested.power:.0%} power")
+        parts.append(f"{n} prompts detect a difference of {tested.detectable:+.2f} with {tested.power:.0%} power")
     if tested.n_further is None:
-        parts.append("the effect lies on the threshold: no number of prompts would decide it")
+        parts.append("the effect equals the threshold: no number of prompts would decide it")
         return "; ".join(parts)
     parts.append(f"about {tested.n_further:,} further prompts would decide the observed one ({tested.leans})")
     if n_all is not None and n + tested.n_further > n_all:

@@ -1,4 +1,4 @@
-"""From a spec to what is to be done: benchmarks, prompts, baselines, and the header of the run."""
+"""The plan of a run: benchmarks, prompts and baselines of a spec, and the header in run.json."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.store.provenance import code_revision, package_versions
 
 @dataclass(frozen=True)
 class PlannedBenchmark:
-    """One benchmark with what it will ask."""
+    """A benchmark with its prompts and baseline answers."""
 
     benchmark: Benchmark
     spec: BenchmarkSpec
@@ -40,16 +40,16 @@ class PlannedBenchmark:
 
     @property
     def prompts_hash(self) -> str:
-        """What the benchmark asks, whatever version its author gave it: a hash of its prompts and references."""
+        """Hash of the prompts and references; it changes even if the author did not change the version."""
         return content_hash("prompts", sorted([prompt.id, *(prompt.reference or ())] for prompt in self.prompts))
 
     @property
     def asks_engine(self) -> bool:
-        """Whether it measures on the engine itself instead of having conversations."""
+        """Whether it queries the engine directly instead of generating answers to conversations."""
         return isinstance(self.benchmark, EngineBenchmark)
 
     def sampling(self, prompt: Prompt, seed: int, turn: int, sample: int = 0) -> Sampling:
-        """The official sampling with the spec's changes and a seed of the request's own."""
+        """Return the official sampling with the spec's overrides and the seed of the request."""
         official = self.benchmark.sampling(prompt)
         own = (seed, prompt.id, turn) if sample == 0 else (seed, prompt.id, turn, sample)
         return Sampling(
@@ -70,24 +70,24 @@ class Plan:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """All prompts, benchmark by benchmark."""
+        """The prompts of all benchmarks, in order."""
         return [prompt for planned in self.benchmarks.values() for prompt in planned.prompts]
 
     @property
     def judge_forms(self) -> list[str]:
-        """The forms any benchmark needs."""
+        """The judge forms the benchmarks need."""
         return sorted({form for planned in self.benchmarks.values() for form in planned.benchmark.judge_forms})
 
 
 def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Benchmark:
-    """Make the benchmark that "NAME", "NAME@VERSION" or "NAME:TASK" stands for.
+    """Return the benchmark of "NAME", "NAME@VERSION" or "NAME:TASK".
 
     Raises
     ------
     UnknownNameError
-        There is no such benchmark.
+        The benchmark is not registered.
     SpecError
-        It does not take these options.
+        The benchmark does not accept these options.
     """
     plain, version = _split(name)
     benchmark = cast(Benchmark, registry.make("benchmark", plain, version or None))
@@ -99,7 +99,7 @@ def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Bench
 
 
 def expand_suites(items: Iterable[BenchmarkSpec]) -> list[BenchmarkSpec]:
-    """Put the benchmarks of a suite ("academic") in place of its name; a limit of the suite is each one's.
+    """Replace the name of a suite ("academic") with its benchmarks; the suite's limits apply to each of them.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def expand_suites(items: Iterable[BenchmarkSpec]) -> list[BenchmarkSpec]:
             continue
         if item.options:
             raise SpecError(
-                f"options for {item.name}, which is several benchmarks", remedy="name its benchmarks one by one"
+                f"options for {item.name}, which is a suite of benchmarks", remedy="name its benchmarks one by one"
             )
         changes = {"limit": item.limit, "max_tokens": item.max_tokens, "temperature": item.temperature}
         changes = {field: value for field, value in changes.items() if value is not None}
@@ -122,23 +122,23 @@ def expand_suites(items: Iterable[BenchmarkSpec]) -> list[BenchmarkSpec]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Part "NAME@VERSION" or "NAME:TASK"."""
+    """Split "NAME@VERSION" or "NAME:TASK"."""
     place = min((name.find(mark) for mark in "@:" if mark in name), default=len(name))
     return name[:place], name[place + 1 :]
 
 
 def load_judge(context: JudgeContext) -> Judge:
-    """Make the judge that a spec's ``KIND:MODEL`` stands for."""
+    """Return the judge of a spec's ``KIND:MODEL``."""
     return cast(Judge, registry.make("judge", context.spec.kind, context))
 
 
 def judge_form(name: str) -> type[JudgeForm]:
-    """Load a judge form, to read what it declares."""
+    """Return the class of a judge form, to read its declarations."""
     return cast(type[JudgeForm], registry.load("judge form", name))
 
 
 def compares(name: str) -> bool:
-    """Whether a judge form shows two answers and says which is better."""
+    """Whether a judge form shows two answers and asks which is better."""
     form = judge_form(name)
     return form.n_answers == 2 and form.verdict != "rating"
 
@@ -149,16 +149,16 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
     Raises
     ------
     UsageError
-        A benchmark is judged and there is no judge.
+        A benchmark needs a judge and the spec has none, or a benchmark or prompt occurs twice.
     DataError
-        An upstream file is missing or not what it should be.
+        An upstream file is missing or malformed.
     """
     planned: dict[str, PlannedBenchmark] = {}
     for item in expand_suites(spec.benchmarks):
         benchmark = load_benchmark(item.name, item.options)
         if benchmark.judge_forms and spec.judge is None:
             raise UsageError(
-                f"{item.name} is judged and there is no judge",
+                f"{item.name} needs a judge, and none is given",
                 "openai:MODEL, with judge.base_url for another endpoint",
                 "give --judge",
             )
@@ -184,7 +184,7 @@ def _refuse_duplicates(prompts: Iterable[Prompt]) -> None:
 
 
 def _samplings(planned: PlannedBenchmark) -> list[dict[str, Any]]:
-    """The distinct ways in which a benchmark's answers are decoded, seeds aside."""
+    """The distinct sampling parameters of a benchmark's prompts, without seeds."""
     if planned.asks_engine:
         return []
     found = {planned.sampling(prompt, 0, 0) for prompt in planned.prompts}
@@ -197,7 +197,7 @@ def _samplings(planned: PlannedBenchmark) -> list[dict[str, Any]]:
 def run_header(
     plan: Plan, fingerprint: Fingerprint, judge: Judge | None, data: DataStore, forms: Sequence[str]
 ) -> dict[str, Any]:
-    """What run.json says: enough to repeat the run and to see what differs from another."""
+    """Return the content of run.json: everything needed to repeat the run and to compare it with another."""
     spec = plan.spec
     return {
         "kind": "run",

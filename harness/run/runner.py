@@ -1,9 +1,9 @@
-"""The run: generate, judge, score. What is obtained is on disk before anything else happens to it.
+"""The run: generate, judge, score. Every answer and verdict is written to disk before it is used.
 
-Generation runs in a thread of its own and judging in the event loop beside it, so that a judge is busy while the
-model still answers. The event loop is the only writer. A run that was stopped (SIGKILL, Ctrl-C, an endpoint that
-went down, a full disk, the cost limit) goes on from what is on disk: stored answers are not generated again and
-stored verdicts not asked for again; what failed or could not be read is tried again.
+Generation runs in its own thread and judging in the event loop, so judging overlaps with generation. Only the event
+loop writes. A stopped run (SIGKILL, Ctrl-C, an unavailable endpoint, a full disk, the cost limit) is resumed from disk:
+stored answers are not generated again and stored verdicts are not requested again; failed answers and unscored verdicts
+are retried.
 """
 
 from __future__ import annotations
@@ -35,54 +35,54 @@ from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
 from harness.store.run_directory import RunDirectory, RunWriter, response_key, task_key
 
-_GRACE_S = 30.0  # how long verdicts already paid for are waited for once the run must stop
-_WORK = "work"  # partial results of what is measured on the engine itself; not needed once they are responses
-_JOIN_S = 5.0  # how long the generation under way is waited for
+_GRACE_S = 30.0  # how long a stopping run waits for verdicts that are already paid for
+_WORK = "work"  # partial results of benchmarks that query the engine; deleted once they are responses
+_JOIN_S = 5.0  # how long a stopping run waits for the generation in progress
 
 
-class Interrupted(AssayError):  # noqa: N818 - asked for, not a fault
-    """The run was stopped from outside; it can be resumed."""
+class Interrupted(AssayError):  # noqa: N818 - requested by the user: not an error
+    """The run was stopped by a signal; it can be resumed."""
 
     exit_status = 130
 
 
 class Waves(Protocol):
-    """Which prompts are taken together, and whether those so far are enough (`harness.gate.early_stop`)."""
+    """Splits the prompts into waves and decides when to stop (`harness.gate.early_stop`)."""
 
     @property
     def seed(self) -> int:
-        """Of the order."""
+        """Random seed of the prompt order."""
         ...
 
     def waves(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-        """Take the prompts in turn."""
+        """Yield the prompts wave by wave."""
         ...
 
     def decided(self, directory: RunDirectory) -> bool:
-        """Say whether what is stored is enough."""
+        """Whether the stored answers and verdicts suffice for a decision."""
         ...
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; none of it changes what is measured.
+    """Options of one execution of a run; none of them changes what is measured.
 
     Parameters
     ----------
     out : Path
         The run directory.
     data_dir : Path or None
-        A mirror of the upstream files; the settings' where None.
+        A mirror of the upstream files; by default that of the settings.
     use_cache : bool
-        Whether to look into, and add to, the judgment cache shared by runs.
+        Whether to read and extend the judgment cache shared by runs.
     max_cost : float or None
-        Money to spend on judging at most.
+        Limit on the cost of judging.
     progress : bool or None
-        Whether to draw progress; where stderr is a terminal if None.
+        Whether to draw progress bars; None draws them if stderr is a terminal.
     early_stop : Waves or None
-        Generate and judge wave by wave, and no further than is needed.
+        Generate and judge wave by wave, and stop once the result is decided.
     allow_unsandboxed_code : bool
-        Run code the model wrote even where no sandbox can be had.
+        Run code written by the model even if no sandbox is available.
     """
 
     out: Path
@@ -95,26 +95,26 @@ class RunOptions:
 
 
 def run(spec: RunSpec, options: RunOptions) -> RunScores:
-    """Measure a model, or go on with the same run where the directory holds it unfinished.
+    """Run a spec; an unfinished run of the same spec in the directory is resumed.
 
     Parameters
     ----------
     spec : RunSpec
         What to measure.
     options : RunOptions
-        Where and how.
+        The run directory and other options.
 
     Returns
     -------
     RunScores
-        The figures, as also written to summary.json.
+        The figures, which are also written to summary.json.
 
     Raises
     ------
     RunConflictError
-        The directory holds a run of another spec, or the model or data changed since.
+        The directory holds a run of another spec, or the model, data or prompts have changed since.
     EndpointError, CostLimitReached, StorageFullError, Interrupted
-        The run stopped; what was obtained is on disk and `resume` goes on.
+        The run stopped; its answers and verdicts are on disk and `resume` continues it.
     """
     settings = Settings.from_env()
     data = DataStore(options.data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
@@ -138,19 +138,21 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
 
 
 def resume(options: RunOptions) -> RunScores:
-    """Go on with a run from its own run.json; what failed or was not scored is tried again.
+    """Resume a run from its run.json; failed answers and unscored verdicts are retried.
 
     Raises
     ------
     MissingDataError
         The directory holds no run.
     RunConflictError
-        It was imported: there is nothing to go on with.
+        The run was imported and cannot be resumed.
     """
     header = RunDirectory(options.out).header()
     if header.get("kind") != "run":
         raise RunConflictError(
-            f"{options.out} was imported from files; nothing was run", remedy="`assay score` computes its figures"
+            f"{options.out} was imported from files, so it cannot be resumed",
+            "a run made by `assay run`",
+            "`assay score` computes its figures",
         )
     return run(validated(RunSpec, header["spec"], str(options.out / "run.json")), options)
 
@@ -167,7 +169,7 @@ def _refuse_other_run(writer: RunWriter, spec: RunSpec) -> None:
         raise RunConflictError(
             f"{writer.path} holds a run of another spec: " + "; ".join(differences),
             "the same spec",
-            "choose another --out, or `assay resume` the run that is there",
+            "choose another --out, or continue the existing run with `assay resume`",
         )
 
 
@@ -183,7 +185,7 @@ def _make_judge(
 
 @dataclass
 class _Session:
-    """One process's work on a run."""
+    """The work of one process on a run."""
 
     plan: Plan
     writer: RunWriter
@@ -193,16 +195,16 @@ class _Session:
     progress: Progress
     responses: dict[tuple[str, str, int, str], Response] = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
-    """Task key to whether it was scored."""
+    """Whether each judged task was scored, by task key."""
     jobs: list[Job] = field(default_factory=list)
     to_measure: dict[str, PlannedBenchmark] = field(default_factory=dict)
-    """Prompts that are measured on the engine itself, and whose they are."""
+    """Prompts measured on the engine, by id, with their benchmark."""
     judge_ids: dict[str, str] = field(default_factory=dict)
     generating: bool = False
-    """Whether a stopped run left the engine in the middle of a generation (it must not be freed under it)."""
+    """Whether the engine is still generating after a stop; it must not be freed then."""
 
     def load_state(self) -> None:
-        """Read what earlier processes left."""
+        """Read what earlier processes stored."""
         if self.judge is not None:
             self.judge_ids = {form: self.judge.judge_id(form) for form in self.plan.judge_forms}
         self.responses = self.writer.responses()
@@ -216,25 +218,25 @@ class _Session:
                     self.jobs += [
                         job for n in range(self.plan.spec.samples) if (job := self._job(prompt, planned, n, partials))
                     ]
-                elif self._is_wanted(prompt, 0):
+                elif self._needs_answer(prompt, 0):
                     self.to_measure[prompt.id] = planned
 
-    def _is_wanted(self, prompt: Prompt, sample: int) -> bool:
-        """Whether there is no answer yet, or one that failed and may be tried again."""
+    def _needs_answer(self, prompt: Prompt, sample: int) -> bool:
+        """Whether there is no answer yet, or a failed one that may be retried."""
         kept = self.responses.get((prompt.id, "candidate", sample, ""))
         return kept is None or (not kept.ok and kept.retryable)
 
     def _job(
         self, prompt: Prompt, planned: PlannedBenchmark, sample: int, partials: Mapping[tuple[str, int], Response]
     ) -> Job | None:
-        if not self._is_wanted(prompt, sample):
+        if not self._needs_answer(prompt, sample):
             return None
         spec = self.plan.spec
         begun = partials.get((prompt.id, sample))
         return Job(prompt, planned, spec.seed, spec.model.display_name, sample, begun)
 
     async def carry_out(self) -> None:
-        """Do what is left to do."""
+        """Generate and judge everything that is missing."""
         try:
             if self.judge is not None:
                 await self.judge.prepare()
@@ -256,7 +258,7 @@ class _Session:
                 await self.judge.close()
 
     async def _ask_canaries(self) -> None:
-        """Test the judge on questions whose answer is known; they are kept apart from the run's own."""
+        """Test the judge on questions with known answers; they are stored separately from the run's own."""
         judge = self.judge
         if judge is None or not self.plan.spec.canaries:
             return
@@ -300,13 +302,14 @@ class _Session:
             engine.close()
             names = dict.fromkeys(job.prompt.benchmark for job in self.jobs)
             raise UsageError(
-                f"the engine {model.engine} gives scores and writes no answers, which {', '.join(names)} needs",
-                remedy="measure a reward model with reward_bench",
+                f"the engine {model.engine} scores answers and cannot write them, as {', '.join(names)} requires",
+                "an engine that generates text",
+                "evaluate a reward model with reward_bench",
             )
         return cast(Engine, engine)
 
     def measurement(self, name: str, engine: Engine, prompts: Sequence[Prompt]) -> Iterable[Response]:
-        """Measure prompts of a benchmark on the engine itself."""
+        """Return the responses of a benchmark that queries the engine directly."""
         work = self.writer.path / _WORK / name
         work.mkdir(parents=True, exist_ok=True)
         context = MeasureContext(
@@ -321,7 +324,7 @@ class _Session:
         return cast(EngineBenchmark, self.plan.benchmarks[name].benchmark).measure(prompts, context)
 
     def _write_inputs(self, engine: Engine | None) -> None:
-        """Write run.json once."""
+        """Write run.json, or check that an existing one matches."""
         if not self.writer.exists:
             if engine is None:
                 raise RuntimeError("a new run needs its engine's fingerprint")
@@ -334,7 +337,7 @@ class _Session:
         self.writer.reopen()
 
     def _write_prompts(self, prompts: Sequence[Prompt]) -> None:
-        """Write whatever prompts and baselines are not there yet."""
+        """Write the prompts and baselines that are not stored yet."""
         there = self.writer.prompts()
         for prompt in prompts:
             if prompt.id not in there:
@@ -344,7 +347,7 @@ class _Session:
                 self.writer.append(baseline)
 
     def _refuse_changes(self, engine: Engine | None) -> None:
-        """Refuse to mix answers of two models, or verdicts of two prompts, in one run."""
+        """Refuse to mix answers of two models, or verdicts of two judge prompts, in one run."""
         header = self.writer.header()
         self._refuse_other_prompts(header)
         now: dict[str, Any] = {"data": self.data.used()}
@@ -357,7 +360,7 @@ class _Session:
         differences = differing_fields(then, now)
         if differences:
             raise RunConflictError(
-                f"{self.writer.path}: what the run uses has changed since it began: " + "; ".join(differences),
+                f"{self.writer.path}: the run's inputs have changed since it started: " + "; ".join(differences),
                 "the same model weights, data files and judge prompts",
                 "restore them, or choose another --out",
             )
@@ -372,17 +375,17 @@ class _Session:
             changed = _first_change(stored[entry["name"]], planned.prompts)
             if changed is None and entry.get("prompts_hash", planned.prompts_hash) == planned.prompts_hash:
                 continue
-            first = "one that is not stored yet" if changed is None else repr(changed)
+            first = "a prompt that is not stored yet" if changed is None else repr(changed)
             raise RunConflictError(
                 f"{self.writer.path}: the prompts of {entry['name']} (version {entry['version']}) have changed since "
-                f"the run began; the first that differs: {first}",
-                "the prompts the run began with",
-                "restore them, or choose another --out; whoever changes a benchmark's prompts should raise its version",
+                f"the run started; the first that differs: {first}",
+                "the prompts the run started with",
+                "restore them, or choose another --out; a benchmark whose prompts change should raise its version",
             )
 
 
 def _first_change(stored: Mapping[str, Prompt], planned: Sequence[Prompt]) -> str | None:
-    """Key of the first prompt that is stored otherwise than it is planned, or no longer planned."""
+    """Return the key of the first stored prompt that was changed or removed; None if there is none."""
     for prompt in planned:
         kept = stored.get(prompt.key)
         if kept is not None and (kept.id, kept.reference) != (prompt.id, prompt.reference):
@@ -391,7 +394,7 @@ def _first_change(stored: Mapping[str, Prompt], planned: Sequence[Prompt]) -> st
 
 
 class _Pipeline:
-    """Answers in, verdicts out, everything written by the event loop."""
+    """Generates answers and judges them; everything is written by the event loop."""
 
     def __init__(self, session: _Session, engine: Engine | None, prompts: Sequence[Prompt]) -> None:
         self._session = session
@@ -409,7 +412,7 @@ class _Pipeline:
                 self._to_measure.setdefault(planned.benchmark.name, []).append(self._prompts[prompt_id])
 
     async def run(self) -> None:
-        """Generate and judge until all is done or something stops the run."""
+        """Generate and judge until everything is done or the run is stopped."""
         session = self._session
         generation = self._start_generation()
         waiting = [task for prompt_id in self._prompts for task in self._tasks_of(prompt_id)]
@@ -440,7 +443,7 @@ class _Pipeline:
         loop = asyncio.get_running_loop()
 
         def deliver(response: Response | None, state: bool | BaseException | None) -> None:
-            with suppress(RuntimeError):  # the loop is gone: the run was stopped
+            with suppress(RuntimeError):  # the loop is closed: the run was stopped
                 loop.call_soon_threadsafe(self._answers.put_nowait, (response, state))
 
         n_measured = sum(len(prompts) for prompts in self._to_measure.values())
@@ -453,7 +456,7 @@ class _Pipeline:
         return thread
 
     async def _collect(self, generation: GenerationThread | None, n_workers: int) -> None:
-        """Write answers as they come and queue their judging; end the workers' queue at the end."""
+        """Write answers as they arrive and queue their judging; then tell the workers to end."""
         while generation is not None:
             response, state = await self._answers.get()
             if response is None:
@@ -484,7 +487,7 @@ class _Pipeline:
             session.progress.advance("judging", f"{self._n_unscored} not scored" if self._n_unscored else "")
 
     async def _until_stopped(self, collecting: Awaitable[None], workers: Iterable[asyncio.Task[None]]) -> None:
-        """Wait for everything; on the first fault take no new work and let what is under way arrive."""
+        """Wait for everything; after the first error start no new work and wait for what is in flight."""
         collector = asyncio.ensure_future(collecting)
         stopping = asyncio.create_task(self._stopping.wait())
         running: set[asyncio.Future[Any]] = {collector, *workers}
@@ -505,7 +508,7 @@ class _Pipeline:
         await asyncio.gather(*late, return_exceptions=True)
 
     def _release_idle_workers(self, n_workers: int) -> None:
-        """Empty the queue and wake whoever waits at it."""
+        """Empty the queue and wake the workers that wait for it."""
         while not self._tasks.empty():
             self._tasks.get_nowait()
         for _ in range(n_workers):
@@ -517,14 +520,14 @@ class _Pipeline:
                 self._fault = task.exception()
 
     def _watch_signals(self) -> Any:
-        """Turn the first SIGINT or SIGTERM into an orderly stop; a second one acts as it always does."""
+        """Make the first SIGINT or SIGTERM stop the run in order; a second one has its default effect."""
         loop = asyncio.get_running_loop()
         watched = (signal.SIGINT, signal.SIGTERM)
 
         def stop(received: signal.Signals) -> None:
             self._fault = self._fault or Interrupted(
                 f"stopped by {received.name}; everything obtained so far is in {self._session.writer.path}",
-                remedy=f"`assay resume {self._session.writer.path}` goes on from there",
+                remedy=f"`assay resume {self._session.writer.path}` continues the run",
             )
             self._stopping.set()
             for number in watched:
@@ -538,12 +541,12 @@ class _Pipeline:
             for number in watched:
                 loop.add_signal_handler(number, stop, number)
         except (NotImplementedError, ValueError, RuntimeError):
-            return lambda: None  # not the main thread: signals are the caller's business
+            return lambda: None  # not the main thread: the caller handles signals
         return restore
 
     def _n_tasks(self, job: Job) -> int:
         if job.sample:
-            return 0  # the first answer is the one that is judged
+            return 0  # only the first answer is judged
         planned = job.planned
         baseline = planned.baselines.get(job.prompt.id)
         stand_in = Response(
@@ -552,7 +555,7 @@ class _Pipeline:
         return len(planned.benchmark.tasks(job.prompt, stand_in, baseline))
 
     def _tasks_of(self, prompt_id: str) -> list[tuple[JudgeTask, bool]]:
-        """What is left to ask the judge about a prompt, and whether it was asked in vain before."""
+        """Return the judge's missing tasks on a prompt, and whether each was asked before without a verdict."""
         session = self._session
         if session.judge is None:
             return []

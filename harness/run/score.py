@@ -1,4 +1,4 @@
-"""From a run directory to its figures; no engine, no judge."""
+"""Computation of a run's figures from its directory, without engine or judge."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class RunScores:
     rows : list of SummaryRow
         The figures.
     scores : list of Score
-        What they were made from.
+        The scores they were computed from.
     problems : list of str
-        Why the run is not valid; empty where it is.
+        Why the run is not valid; empty if it is valid.
     remarks : list of str
-        What else to know of it (a limit, parts left out).
+        Other notes (a limit, parts left out).
     made_by : dict
-        Version and code revision that computed them.
+        Version and code revision that computed the figures.
     asked_as : dict of str to str
-        A benchmark's name in the table to the name that loads it ("gsm8k" to "lm_eval:gsm8k").
+        Maps a benchmark's name in the table to the name that loads it ("gsm8k" to "lm_eval:gsm8k").
     options : dict of str to dict
         Each benchmark's options, by its name in the table.
     canaries : list of dict
-        What the tests of the judge found (`harness.run.canaries`), each with its benchmark.
+        Results of the judge's canaries (`harness.run.canaries`), each with its benchmark.
     """
 
     run: str
@@ -62,11 +62,11 @@ class RunScores:
 
     @property
     def valid(self) -> bool:
-        """Whether the figures may be compared with others."""
+        """Whether the figures may be compared with those of other runs."""
         return not self.problems
 
     def row(self, benchmark: str, metric: str) -> SummaryRow:
-        """Find a figure; KeyError where there is no such row."""
+        """Return a figure; raises KeyError if it does not exist."""
         for row in self.rows:
             if row.benchmark == benchmark and row.metric == metric:
                 return row
@@ -74,25 +74,25 @@ class RunScores:
 
     @property
     def benchmarks(self) -> list[str]:
-        """The benchmarks it has figures of, in order."""
+        """The benchmarks with figures, in order."""
         return list(dict.fromkeys(row.benchmark for row in self.rows))
 
     def benchmark(self, name: str) -> Benchmark:
-        """Make a benchmark of the table as the run made it.
+        """Return a benchmark of the table, with the options of the run.
 
         Raises
         ------
         UnknownNameError, PluginError
-            This installation does not have it.
+            The benchmark is not installed.
         """
         return load_benchmark(self.asked_as.get(name, name), self.options.get(name))
 
     def scores_of(self, benchmark: str) -> list[Score]:
-        """The scores of a benchmark."""
+        """Return the scores of a benchmark."""
         return [s for s in self.scores if s.benchmark == benchmark]
 
     def as_json(self) -> dict[str, Any]:
-        """What `assay score --json` prints and summary.json holds."""
+        """Return the output of `assay score --json`, which is also the content of summary.json."""
         return {
             "run": self.run,
             "model": self.model,
@@ -108,18 +108,18 @@ class RunScores:
 def score_run(
     directory: RunDirectory, data: DataSource, *, complete: bool | None = None, only: str | None = None
 ) -> RunScores:
-    """Compute every figure of a run from what it stores.
+    """Compute every figure of a run from its stored answers and verdicts.
 
     Parameters
     ----------
     directory : RunDirectory
         The run.
     data : DataSource
-        Upstream files some figures need (instruction difficulties); where one cannot be had the figure says so.
+        Upstream files some figures need (instruction difficulties); without them the row has a reason.
     complete : bool, optional
-        Whether the run is finished; by its manifest where not given.
+        Whether the run is finished; by default its manifest decides.
     only : str, optional
-        One benchmark instead of all.
+        Score only this benchmark.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def score_run(
     Raises
     ------
     MissingDataError, FileFormatError
-        The directory holds no run, or a file of it is damaged.
+        The directory holds no run, or one of its files is damaged.
     """
     header = directory.header()
     scored = RunScores(str(directory.path), header["model"]["name"], [], [], made_by=_made_by())
@@ -142,15 +142,15 @@ def score_run(
             _score_benchmark(scored, directory, entry, (answer_ids, data))
     scored.canaries.extend(_canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids))
     for finding in scored.canaries:
-        told = f"judge canary {finding['name']} on {finding['benchmark']}: {finding['message']}"
-        (scored.problems if finding["tripped"] else scored.remarks).append(told)
+        text = f"judge canary {finding['name']} on {finding['benchmark']}: {finding['message']}"
+        (scored.problems if finding["tripped"] else scored.remarks).append(text)
     return scored
 
 
 def _score_benchmark(
     scored: RunScores, directory: RunDirectory, entry: dict[str, Any], given: tuple[dict[str, str], DataSource]
 ) -> None:
-    """Add a benchmark's scores, rows, problems and remarks to the run's; an import may bring rows without scores."""
+    """Add a benchmark's scores, rows, problems and remarks to the run's; an import may have rows without scores."""
     answer_ids, data = given
     header = directory.header()
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
@@ -169,9 +169,9 @@ def _score_benchmark(
 
 
 def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
-    """Take a finished run's figures as stored, if this very code computed them; compute them otherwise.
+    """Return a finished run's stored figures if the current code computed them; otherwise compute them.
 
-    Bootstraps of fits take seconds a run, which a table of many runs need not spend again.
+    Bootstraps of fits take seconds per run, which adds up in a table of many runs.
     """
     now = _made_by()
     if directory.complete and not now["code"].get("local_changes") and not directory.verify():
@@ -195,7 +195,7 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
 def _canaries(
     directory: RunDirectory, names: list[str], only: str | None, answer_ids: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """What the run's canaries found, benchmark by benchmark; empty where none was asked."""
+    """Return the results of the run's canaries by benchmark; empty if it has none."""
     kept = list(directory.canaries().values())
     if not kept:
         return []
@@ -223,9 +223,9 @@ def _made_by() -> dict[str, Any]:
 def _scores_of(
     directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], answer_ids: dict[str, str]
 ) -> list[Score]:
-    """Score one prompt after the other; only the scores, and the ids of the answers judged, stay in memory.
+    """Score a benchmark prompt by prompt; only the scores and the ids of the judged answers stay in memory.
 
-    `names` are the benchmark's in the run and the model's; `answer_ids` is added to.
+    `names` are those of the benchmark and the model in the run; the ids are added to `answer_ids`.
     """
     benchmark_name, model = names
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
@@ -247,7 +247,7 @@ def _scores_of(
 
 
 def _is_about(judgment: Judgment, candidate: Response) -> bool:
-    """Whether a judgment is about the answer that stands (one that failed may have been replaced since)."""
+    """Whether a judgment is about the current answer; a failed answer may have been replaced since."""
     return not candidate.ok or candidate.id in judgment.response_ids
 
 
@@ -286,7 +286,7 @@ def _remarks_on(entry: dict[str, Any]) -> list[str]:
 
 
 def rescore(path: Path, data: DataSource, only: str | None = None) -> RunScores:
-    """Compute a run's figures anew and store them, unless it is being written or only a part is asked for.
+    """Recompute a run's figures and store them, unless another process writes to the run or `only` is given.
 
     Raises
     ------

@@ -174,8 +174,8 @@ def test_a_doubtful_reward_model_prints_no_score(run, items, tmp_path, settings,
         ("reward_bench", "reward_bench/filtered: the mirror has no"),
         ("reward_bench_2:ties", "reward_bench_2/test: the mirror has no"),
         ("reward_bench:llmbar-natual", "did you mean llmbar-natural?"),
-        ("mt_bench", "mt_bench is judged and there is no judge"),
-        ("alpaca_eval", "alpaca_eval is judged and there is no judge"),
+        ("mt_bench", "mt_bench needs a judge, and none is given"),
+        ("alpaca_eval", "alpaca_eval needs a judge, and none is given"),
     ],
 )
 def test_what_cannot_be_measured_says_so(run, reward_model, benchmark, words):

@@ -262,7 +262,7 @@ def test_a_metric_neither_holds(tmp_path, old):
 def test_three_prompts(tmp_path):
     old = write_run(tmp_path / "old", "old", alpaca_eval=[0.1, 0.2, 0.3])
     new = write_run(tmp_path / "new", "new", alpaca_eval=[0.8, 0.9, 0.7])
-    assert "3 prompts, and the policy wants at least 30" in reason(gate(new, old, {"improve": WIN_RATE}))
+    assert "3 prompts, but the policy requires at least 30" in reason(gate(new, old, {"improve": WIN_RATE}))
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_baseline_at_the_ceiling_leaves_no_room(tmp_path):
     old = write_run(tmp_path / "old", "old", alpaca_eval=[0.98] * N)
     new = run(tmp_path, alpaca_eval=[0.99] * N)
     said = reason(gate(new, old, {"improve": WIN_RATE | {"margin": 3}}))
-    assert "can never pass: the baseline is at 98.00 of 100, which leaves 2.00" in said
+    assert "can never pass: the baseline is at 98.00 of 100, so the largest possible gain is 2.00" in said
 
 
 def test_no_run_there(tmp_path, old):

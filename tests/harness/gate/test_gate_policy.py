@@ -60,8 +60,8 @@ def test_margins_that_are_none(given):
         ({"rules": [IMPROVE], "alpha": 0.6}, "alpha"),
         ({"rules": [IMPROVE], "alpha": 0}, "alpha"),
         ({"rules": [IMPROVE], "on_undecided": "maybe"}, "on_undecided"),
-        ({"rules": [IMPROVE, IMPROVE]}, "there twice"),
-        ({"rules": [{"any": [{"any": [IMPROVE]}]}]}, "inside an `any`"),
+        ({"rules": [IMPROVE, IMPROVE]}, "occurs twice"),
+        ({"rules": [{"any": [{"any": [IMPROVE]}]}]}, "an `any` group cannot contain groups"),
         ({"rules": [{"improve": {"benchmark": "a", "metric": "b", "better": "neither"}}]}, "never pass"),
     ],
 )
