@@ -236,17 +236,12 @@ def data_table(chart: Chart) -> tuple[list[str], list[list[str | float | None]]]
             header = ["name", "series", chart.x_label or "value", "low", "high", "note"]
             return header, [[m.label, m.series, m.value, m.low, m.high, m.note] for m in chart.marks]
         case Heatmap():
-            rows: list[list[str | float | None]] = [
-                [name, *values] for name, values in zip(chart.y_names, chart.values, strict=True)
-            ]
-            return [f"{chart.y_label} / {chart.x_label}", *chart.x_names], rows
+            rows = zip(chart.y_names, chart.values, strict=True)
+            return [f"{chart.y_label} / {chart.x_label}", *chart.x_names], [[name, *values] for name, values in rows]
         case Panels():
-            header, rows = [], []
-            for panel in chart.panels:
-                own, found = data_table(panel)
-                header = header or ["panel", *own]
-                rows += [[panel.title, *row] for row in found]
-            return header, rows
+            tables = [(panel.title, *data_table(panel)) for panel in chart.panels]
+            header = ["panel", *tables[0][1]] if tables else []
+            return header, [[title, *row] for title, _, found in tables for row in found]
 
 
 def _xy_table(chart: XYChart) -> tuple[list[str], list[list[str | float | None]]]:

@@ -41,29 +41,30 @@ def plot_curves(chart: XYChart, width: int, slots: Slots) -> Plot:
     drawn = [(s, found[s.name] if s.slot is None else s.slot) for s in chart.series if s.x]
     named = {s.name: slot for s, slot in drawn if s.name}
     across, up = _x_domain(chart), _y_domain(chart)
-    left = wide([number(v) for v in (*up, sum(up) / 2)]) + 14
-    plot = Plot(width - left - 14, width * (0.5 if width < 500 else 0.4), left=left)
     name_them = _naming(chart, named)
-    if name_them is _end_labels:
-        plot.right = min(wide([*named]), width * 0.3) + 10
-        plot.width = width - left - plot.right
+    left = wide([number(v) for v in (*up, sum(up) / 2)]) + 14
+    right = min(wide([*named]), width * 0.3) + 10 if name_them is _end_labels else 14.0
+    plot = Plot(width - left - right, width * (0.5 if width < 500 else 0.4), left=left, right=right)
     x = _x_axis(plot, chart, across)
-    y: dict[str, Any] = {
-        "scale": alt.Scale(domain=list(up), nice=False, zero=False, clamp=True),
-        "axis": alt.Axis(title=None, tickCount=5),
-    }
+    scale = alt.Scale(domain=list(up), nice=False, zero=False, clamp=True)
+    y: dict[str, Any] = {"scale": scale, "axis": alt.Axis(title=None, tickCount=5)}
     plot.layers += reference_lines(chart.lines, alt.Y, y)
     for series, slot in drawn:
         plot.layers += _layers(series, slot, x, y)
+    _write_labels(plot, chart, up)
+    if name_them is not None:
+        name_them(plot, drawn, across, up)
+    return plot
+
+
+def _write_labels(plot: Plot, chart: XYChart, up: Domain) -> None:
+    """Name the reference lines, and the y axis above it."""
     for line in chart.lines:
         place = plot.height * (1 - share_of(line.value, up)) - 8
         plot.write(fitting(line.label, plot.width), plot.width - 4, place, align="right")
     if chart.y_label:
-        plot.write(fitting(chart.y_label, width - 8), 4 - left, -14)
+        plot.write(fitting(chart.y_label, plot.left + plot.width), 4 - plot.left, -14)
         plot.top += LINE
-    if name_them is not None:
-        name_them(plot, drawn, across, up)
-    return plot
 
 
 def _x_domain(chart: XYChart) -> Domain:

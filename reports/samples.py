@@ -252,13 +252,7 @@ def _add_prompt(
         entry["s"] = tables.text(prompt.system)
     if prompt.reference:
         entry["r"] = [tables.text(turn) for turn in prompt.reference]
-    own, other = (
-        [
-            tables.answer(r.id, r.model, r.turns, f="" if r.finish == "stop" else r.finish, e=r.error)
-            for r in sorted(side, key=lambda r: r.sample)
-        ]
-        for side in sides
-    )
+    own, other = (_answers(tables, side) for side in sides)
     start = len(tables.judgments)
     for j in sorted(judged, key=lambda j: (j.turn, j.game)):
         order = "".join(role[0] for role in j.order)
@@ -266,6 +260,11 @@ def _add_prompt(
     lengths = _length(sides[0]), _length(sides[1])
     cut = bool(sides[0]) and sides[0][0].finish == "length"
     tables.row(number, place, own, other, start, name, value, int(_orders_disagree(judged)), lengths, cut)
+
+
+def _answers(tables: SampleTables, side: Sequence[Response]) -> list[int]:
+    ordered = sorted(side, key=lambda r: r.sample)
+    return [tables.answer(r.id, r.model, r.turns, f="" if r.finish == "stop" else r.finish, e=r.error) for r in ordered]
 
 
 def _length(answers: Sequence[Response]) -> int | None:

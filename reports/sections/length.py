@@ -34,7 +34,7 @@ from reports.sections.common import mark_of, slug
 
 _SEED = 20240404  # of the bootstrap behind the fitted curves; fixed, so that the same runs give the same report
 _BINS = 8
-_MOST_PANELS = 12
+_MOST_PANELS, _MOST_CATEGORIES = 12, 16
 _LEAST_PROMPTS = 5  # of a correlation
 _BASELINE = "baseline"
 
@@ -243,12 +243,13 @@ def _lengths(run: RunInput, benchmark: str, baseline: bool) -> Floats:
 
 def _correlations(found: Sequence[tuple[RunInput, _Scored]], benchmark: str) -> list[Block]:
     """Pearson's r of score and length, model by category."""
-    names = sorted({c for _, scored in found for c in scored.categories if c})
-    columns = ["all", *names] if 1 < len(names) <= 16 else ["all"]
-    values = [[_correlation(scored, None if name == "all" else name) for name in columns] for _, scored in found]
-    if all(v is None for row in values for v in row):
+    categories = sorted({c for _, scored in found for c in scored.categories if c})
+    names = [None, *categories] if 1 < len(categories) <= _MOST_CATEGORIES else [None]
+    values = [[_correlation(scored, name) for name in names] for _, scored in found]
+    if not any(set(row) - {None} for row in values):
         return []
     title, models = f"{benchmark}: correlation of score and length", [run.name for run, _ in found]
+    columns = [name or "all" for name in names]
     chart = Heatmap(title, "", "", columns, models, values, centre=0.0, limits=(-1.0, 1.0), form="+.2f")
     what = "length" if found[0][1].rated else "length relative to the other answer (its logarithm)"
     caption = f"Pearson's r over prompts between the score and the answer's {what}; empty where it has none."

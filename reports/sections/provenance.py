@@ -81,20 +81,21 @@ def _cost(inputs: Inputs) -> Table:
 
 def _details(run: RunInput, folded: bool) -> Table:
     header = run.header
-    lines: list[tuple[str, str]] = []
-    for entry in header.get("benchmarks", ()):
-        words = f"version {entry.get('version')}, {entry.get('n_prompts')} of {entry.get('n_all_prompts')} prompts"
-        lines.append((f"benchmark {entry['name']}", words))
-        lines += [(f"sampling of {entry['name']}", _listed(sampling)) for sampling in entry.get("sampling") or ()]
-    for name in ("spec_hash", "seed", "max_unscored"):
-        if header.get(name) is not None:
-            lines.append((name.replace("_", " "), str(header[name])))
+    lines = [line for entry in header.get("benchmarks", ()) for line in _benchmark(entry)]
+    settings = (name for name in ("spec_hash", "seed", "max_unscored") if header.get(name) is not None)
+    lines += [(name.replace("_", " "), str(header[name])) for name in settings]
     lines += [("code", _listed(header.get("code") or {})), ("figures computed by", _listed(run.scores.made_by))]
     for name, words in (("data", "data"), ("sources", "source"), ("versions", "version of")):
         lines += [(f"{words} {key}", str(value)) for key, value in (header.get(name) or {}).items()]
     lines += [("note", str(note)) for note in header.get("notes") or ()]
     rows = [[Cell(what), Cell(value)] for what, value in lines]
     return Table(f"All that is recorded of {run.name}", ["what", "value"], rows, folded=folded)
+
+
+def _benchmark(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    words = f"version {entry.get('version')}, {entry.get('n_prompts')} of {entry.get('n_all_prompts')} prompts"
+    sampling = [(f"sampling of {entry['name']}", _listed(settings)) for settings in entry.get("sampling") or ()]
+    return [(f"benchmark {entry['name']}", words), *sampling]
 
 
 def _listed(values: Mapping[str, Any] | Any) -> str:

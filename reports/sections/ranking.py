@@ -38,13 +38,11 @@ def _has_published(runs: Sequence[RunInput]) -> bool:
 
 def _by_benchmark(runs: Sequence[RunInput]) -> list[list[RunInput]]:
     """Runs that share benchmarks stand in one table; runs of another benchmark in another."""
-    groups: list[tuple[set[str], list[RunInput]]] = []
-    for run in runs:
-        own = set(run.benchmarks)
-        touching = [g for g in groups if g[0] & own]
-        merged = (own.union(*(g[0] for g in touching)), [r for g in touching for r in g[1]] + [run])
-        groups = [g for g in groups if g not in touching] + [merged]
-    return [[run for run in runs if run in group] for _, group in groups]
+    groups: list[set[int]] = []
+    for place, run in enumerate(runs):
+        touching = [group for group in groups if any(set(runs[i].benchmarks) & set(run.benchmarks) for i in group)]
+        groups = [group for group in groups if group not in touching] + [{place}.union(*touching)]
+    return [[runs[place] for place in sorted(group)] for group in groups]
 
 
 def _board(runs: Sequence[RunInput]) -> list[Block]:

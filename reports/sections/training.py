@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.records import SummaryRow
 from harness.store.align_directory import MEASURES, AlignVariant
 from harness.store.align_directory import Figure as Measure
 from harness.store.jsonl import read_jsonl
 from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone, limits
 from reports.charts import Panels, RefLine, Series, XYChart
-from reports.inputs import AlignInput
+from reports.inputs import AlignInput, RunInput
 from reports.rewards import reward_blocks
 from reports.sections import SectionEntry
 from reports.sections.common import ends, headline, slug
@@ -39,6 +40,14 @@ _PANELS = (
 
 def training_verdicts(align: AlignInput) -> list[Block]:
     """The loop's outcome, for the top of the report: problems, the choice, every gate's decision, the alarms."""
+    blocks = _state(align)
+    for variant in align.state.variants:
+        blocks += _decided(variant, align)
+    return [*blocks, Note(align.state.error_budget)] if align.state.error_budget else blocks
+
+
+def _state(align: AlignInput) -> list[Block]:
+    """Whether the loop is finished, its problems, and the variant it chose."""
     state = align.state
     blocks: list[Block] = []
     if not state.finished:
@@ -50,9 +59,7 @@ def training_verdicts(align: AlignInput) -> list[Block]:
         accepted = any(v.name == state.chosen and v.accepted for v in state.variants)
         tone: Tone = "pass" if accepted else "info"
         blocks.append(Statement(tone, f"{state.name}: {state.chosen} is chosen", state.chosen_because))
-    for variant in state.variants:
-        blocks += _decided(variant, align)
-    return [*blocks, Note(state.error_budget)] if state.error_budget else blocks
+    return blocks
 
 
 def _decided(variant: AlignVariant, align: AlignInput) -> list[Block]:
@@ -193,17 +200,25 @@ def _iterations(align: AlignInput, suffix: str) -> list[Block]:
 
 def _across(align: AlignInput, benchmark: str) -> XYChart | None:
     """The headline of a benchmark, variant by variant; None where no run has it."""
-    runs = list(align.runs.values())
-    heads = (headline(run, benchmark) for run in runs if benchmark in run.benchmarks)
-    metric = next((head.metric for head in heads if head is not None), None)
-    if metric is None:
+    rows = _headlines([*align.runs.values()], benchmark)
+    if not rows:
         return None
-    rows = {i: row for i, run in enumerate(runs) if (row := run.row(benchmark, metric)) is not None}
     x, y = [float(i) for i in rows], [row.value or 0.0 for row in rows.values()]
-    samples = [SampleFilter(model=runs[i].name, benchmark=benchmark) for i in rows]
+    names = [run.name for run in align.runs.values()]
+    samples = [SampleFilter(model=names[i], benchmark=benchmark) for i in rows]
     series = [Series("", x, y, slot=0), Series("", x, y, *ends(rows.values()), "points", 0, samples)]
+    ticks = [(float(i), name) for i, name in enumerate(align.runs)]
     began = [RefLine(y[0], "")] if len(y) > 1 else []
-    return XYChart(benchmark, "", metric, series, [(float(i), name) for i, name in enumerate(align.runs)], lines=began)
+    return XYChart(benchmark, "", rows[int(x[0])].metric, series, ticks, lines=began)
+
+
+def _headlines(runs: Sequence[RunInput], benchmark: str) -> dict[int, SummaryRow]:
+    """The first run's headline of a benchmark, by the place of each run that has it."""
+    heads = (headline(run, benchmark) for run in runs if benchmark in run.benchmarks)
+    head = next((head for head in heads if head is not None), None)
+    if head is None:
+        return {}
+    return {i: row for i, run in enumerate(runs) if (row := run.row(benchmark, head.metric)) is not None}
 
 
 def _over_optimisation(variants: Sequence[AlignVariant], suffix: str) -> list[Block]:
