@@ -1,1 +1,1 @@
-"""Commands: one file each, imported only when called."""
+"""The commands, one module each, imported only when called."""

@@ -1,4 +1,4 @@
-"""`assay compare`: two runs, metric by metric, paired by prompt."""
+"""`assay compare`: compare two runs metric by metric, paired by prompt."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "compare",
-        help="paired differences of two runs",
-        description="Compare two runs on the items both scored: the difference A minus B of every metric both hold, "
-        "paired by prompt, with interval, p-value (also after Holm over all metrics) and the prompts it would take.",
+        help="paired differences between two runs",
+        description="Compare two runs on the items scored in both: the difference A minus B of every shared metric, "
+        "paired by prompt, with its interval, p-value (also Holm-adjusted over all metrics) and the number of prompts "
+        "needed to detect it.",
         epilog="example:\n  assay compare runs/dpo-2 runs/dpo-1",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("first", type=Path, metavar="DIR_A", help="a run directory")
-    parser.add_argument("second", type=Path, metavar="DIR_B", help="another one")
+    parser.add_argument("second", type=Path, metavar="DIR_B", help="another run directory")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON on stdout")
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import data_store, print_json, print_table
     from harness.run.compare import compare_runs
 

@@ -1,4 +1,4 @@
-"""`assay data`: the upstream files and their checksums."""
+"""`assay data`: list, fetch and verify the upstream files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from harness.data.store import DataStore, FileCheck
 
 _DESCRIPTION = """\
-The upstream files benchmarks are made of: questions, reference answers, judge prompts, baselines.
-None of them is part of assay. They are fetched once into a cache, or read from a mirror (ASSAY_DATA,
---data-dir), in which case no network is touched; either way they are checked each time they are used.
+The upstream files of benchmarks: questions, reference answers, judge prompts, baselines. assay does not
+contain them. They are fetched once into a cache, or read from a mirror (ASSAY_DATA, --data-dir) without
+network access. Their checksums are verified each time they are used.
 """
 
 _EPILOG = """\
@@ -24,21 +24,21 @@ examples:
   assay data pull --to /shared/assay-data        # a mirror for machines without a network
   assay data verify --data-dir /shared/assay-data
 
-NAME is a file (mt_bench/questions) or a benchmark (mt_bench); without one, all files are meant.
-exit status: 0 all well; 1 a file is missing, bad or cannot be fetched, and is named; 2 wrong usage
+NAME is a file (mt_bench/questions) or a benchmark (mt_bench); the default is all files.
+exit status: 0 success; 1 a file is missing, damaged or cannot be fetched; 2 wrong usage
 """
 
 _ACTIONS = {
-    "list": "what there is, under which licence, and whether it is here",
-    "pull": "fetch files, replacing copies that are not what they should be",
-    "verify": "check the copies that are here, without a network",
+    "list": "list the files with their licences, and whether they are present",
+    "pull": "fetch files, replacing damaged copies",
+    "verify": "verify the checksums of local copies, without a network",
 }
 
 _PIN_WORDS = {"sha256": "sha256", "git_blob": "git blob", None: "no"}
 
 _UNPINNED_NOTE = (
-    "pinned no: the hub's main branch is what the official tool uses, and it may change; the sha256 of the copy that "
-    "was used is recorded in run.json\n"
+    "pinned no: the official tool uses the hub's main branch, which may change; run.json records the sha256 of the "
+    "copy used\n"
 )
 
 
@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "data",
-        help="the upstream files: list, pull, verify",
+        help="list, pull and verify the upstream files",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,16 +56,18 @@ def add_parser(subparsers: Any) -> None:
         sub = actions.add_parser(
             action, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        sub.add_argument("names", nargs="*", metavar="NAME", help="a file or a benchmark; all where none is given")
+        sub.add_argument("names", nargs="*", metavar="NAME", help="a file or a benchmark (default: all)")
         sub.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
         if action == "pull":
-            sub.add_argument("--to", type=Path, metavar="DIR", help="copy the files into a mirror, made where missing")
+            sub.add_argument(
+                "--to", type=Path, metavar="DIR", help="copy the files to a mirror, which is created if missing"
+            )
         sub.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import data_store
 
     store = data_store(arguments.data_dir)
@@ -157,7 +159,7 @@ def _write_json(store: DataStore, value: dict[str, Any]) -> None:
 
 
 def _write_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Write a table that nothing folds or cuts: names and paths are there to be copied."""
+    """Write a table without wrapping or truncation, so that names and paths can be copied."""
     widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
     for row in [columns, *rows]:
         cells = [

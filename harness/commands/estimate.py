@@ -1,4 +1,4 @@
-"""`assay estimate`: calls, tokens and money before any is spent."""
+"""`assay estimate`: estimate calls, tokens and cost before a run."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "estimate",
-        help="calls, tokens and money before any is spent",
-        description="Say what a run would ask and cost: usually (answers as long as the baseline's, replies of usual "
-        "length) and at most (every answer and reply at its limit). Nothing is asked of any model.",
+        help="estimate calls, tokens and cost before a run",
+        description="Estimate the calls, tokens and cost of a run: typical (answers as long as the baseline's, replies "
+        "of typical length) and at most (every answer and reply at its limit). No model is called.",
         epilog="examples:\n  assay estimate SPEC.yaml\n"
         "  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_spec_options(parser)
     parser.add_argument(
-        "--answer-tokens", type=int, default=400, metavar="N", help="usual answer where there is no baseline's (400)"
+        "--answer-tokens", type=int, default=400, metavar="N", help="typical answer length without a baseline (400)"
     )
     parser.add_argument("--json", action="store_true", help="print the estimate as JSON on stdout")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import data_store, print_json, print_table
     from harness.protocols import JudgeContext
     from harness.run.estimate import estimate_run
@@ -81,9 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _money(found: Any) -> str:
     if found.judge is None:
-        return "nothing is judged"
+        return "no judge is needed"
     if found.price is None:
-        return f"the price of {found.judge} is not known: give --judge-price IN,OUT per million tokens"
+        return f"the price of {found.judge} is unknown: give --judge-price IN,OUT per million tokens"
     price = found.price
     as_of = f", list price of {price.as_of}" if price.as_of else ""
     return (

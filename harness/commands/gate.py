@@ -1,4 +1,4 @@
-"""The command `assay gate`, whose exit status says whether this checkpoint may go on."""
+"""`assay gate`: decide whether a checkpoint is promoted; the exit status is the decision."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ def add_parser(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         "gate",
-        help="may this checkpoint go on? exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
+        help="decide whether a checkpoint is promoted; exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
         description="Decide under a policy whether a candidate run is better than, or no worse than, a baseline run. "
         "Each rule is tested on differences paired by prompt; the exit status is the decision.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--candidate", type=Path, metavar="DIR", help="run of the checkpoint that wants to go on")
-    parser.add_argument("--baseline", type=Path, metavar="DIR", help="run of what it is measured against")
+    parser.add_argument("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
+    parser.add_argument("--baseline", type=Path, metavar="DIR", help="run it is compared with")
     parser.add_argument("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")
-    parser.add_argument("--head-to-head", type=Path, metavar="DIR", help="run that judged one against the other")
+    parser.add_argument("--head-to-head", type=Path, metavar="DIR", help="run that judged candidate against baseline")
     add_judge_options(parser)
     parser.add_argument(
-        "--training-prompts", type=Path, metavar="FILE", help="texts trained on, JSON lines or plain: refuse overlap"
+        "--training-prompts", type=Path, metavar="FILE", help="training texts (JSON lines or plain); overlap is invalid"
     )
     parser.add_argument(
-        "--sequential", action="store_true", help="look after every prompt in a seeded random order; stop when decided"
+        "--sequential", action="store_true", help="test after every prompt in a seeded random order; stop when decided"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random order (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random order (0)")
     parser.add_argument(
         "--run", type=Path, metavar="SPEC.yaml", dest="spec", help="first generate and judge the candidate into its DIR"
     )
     parser.add_argument(
-        "--early-stop", action="store_true", help="with --run: only until the gate is decided (implies --sequential)"
+        "--early-stop", action="store_true", help="with --run: stop when the gate is decided (implies --sequential)"
     )
-    parser.add_argument("--wave", type=int, default=32, metavar="N", help="prompts between two looks (32)")
+    parser.add_argument("--wave", type=int, default=32, metavar="N", help="prompts between looks (32)")
     parser.add_argument("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
     parser.add_argument(
-        "--locked", type=Path, metavar="DIR", help="these prompts are a locked final set: count this look in DIR"
+        "--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR"
     )
-    parser.add_argument("--who", default="assay gate", help="who looks, for the count of looks")
+    parser.add_argument("--who", default="assay gate", help="who looks, for the record of looks")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--show", action="store_true", help="print the policy and exit")
     parser.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
@@ -65,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.errors import AssayError, MissingDataError, UsageError
     from harness.gate.decision import EXIT_STATUS, Decision
     from harness.gate.policy import find_policy
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         return _show(policy)
     if arguments.candidate is None or arguments.baseline is None:
-        raise UsageError("--candidate and --baseline are wanted", "two run directories")
+        raise UsageError("--candidate or --baseline is missing", "two run directories", "give both")
     if arguments.spec is not None:
         _measure(policy, arguments)
     if arguments.judge is not None:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     except UsageError:
         raise
     except AssayError as error:
-        # a damaged file is no "fail": exit status 1 is kept for checkpoints
+        # A damaged file is not a "fail": exit status 1 means that the checkpoint failed.
         decision = Decision("invalid", f"INVALID: {' '.join(str(error).split())}", (), problems=(str(error),))
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
@@ -120,7 +120,7 @@ def _decide(policy: Any, arguments: argparse.Namespace) -> Decision:
 
 
 def _measure(policy: Any, arguments: argparse.Namespace) -> None:
-    """Generate and judge the candidate; with --early-stop only as far as the gate needs."""
+    """Generate and judge the candidate; with --early-stop only until the gate is decided."""
     from harness.errors import UsageError
     from harness.gate.early_stop import EarlyStop
     from harness.gate.runs import StoredRun
@@ -140,7 +140,7 @@ def _measure(policy: Any, arguments: argparse.Namespace) -> None:
 
 
 def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
-    """Have the two runs' answers judged against each other, for the benchmarks of the policy's head-to-head rules."""
+    """Judge the two runs' answers against each other, for the benchmarks of the policy's head-to-head rules."""
     from harness.commands.run import judge_values
     from harness.errors import UsageError
     from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
@@ -148,14 +148,14 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
     from harness.run.runner import RunOptions, run
 
     if arguments.head_to_head is None:
-        raise UsageError("--judge without --head-to-head", "--head-to-head DIR, where the verdicts go")
+        raise UsageError("--judge without --head-to-head", "--head-to-head DIR, the directory for the verdicts")
     runs = [StoredRun.open(path) for path in (arguments.candidate, arguments.baseline)]
-    wanted, names = head_to_head_names(policy, runs)
+    required, names = head_to_head_names(policy, runs)
     if not names:
         raise UsageError(
             "there is nothing to judge head to head",
             "a policy with a rule of the metric head_to_head on a benchmark that both runs hold",
-            f"this policy's: {', '.join(wanted) or 'none'}",
+            f"benchmarks with such a rule in this policy: {', '.join(required) or 'none'}",
         )
     fields = {"judge": {key: value for key, value in judge_values(arguments).items() if value is not None}}
     spec = head_to_head_spec((runs[0].model, arguments.candidate), arguments.baseline, names, fields)
@@ -163,18 +163,18 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
 
 
 def _stopped_seed(candidate: Path) -> int | None:
-    """The seed of a run that stopped when it was decided, which only the sequential test may decide."""
+    """Return the seed of a run that stopped early; only the sequential test with that seed may decide it."""
     from harness.errors import MissingDataError
     from harness.gate.runs import StoredRun
 
     try:
         return StoredRun.open(candidate).stopped_seed
     except MissingDataError:
-        return None  # `decide` says what is wrong
+        return None  # `decide` reports what is wrong
 
 
 def _counted(decision: Decision, policy: Any, arguments: argparse.Namespace) -> Decision:
-    """Write this look at the locked set down, and say how many there have been."""
+    """Record this look at the locked test set, and add the number of looks to the notes."""
     from dataclasses import replace
 
     from harness.gate.looks import Look, LookLedger, now, test_set_hash
@@ -188,7 +188,7 @@ def _counted(decision: Decision, policy: Any, arguments: argparse.Namespace) -> 
 
 
 def _texts(path: Path | None) -> tuple[str, ...]:
-    """Read texts: every string inside the objects of JSON lines, or the lines themselves."""
+    """Return every string in the objects of a JSON lines file, or the lines of a plain text file."""
     if path is None:
         return ()
     import json
@@ -233,7 +233,7 @@ def _print(decision: Decision) -> None:
 
     lines = [plain(decision.message)]
     lines += [plain(note) for note in decision.notes]
-    lines += [f"left out (not required, not run): {plain(name)}" for name in decision.left_out]
+    lines += [f"left out (optional, not in the runs): {plain(name)}" for name in decision.left_out]
     title = f"candidate {decision.candidate}, baseline {decision.baseline}, alpha {decision.alpha:g}"
     columns = ["rule", "metric", "candidate", "baseline", "effect", "interval", "p", "p adjusted", "prompts"]
     columns += ["further", "decision", "group"]

@@ -1,4 +1,4 @@
-"""`assay import`: turn files other tools wrote into a run directory."""
+"""`assay import`: convert files of other tools to a run directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ examples:
   assay import mt_bench --questions question.jsonl --judgments gpt-4_single.jsonl --model vicuna-13b --out runs/vicuna
   assay import arena_hard --questions question.jsonl --judgments MODEL.jsonl --out runs/MODEL
 
-`assay import KIND --help` lists the files of a kind; names ending in .gz or .xz are read as they are
+`assay import KIND --help` lists the files of a kind; .gz and .xz files are decompressed
 """
 
 
@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
 
     parser = subparsers.add_parser(
         "import",
-        help="turn files other tools wrote into a run directory",
-        description="Turn files other tools wrote into a run directory, and print its figures.",
+        help="convert files of other tools to a run directory",
+        description="Convert files of other tools to a run directory, and print its figures.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         importer = registry.make("importer", name)
         kind = kinds.add_parser(name, help=(type(importer).__doc__ or "").splitlines()[0])
         importer.add_arguments(kind)
-        kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory to make")
+        kind.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new run directory")
         kind.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
         kind.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
         kind.set_defaults(importer=importer)
@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import data_store, print_run
     from harness.run.import_results import write_import
 

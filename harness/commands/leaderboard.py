@@ -1,4 +1,4 @@
-"""`assay leaderboard`: one row a model, one column a metric."""
+"""`assay leaderboard`: one row per model, one column per metric."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "leaderboard",
-        help="one row a model, one column a metric",
-        description="Put runs side by side: value, interval, rank and the range of ranks it takes when the prompts are "
-        "drawn again, n, and what was not scored.",
+        help="one row per model, one column per metric",
+        description="Compare several runs in a table: value, interval, rank and its range over resampled prompts, n, "
+        "and unscored items.",
         epilog="examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex\n"
         "  assay leaderboard runs/* --pairwise          # ratings from every judged pair\n"
         "  assay leaderboard runs/* --against arena.csv # agreement with another ranking",
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "--metric",
         action="append",
         metavar="BENCHMARK:METRIC",
-        help="a column (repeat for more) in place of the headlines",
+        help="a column (repeatable), replacing the headline metrics",
     )
     parser.add_argument(
         "--pairwise",
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import print_table
     from reports import tables
 
@@ -86,9 +86,9 @@ def _board(arguments: argparse.Namespace) -> tables.Board:
 
 
 def _refuse_conflicts(arguments: argparse.Namespace) -> None:
-    """--pairwise prints ratings, to which columns and published rows do not apply."""
+    """Refuse options that do not apply to the ratings of --pairwise."""
     from harness.errors import UsageError
 
     others = [name for name in ("against", "metric", "published") if getattr(arguments, name)]
     if arguments.pairwise and others:
-        raise UsageError(f"--pairwise with --{' and --'.join(others)}", "one of them", "print two tables")
+        raise UsageError(f"--pairwise with --{' and --'.join(others)}", "--pairwise alone", "print two tables")

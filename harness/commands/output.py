@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs; nothing else on stdout."""
+"""Output of the commands: tables or JSON on stdout."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from harness.text_safety import one_line, strip_control
 
 
 def data_store(data_dir: Path | None) -> DataStore:
-    """Make the data store of the settings, or of a mirror given on the command line."""
+    """Return the data store of the settings, or of a mirror given on the command line."""
     settings = Settings.from_env()
     return DataStore(data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
 
 
 def settle_garbage() -> None:
-    """Take what was imported out of the garbage collector's rounds; they cost a busy event loop a few per cent."""
+    """Exempt imported objects from garbage collection, which costs a busy event loop a few per cent."""
     gc.collect()
     gc.freeze()
 
 
 def plain(text: str) -> str:
-    """Make text safe for a terminal: escape sequences, control and direction-changing characters out, one line."""
+    """Make text safe for a terminal: one line without escape sequences, control and direction characters."""
     return one_line(text)
 
 
 def print_json(value: Any) -> None:
-    """Print JSON and nothing else on stdout."""
+    """Print a value as JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_table(columns: list[str], rows: list[list[str]], title: str = "", note: str = "") -> None:
-    """Print a table on stdout, wide enough not to fold where stdout is no terminal."""
+    """Print a table on stdout; 200 columns wide if stdout is not a terminal."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
@@ -57,7 +57,7 @@ def print_table(columns: list[str], rows: list[list[str]], title: str = "", note
 
 
 def print_run(scores: RunScores, *, as_json: bool) -> None:
-    """Print a run's figures, whether they are valid first."""
+    """Print whether a run is valid, its problems and remarks, and its figures."""
     if as_json:
         print_json(scores.as_json())
         return

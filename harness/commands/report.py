@@ -1,4 +1,4 @@
-"""`assay report`: what people look at."""
+"""`assay report`: write an HTML report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ examples:
   assay report runs/dpo-2 runs/dpo-1 --policy chat-progress --out diff.html
   assay report runs/* --out models.html --figures figures --summary summary.md
   assay report align/ --out training.html
-  assay report study.json --out judge.html           # of `assay calibrate --out study.json`
+  assay report study.json --out judge.html           # written by `assay calibrate --out study.json`
 """
 
 
@@ -24,19 +24,19 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "report",
-        help="the report, one self-contained file",
-        description="Make a report of one run, of two (their difference: first minus second), of several (a "
-        "leaderboard), of a directory of `assay align`, or of a judge study. One HTML file that needs no network.",
+        help="write the report, one self-contained file",
+        description="Write a report on one run, two runs (their difference, first minus second), several runs (a "
+        "leaderboard), a directory of `assay align`, or a judge study: one HTML file that needs no network.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="DIR", help="runs, align directories, judge studies")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the report")
-    parser.add_argument("--title", default="", help="heading in place of the models' names")
+    parser.add_argument("--title", default="", help="heading (default: the models' names)")
     parser.add_argument(
         "--policy",
         metavar="POLICY",
-        help="decide two runs under a gate policy (a file or a shipped one), first against second",
+        help="compare the first run with the second under a gate policy (a file or a shipped policy)",
     )
     parser.add_argument(
         "--gate",
@@ -44,21 +44,27 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         default=[],
         metavar="FILE.json",
-        help="a decision `assay gate --json` printed",
+        help="a decision printed by `assay gate --json`",
     )
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="every plot as PNG and SVG, with its numbers as CSV"
+        "--figures", type=Path, metavar="DIR", help="also write every plot as PNG and SVG, with its data as CSV"
     )
-    parser.add_argument("--summary", type=Path, metavar="FILE.md", help="a summary in Markdown for a pull request")
     parser.add_argument(
-        "--max-samples", type=int, default=20_000, metavar="N", help="samples in the page at most (20000; 0: none)"
+        "--summary", type=Path, metavar="FILE.md", help="also write a summary in Markdown, for a pull request"
+    )
+    parser.add_argument(
+        "--max-samples",
+        type=int,
+        default=20_000,
+        metavar="N",
+        help="maximum number of samples in the page (20000; 0: none)",
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import plain
     from harness.errors import UsageError
     from harness.progress import make_progress
@@ -77,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _make(arguments: argparse.Namespace, progress: Progress) -> list[Path]:
-    """Read, build and write; what was written."""
+    """Read the inputs, build and write the report; return the files written."""
     from harness.commands.output import data_store
     from reports.build import ReportOptions, build_report
     from reports.inputs import open_inputs
@@ -116,7 +122,7 @@ def _policy(arguments: argparse.Namespace, n_runs: int) -> Any:
         return None
     if n_runs != 2:
         raise UsageError(
-            f"--policy decides two runs, and {n_runs} were given", "the candidate's run, then the baseline's"
+            f"--policy requires two runs, and {n_runs} were given", "the candidate's run, then the baseline's"
         )
     return find_policy(arguments.policy)
 
@@ -128,7 +134,7 @@ def _decision(path: Path) -> dict[str, Any]:
     value = read_json(path)
     rules = value.get("rules") if isinstance(value, dict) and "decision" in value else None
     if not isinstance(rules, list) or not all(_is_rule(rule) for rule in rules):
-        raise FileFormatError(path, None, "not a gate's decision", "what `assay gate --json` prints")
+        raise FileFormatError(path, None, "not a gate's decision", "the output of `assay gate --json`")
     return dict(value)
 
 
@@ -148,5 +154,5 @@ def _write(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}", "a file that can be written") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}", "a writable path") from error
     return path

@@ -1,4 +1,4 @@
-"""`assay resume`: go on with a run."""
+"""`assay resume`: resume a run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def add_parser(subparsers: Any) -> None:
     """Add the command's arguments."""
     parser = subparsers.add_parser(
         "resume",
-        help="go on with a run",
-        description="Go on with a run from its own run.json; what failed or was not scored is tried again.",
+        help="resume a run",
+        description="Resume a run from its run.json; failed answers and unscored verdicts are retried.",
         epilog="example:\n  assay resume runs/checkpoint --max-cost 40",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import print_run, settle_garbage
     from harness.run.runner import resume
 

@@ -21,8 +21,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "run",
         help="generate, judge and score",
-        description="Answer the prompts of benchmarks with a model, have the answers judged, print the figures. A run "
-        "directory that holds the same run unfinished is gone on with; one that holds another is refused.",
+        description="Answer the prompts of benchmarks with a model, judge the answers and print the figures. An "
+        "unfinished run of the same spec in the run directory is resumed; a different one is refused.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -33,17 +33,17 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_spec_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is measured with what; `run` and `estimate` share them."""
+    """Add the options of the model, benchmarks and judge, which `run` and `estimate` share."""
     parser.add_argument(
-        "spec", nargs="?", type=Path, metavar="SPEC.yaml", help="a run spec; options given beside it win"
+        "spec", nargs="?", type=Path, metavar="SPEC.yaml", help="a run spec; options override its fields"
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="M", help="directory, hub id, or the name an endpoint knows")
-    model.add_argument("--engine", metavar="ENGINE", help="hf (the default), vllm, openai")
-    model.add_argument("--model-name", metavar="NAME", help="name for tables")
-    model.add_argument("--chat-template", metavar="FILE", help="Jinja chat template in place of the tokenizer's own")
+    model.add_argument("--model", metavar="M", help="directory, hub id, or the model's name at an endpoint")
+    model.add_argument("--engine", metavar="ENGINE", help="hf (default), vllm, openai")
+    model.add_argument("--model-name", metavar="NAME", help="name in tables")
+    model.add_argument("--chat-template", metavar="FILE", help="Jinja chat template, replacing the tokenizer's")
     model.add_argument("--dtype", help="float32, bfloat16, float16 or auto")
-    model.add_argument("--adapter", metavar="DIR", help="LoRA adapter to load on top")
+    model.add_argument("--adapter", metavar="DIR", help="LoRA adapter")
     model.add_argument(
         "--engine-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the engine"
     )
@@ -56,32 +56,36 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an option of one benchmark, for example lm_eval:gsm8k.num_fewshot=8",
     )
-    what.add_argument("--limit", type=int, metavar="N", help="only the first N prompts of each benchmark")
-    what.add_argument("--max-tokens", type=int, metavar="N", help="limit on answer tokens in place of the official one")
-    what.add_argument("--temperature", type=float, metavar="T", help="of the answers, in place of the official one")
-    what.add_argument("--samples", type=int, metavar="N", help="answers a prompt; the first is judged (1)")
+    what.add_argument("--limit", type=int, metavar="N", help="use only the first N prompts of each benchmark")
+    what.add_argument("--max-tokens", type=int, metavar="N", help="limit on answer tokens, overriding the official one")
+    what.add_argument(
+        "--temperature", type=float, metavar="T", help="sampling temperature, overriding the official one"
+    )
+    what.add_argument("--samples", type=int, metavar="N", help="answers per prompt; the first is judged (1)")
     what.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
     what.add_argument(
-        "--max-unscored", type=float, metavar="SHARE", help="share not scored above which a run is not valid (0.01)"
+        "--max-unscored", type=float, metavar="SHARE", help="largest share of unscored items in a valid run (0.01)"
     )
     what.add_argument(
-        "--canaries", type=int, metavar="N", help="prompts a benchmark on which the judge itself is tested (8; 0: none)"
+        "--canaries", type=int, metavar="N", help="prompts per benchmark on which the judge is tested (8; 0: none)"
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add_judge_options(parser)
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say who judges."""
+    """Add the options of the judge."""
     judge = parser.add_argument_group("judge")
-    judge.add_argument("--judge", metavar="KIND:MODEL", help="who judges, for example openai:gpt-4.1")
+    judge.add_argument("--judge", metavar="KIND:MODEL", help="the judge, for example openai:gpt-4.1")
     judge.add_argument("--judge-base-url", metavar="URL", help="an OpenAI-compatible endpoint (…/v1)")
-    judge.add_argument("--judge-api-key-env", metavar="VAR", help="variable that holds the key (OPENAI_API_KEY)")
-    judge.add_argument("--judge-max-tokens", type=int, metavar="N", help="in place of the official limit")
-    judge.add_argument("--judge-concurrency", type=int, metavar="N", help="requests under way at once (32)")
-    judge.add_argument("--judge-timeout", type=float, metavar="S", help="seconds for one request (120)")
+    judge.add_argument("--judge-api-key-env", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)")
     judge.add_argument(
-        "--judge-give-up-after", type=float, metavar="S", help="stop once nothing has succeeded for so long (60)"
+        "--judge-max-tokens", type=int, metavar="N", help="limit on reply tokens, overriding the official one"
+    )
+    judge.add_argument("--judge-concurrency", type=int, metavar="N", help="concurrent requests (32)")
+    judge.add_argument("--judge-timeout", type=float, metavar="S", help="seconds per request (120)")
+    judge.add_argument(
+        "--judge-give-up-after", type=float, metavar="S", help="stop after S seconds without a successful request (60)"
     )
     judge.add_argument(
         "--judge-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the judge"
@@ -91,18 +95,18 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `run` and `resume` share."""
-    parser.add_argument("--max-cost", type=float, metavar="X", help="stop cleanly before judging costs more")
+    parser.add_argument("--max-cost", type=float, metavar="X", help="stop before judging costs more than X")
     parser.add_argument("--no-cache", action="store_true", help="do not use the judgment cache shared by runs")
     parser.add_argument(
         "--allow-unsandboxed-code",
         action="store_true",
-        help="run code the model wrote even where no sandbox can be had (dangerous)",
+        help="run code written by the model even if no sandbox is available (dangerous)",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
 
 
 def spec_from(arguments: argparse.Namespace) -> Any:
-    """Make the run spec of a file and the options beside it.
+    """Return the run spec of a file and the command-line options.
 
     Raises
     ------
@@ -125,13 +129,15 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     values |= _given(arguments, "limit", "samples", "seed", "max_unscored", "canaries")
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
-            "nothing to run", "--model and --benchmark, or a SPEC.yaml with them", "`assay run --help` has examples"
+            "the model or the benchmarks are missing",
+            "--model and --benchmark, or a SPEC.yaml with both",
+            "see `assay run --help` for examples",
         )
     return validated(RunSpec, values, str(arguments.spec or "command line"))
 
 
 def _expand(values: dict[str, Any]) -> None:
-    """Write out a spec's short forms: a model, a judge or a benchmark that is only named."""
+    """Expand the short forms of a spec: a model, judge or benchmark given only by name."""
     for field, key in (("model", "path"), ("judge", "model")):
         if isinstance(values.get(field), str):
             values[field] = {key: values[field]}
@@ -140,18 +146,18 @@ def _expand(values: dict[str, Any]) -> None:
 
 
 def _benchmarks(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """The spec's benchmarks as far as they are well formed; the spec itself refuses the rest."""
+    """Return the spec's well-formed benchmarks; validation rejects the others later."""
     items = values.get("benchmarks")
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """The options of these names that were given."""
+    """Return those of the named options that were given."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def judge_values(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Collect what the judge options say; None for those not given."""
+    """Return the judge's fields from the options; None if not given."""
     return {
         "model": arguments.judge,
         "base_url": arguments.judge_base_url,
@@ -166,7 +172,7 @@ def judge_values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pairs(given: list[str], flag: str) -> dict[str, Any]:
-    """Read KEY=VALUE, values being YAML."""
+    """Parse KEY=VALUE pairs; values are YAML."""
     import yaml
 
     from harness.errors import SpecError
@@ -175,7 +181,7 @@ def _pairs(given: list[str], flag: str) -> dict[str, Any]:
     for pair in given:
         key, separator, value = pair.partition("=")
         if not (separator and key):
-            raise SpecError(f"{flag} {pair!r} has no value", "KEY=VALUE")
+            raise SpecError(f"{flag} {pair!r} has no key or no value", "KEY=VALUE")
         options[key] = yaml.safe_load(value)
     return options
 
@@ -195,7 +201,7 @@ def _put_options(values: dict[str, Any], arguments: argparse.Namespace) -> None:
 
 
 def _put_benchmark_options(values: dict[str, Any], pairs: list[str]) -> None:
-    """Add "NAME.KEY=VALUE" to the benchmark of that name; a name may itself hold dots ("arena_hard@v2.0")."""
+    """Add "NAME.KEY=VALUE" to the benchmark NAME, which may contain dots ("arena_hard@v2.0")."""
     import yaml
 
     from harness.errors import SpecError
@@ -205,25 +211,25 @@ def _put_benchmark_options(values: dict[str, Any], pairs: list[str]) -> None:
         target, separator, value = pair.partition("=")
         name, dot, key = target.rpartition(".")
         if not (separator and dot and name and key):
-            raise SpecError(f"--benchmark-option {pair!r}", "NAME.KEY=VALUE, NAME being one of --benchmark")
+            raise SpecError(f"--benchmark-option {pair!r}", "NAME.KEY=VALUE, where NAME is one of --benchmark")
         for item in _named(items, name):
             item["options"] = {**(item.get("options") or {}), key: yaml.safe_load(value)}
 
 
 def _named(items: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The benchmarks of a name, by their whole name or by the part before "@" or ":"."""
+    """Return the benchmarks with a full name, or else those with a plain name (before "@" or ":")."""
     from harness.errors import SpecError
 
     exactly = [item for item in items if item.get("name") == name]
     chosen = exactly or [item for item in items if _plain_name(str(item.get("name"))) == name]
     if not chosen:
         named = ", ".join(str(item.get("name")) for item in items) or "none"
-        raise SpecError(f"--benchmark-option for {name!r}, which is not run", f"one of those that are: {named}")
+        raise SpecError(f"--benchmark-option for {name!r}, which is not a benchmark of the run", f"one of: {named}")
     return chosen
 
 
 def _plain_name(name: str) -> str:
-    """The benchmark of "NAME@VERSION" or "NAME:PART"."""
+    """Return NAME of "NAME@VERSION" or "NAME:PART"."""
     return name.partition("@")[0].partition(":")[0]
 
 
@@ -236,13 +242,13 @@ def _price(text: str | None) -> tuple[float, float] | None:
         prompt, completion = (float(part) for part in text.split(","))
     except ValueError:
         raise SpecError(
-            f"--judge-price {text!r}", "two numbers IN,OUT: money per million prompt and completion tokens"
+            f"--judge-price {text!r}", "two numbers IN,OUT: price per million prompt and completion tokens"
         ) from None
     return prompt, completion
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import print_run, settle_garbage
     from harness.run.runner import run as run_spec
 
@@ -252,7 +258,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_options(arguments: argparse.Namespace) -> Any:
-    """Collect what `run` and `resume` share."""
+    """Return the options of `run` and `resume`."""
     from harness.run.runner import RunOptions
 
     return RunOptions(

@@ -1,4 +1,4 @@
-"""`assay score`: recompute every figure from what a run stores."""
+"""`assay score`: recompute every figure from stored answers and verdicts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "score",
         help="recompute every figure",
-        description="Recompute every figure from stored answers and verdicts; no engine, no judge.",
+        description="Recompute every figure from stored answers and verdicts, without engine or judge.",
         epilog="example:\n  assay score runs/checkpoint --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
-    parser.add_argument("--benchmark", metavar="B", help="only this one")
+    parser.add_argument("--benchmark", metavar="B", help="score only this benchmark")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command."""
+    """Run the command."""
     from harness.commands.output import data_store, print_run
     from harness.run.score import rescore
 

@@ -106,7 +106,6 @@ def test_the_command_runs_and_stops(measure, tmp_path, monkeypatch, capsys):
 
     from harness import cli
 
-    monkeypatch.setitem(cli._COMMANDS, "gate", "may this checkpoint go on?")
     old, _ = measure("old", "a poor answer")
     judge = RatingJudge()
     monkeypatch.setattr(runner, "load_judge", lambda context: judge)

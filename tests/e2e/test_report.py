@@ -267,7 +267,7 @@ def test_fewer_samples(report, run):
         ("rule", ["run", "--gate", "gate.json"], 1, "not a gate's decision"),
         ("align", ["align"], 1, "what `assay align` writes"),
         ("run", ["run", "run"], 2, "is given twice"),
-        ("run", ["run", "--policy", "no-regression"], 2, "--policy decides two runs, and 1 were given"),
+        ("run", ["run", "--policy", "no-regression"], 2, "--policy requires two runs, and 1 were given"),
         ("run", ["run", "--gate", "run/run.json"], 1, "not a gate's decision"),
         ("run", ["run", "--max-samples", "-1"], 2, "--max-samples is -1"),
         ("run", ["run", "--figures", "run/run.json"], 1, "cannot write to"),

@@ -13,7 +13,6 @@ from tests.support.gate_runs import write_run
 
 @pytest.fixture(autouse=True)
 def command(monkeypatch, tmp_path):
-    monkeypatch.setitem(cli._COMMANDS, "gate", "may this checkpoint go on?")
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
 
 

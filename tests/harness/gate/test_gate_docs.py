@@ -20,7 +20,6 @@ POLICY = "rules: [{improve: {benchmark: alpaca_eval, metric: win_rate, margin: 0
 ASSAY = f"""#!{sys.executable}
 import sys
 from harness import cli
-cli._COMMANDS["gate"] = "may this checkpoint go on?"
 sys.exit(cli.main(sys.argv[1:]))
 """
 
