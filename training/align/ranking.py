@@ -182,7 +182,7 @@ class JudgeRanker:
     Parameters
     ----------
     spec : JudgeSpec
-        Who judges.
+        The judge.
     form : str
         How the judge is asked.
     load : callable
@@ -306,9 +306,9 @@ def rank(
     out : Path
         The stage's directory.
     ranker : Ranker
-        Who ranks; not asked where every answer has a reward.
+        Gives the rewards; not asked if every answer has one.
     gold : Ranker or None
-        Who knows the truth.
+        Gives the true scores, if they are known.
     advance : callable
         Called for each answer.
     """
