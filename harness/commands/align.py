@@ -97,14 +97,19 @@ def print_state(state: Any, out: Path) -> None:
 
     from harness.commands.output import plain, print_table
 
-    measured = {key for variant in state.variants for key in variant.measures}
-    shown = {key: title for key, title in _COLUMNS if key in measured}
-    rows = [[v.name, _accepted(v), *(_cell(v.measures.get(key)) for key in shown)] for v in state.variants]
-    print_table(["variant", "gate", *shown.values()], rows, f"{state.name} ({out})")
+    print_table(*_table(state), f"{state.name} ({out})")
     lines = [line for variant in state.variants for line in _remarks(variant)]
     lines += [f"! {problem}" for problem in state.problems]
     lines += [state.error_budget, f"chosen: {state.chosen} ({state.chosen_because})", f"directory: {out}"]
     sys.stdout.write("\n".join(plain(line) for line in lines if line) + "\n")
+
+
+def _table(state: Any) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the measures that any variant has."""
+    measured = {key for variant in state.variants for key in variant.measures}
+    shown = {key: title for key, title in _COLUMNS if key in measured}
+    rows = [[v.name, _accepted(v), *(_cell(v.measures.get(key)) for key in shown)] for v in state.variants]
+    return ["variant", "gate", *shown.values()], rows
 
 
 def _remarks(variant: Any) -> Iterator[str]:
