@@ -33,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(dest="action", metavar="|".join([*stages, "recipes", "data"]), required=True)
+    names = "|".join([*stages, "recipes", "data"])
+    actions = parser.add_subparsers(dest="action", metavar=names, required=True, parser_class=_StageParser)
     for name in stages:
         _add_stage(actions, name)
     recipes = actions.add_parser("recipes", help="list the recipes in the package", description="List recipes.")
@@ -46,18 +47,30 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_stage(actions: Any, name: str) -> None:
-    from harness.errors import AssayError
-    from training.stage import find_stage
+class _StageParser(argparse.ArgumentParser):
+    """The arguments of a stage, which is imported only to describe it: importing all stages takes seconds."""
 
-    try:
-        summary = find_stage(name).summary
-    except AssayError as error:  # a broken plug-in must not break the other stages; running it gives the whole error
-        summary = f"unavailable: {error.found}"
+    def format_help(self) -> str:
+        """Describe the stage by its own summary."""
+        from harness import registry
+        from harness.errors import AssayError
+        from training.stage import find_stage
+
+        stage = self.prog.rpartition(" ")[2]
+        if stage not in registry.names("training stage"):
+            return super().format_help()  # recipes, data
+        try:
+            summary = find_stage(stage).summary
+        except AssayError as error:  # running it gives the whole error
+            summary = f"unavailable: {error.found}"
+        self.description = summary[0].upper() + summary[1:] + "."
+        return super().format_help()
+
+
+def _add_stage(actions: Any, name: str) -> None:
     parser = actions.add_parser(
         name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
+        help=f"train a stage of this kind; `assay train {name} --help` describes it",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

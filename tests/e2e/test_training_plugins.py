@@ -87,7 +87,10 @@ def test_a_stage_of_another_package_trains_resumes_and_is_read(example, assay, t
 
 def test_help_lists_the_stage(example, assay):
     example("stage")
-    assert "fine-tune on the better answer of each preference pair" in " ".join(assay("train", "--help")[1].split())
+    assert "raft" in assay("train", "--help")[1]
+    assert "Fine-tune on the better answer of each preference pair" in " ".join(
+        assay("train", "raft", "--help")[1].split()
+    )
 
 
 @pytest.mark.slow
