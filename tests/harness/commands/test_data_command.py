@@ -57,7 +57,7 @@ def test_list_says_that_hub_files_are_not_pinned(monkeypatch, capsys):
     monkeypatch.delenv("ASSAY_DATA")
     assert assay_data("list", "alpaca_eval") == 0
     out = capsys.readouterr().out
-    assert "recorded in run.json" in out
+    assert "run.json records the sha256" in out
     assert next(line for line in out.splitlines() if line.startswith("alpaca_eval/gamed")).split()[-2] == "no"
 
 

@@ -62,7 +62,7 @@ def test_a_damaged_run_is_invalid_and_no_fail(call, tmp_path):
     ("arguments", "said"),
     [
         (["--policy", "chat-progres"], "did you mean chat-progress"),
-        (["--policy", "chat-progress"], "--candidate and --baseline"),
+        (["--policy", "chat-progress"], "--candidate or --baseline"),
         (["--policy", "chat-progress", "--candidate", "/nowhere", "--baseline", "/nowhere"], "holds no run"),
     ],
 )

@@ -59,7 +59,7 @@ def script(tmp_path):
 
 @pytest.mark.parametrize(
     ("shift", "status", "said"),
-    [(0.25, 0, "pass: promoting"), (-0.25, 1, "stays where it is"), (0.02, 3, "undecided")],
+    [(0.25, 0, "pass: promoting"), (-0.25, 1, "is not promoted"), (0.02, 3, "undecided")],
 )
 def test_the_script_lets_through_and_blocks(script, tmp_path, shift, status, said):
     write_run(tmp_path / "new", "new", alpaca_eval=shares(2, shift))
