@@ -18,7 +18,7 @@ import math
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,9 @@ from real_scores import DATA
 from report import write_result
 from scipy import stats
 
-from benchmarks.arena_hard.five_way import Battle, VerdictTable, bootstrap_win_rates, score_verdict, tabulate
 from benchmarks.arena_hard.published_arena import PINNED_BASELINE, published_v01, published_v2
-from benchmarks.arena_hard.style import StyleControl, bootstrap_style_controlled, style_controlled_win_rates
-from benchmarks.arena_hard.style_features import StyleCounts, style_differences
+from benchmarks.arena_hard.style import StyleControl, VerdictTable, style_controlled_win_rates
+from benchmarks.arena_hard.style_features import StyleCounts
 from harness.stats.bradley_terry import bootstrap_bradley_terry, compare
 from harness.stats.rate_interval import RateSample, rate_interval
 
@@ -41,50 +40,53 @@ _LOSS_TO_WIN = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 """Verdicts on a model shown as B, from its clearest loss to its clearest win."""
 
 
-def load(data: Path) -> tuple[VerdictTable, np.ndarray, VerdictTable, StyleCounts]:
-    """Verdicts, rows (M, P, 3) won, tied and lost by prompt, and the models whose style is known, with it."""
+@dataclass(frozen=True)
+class Verdicts:
+    """Rows (M, P, 3) won, tied and lost by model and prompt, a decisive verdict being three rows."""
+
+    models: tuple[str, ...]
+    prompts: tuple[str, ...]
+    rows: np.ndarray
+
+    def table(self, models: list[int], prompts: np.ndarray | None = None) -> VerdictTable:
+        """The verdicts of some models on some prompts."""
+        rows = self.rows[models] if prompts is None else self.rows[models][:, prompts]
+        return VerdictTable(tuple(self.models[i] for i in models), rows @ [1.0, 0.5, 0.0], rows.sum(axis=2))
+
+
+def load(data: Path) -> tuple[Verdicts, list[int], StyleCounts]:
+    """Verdicts of all models, the models whose style is known, and that style."""
     folder = data / "arena_hard" / "ko-arena-hard"
-    battles = []
+    games: dict[str, dict[str, list[str]]] = {}
     for path in sorted((folder / "data" / "ko-arena-hard-v0.1" / "model_judgment" / "ensemble").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").split("\n"):
             if line and (row := json.loads(line))["model"] != BASELINE:
-                games = tuple(game["score"] for game in row["games"])
-                battles.append(Battle(row["model"], BASELINE, row["question_id"], games))
-    table = tabulate(battles, on_missing="game")
-    model_at, prompt_at = ({x: i for i, x in enumerate(part)} for part in (table.models, table.prompts))
-    rows = np.zeros((*table.won.shape, 3), dtype=np.int64)
-    for battle in battles:
-        for label, position in zip(battle.games, ("B", "A"), strict=True):
-            score, weight = score_verdict(label, position)
-            rows[model_at[battle.model], prompt_at[battle.prompt], round(2 * (1 - score))] += weight
+                games.setdefault(row["model"], {})[row["question_id"]] = [game["score"] for game in row["games"]]
+    models, prompts = tuple(games), tuple(dict.fromkeys(p for own in games.values() for p in own))
+    grade = {label: i for i, label in enumerate(_LOSS_TO_WIN)}
+    grades = np.array(
+        [[[grade[first], 4 - grade[second]] for first, second in map(games[m].get, prompts)] for m in models]
+    )
+    verdicts = Verdicts(models, prompts, grade_rows(grades))
+    kept, style = load_style(folder, models, prompts)
+    return verdicts, kept, style
+
+
+def load_style(folder: Path, models: tuple[str, ...], prompts: tuple[str, ...]) -> tuple[list[int], StyleCounts]:
     with gzip.open(folder / "conv_metadata_72models.json.gz", "rt", encoding="utf-8") as file:
         metadata = json.load(file)
-    kept = [i for i, model in enumerate(table.models) if model in metadata]
+    kept = [i for i, model in enumerate(models) if model in metadata]
     style = np.array(
         [
             [
                 [m["token_len"], *(sum(m[key].values()) for key in ("header_count", "list_count", "bold_count"))]
-                for m in (metadata[model][prompt] for prompt in table.prompts)
+                for m in (metadata[model][prompt] for prompt in prompts)
             ]
-            for model in [*(table.models[i] for i in kept), BASELINE]
+            for model in [*(models[i] for i in kept), BASELINE]
         ],
         dtype=np.float64,
     )
-    return table, rows, subset(table, kept), StyleCounts(style[:-1], style[-1])
-
-
-def subset(table: VerdictTable, models: list[int], prompts: np.ndarray | None = None) -> VerdictTable:
-    chosen = np.arange(len(table.prompts)) if prompts is None else prompts
-    return replace(
-        table,
-        models=tuple(table.models[i] for i in models),
-        prompts=tuple(range(len(chosen))),
-        won=table.won[models][:, chosen],
-        weight=table.weight[models][:, chosen],
-        outcomes=table.outcomes[models],
-        n_games=table.n_games[models],
-        n_unscored=table.n_unscored[models],
-    )
+    return kept, StyleCounts(style[:-1], style[-1])
 
 
 def covers(interval: tuple[float | None, float | None], truth: float) -> bool:
@@ -127,7 +129,7 @@ def resampled(rows: np.ndarray, models: tuple[str, ...], n_prompts: int, n_trial
 def grade_rows(grades: np.ndarray) -> np.ndarray:
     """Rows won, tied, lost of two grades a prompt, 0 (lost clearly) to 4 (won clearly)."""
     by_grade = np.array([[0, 0, 3], [0, 0, 1], [0, 1, 0], [1, 0, 0], [3, 0, 0]])
-    return by_grade[grades].sum(axis=1)
+    return by_grade[grades].sum(axis=-2)
 
 
 def parametric(n_prompts: int, n_trials: int, seed: int) -> list[dict]:
@@ -205,22 +207,25 @@ def bca(draws: np.ndarray, value: float, influence: np.ndarray) -> tuple[float, 
     return float(low), float(high)
 
 
-def style_coverage(table: VerdictTable, style: StyleCounts, control: StyleControl, n_trials: int, seed: int) -> dict:
+def style_coverage(
+    verdicts: Verdicts, kept: list[int], style: StyleCounts, control: StyleControl, n_trials: int, seed: int
+) -> dict:
     """Coverage of style-controlled win rates when the real prompts are the population, all models fitted jointly."""
-    truth = style_controlled_win_rates(table, style, control).win_rates
-    rng, hits = np.random.default_rng(seed), np.zeros(len(table.models))
-    everyone = list(range(len(table.models)))
+    truth = style_controlled_win_rates(verdicts.table(kept), style, control).win_rates
+    rng, hits = np.random.default_rng(seed), np.zeros(len(kept))
+    n_prompts = len(verdicts.prompts)
     for _ in range(n_trials):
-        chosen = rng.integers(len(table.prompts), size=len(table.prompts))
+        chosen = rng.integers(n_prompts, size=n_prompts)
         sample = StyleCounts(style.models[:, chosen], style.baseline[chosen])
-        found = style_controlled_win_rates(subset(table, everyone, chosen), sample, control).win_rates
-        hits += [covers((found[m].ci_low, found[m].ci_high), truth[m].value) for m in table.models]
+        found = style_controlled_win_rates(verdicts.table(kept, chosen), sample, control).win_rates
+        hits += [covers((found[m].ci_low, found[m].ci_high), estimate.value) for m, estimate in truth.items()]
     shares = hits / n_trials
     return {"mean": float(shares.mean()), "lowest": float(shares.min()), "highest": float(shares.max())}
 
 
 def run_coverage(data: Path, n_trials: int) -> dict:
-    table, rows, styled, style = load(data)
+    verdicts, kept, style = load(data)
+    rows, models = verdicts.rows, verdicts.models
     result: dict = {"n_trials": n_trials, "mc_error_of_one_model_at_95": math.sqrt(0.95 * 0.05 / n_trials)}
     print(
         f"coverage in %, {n_trials} simulations each; Monte-Carlo error of one {100 * math.sqrt(0.0475 / n_trials):.2f}"
@@ -235,7 +240,7 @@ def run_coverage(data: Path, n_trials: int) -> dict:
             print(f"  {name:44s}{np.mean(found):7.1f}{min(found):8.1f}{max(found):8.1f}")
 
     for n_prompts in (500, 100):
-        cases = resampled(rows, table.models, n_prompts, n_trials, seed=n_prompts)
+        cases = resampled(rows, models, n_prompts, n_trials, seed=n_prompts)
         show(f"real prompts of 38 models, n = {n_prompts}", cases)
         show(f"  of them win rate 5 to 95 %, n = {n_prompts}", [c for c in cases if 5 <= c["truth"] <= 95])
         show(f"  of them win rate below 5 %, n = {n_prompts}", [c for c in cases if c["truth"] < 5])
@@ -249,44 +254,37 @@ def run_coverage(data: Path, n_trials: int) -> dict:
     print("intervals not chosen")
     for model in shown:
         for n_prompts in (500, 100):
-            found = alternatives(rows[table.models.index(model)], n_prompts, n_trials, seed=1)
+            found = alternatives(rows[models.index(model)], n_prompts, n_trials, seed=1)
             result["alternatives"][f"{model}, n = {n_prompts}"] = found
             print(f"  {model}, n = {n_prompts}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in found.items()))
     result["style"] = {}
     for control in (StyleControl("v2"), StyleControl("v0.1", reference="mean"), StyleControl("v2", ("tokens",))):
         name = f"style control {control.version}, {'+'.join(control.features)}, {control.reference}, n = 500"
-        result["style"][name] = found = style_coverage(styled, style, control, n_trials, seed=3)
+        result["style"][name] = found = style_coverage(verdicts, kept, style, control, n_trials, seed=3)
         print(f"{name:60s}" + "".join(f"{100 * found[k]:8.1f}" for k in ("mean", "lowest", "highest")))
     return result
 
 
-def upstream_rows(table: VerdictTable, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def upstream_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Verdict rows as upstream has them: model, prompt, score."""
     cells = rows.reshape(-1, 3)
     index = np.repeat(np.arange(len(cells)), cells.sum(axis=1))
     score = np.concatenate([np.repeat([1.0, 0.5, 0.0], cell) for cell in cells])
-    return index // len(table.prompts), index % len(table.prompts), score
+    return index // rows.shape[1], index % rows.shape[1], score
 
 
-def upstream_round(
-    data: tuple[np.ndarray, np.ndarray, np.ndarray], style: np.ndarray | None, rng: np.random.Generator
-) -> None:
+def upstream_round(data: tuple[np.ndarray, np.ndarray, np.ndarray], rng: np.random.Generator) -> None:
     """One round of upstream v0.1: resample rows, build the design of doubled rows, fit."""
     from sklearn.linear_model import LogisticRegression
 
-    model, prompt, score = data
+    model, _, score = data
     chosen = rng.integers(score.size, size=score.size)
-    model, prompt, score = model[chosen], prompt[chosen], score[chosen]
-    n_models = int(data[0].max()) + 1
-    half = np.zeros((score.size, n_models + 1))
+    model, score = model[chosen], score[chosen]
+    half = np.zeros((score.size, int(data[0].max()) + 2))
     half[np.arange(score.size), model] = -math.log(10)
     half[:, -1] = math.log(10)
-    if style is not None:
-        half = np.column_stack([half, style[model, prompt]])
-    design = np.vstack([half, half])
     target = np.concatenate([score < 1, score == 0])
-    penalty = {"C": np.inf, "tol": 1e-8} if style is None else {}
-    LogisticRegression(fit_intercept=False, **penalty).fit(design, target)
+    LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-8).fit(np.vstack([half, half]), target)
 
 
 def timed(work: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -304,13 +302,10 @@ def timed(work: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def run_speed(data: Path, rival_rounds: int) -> dict:
-    table, rows, styled, style = load(data)
-    plain = upstream_rows(table, rows)
-    kept = [i for i, model in enumerate(table.models) if model in styled.models]
-    with_style = upstream_rows(styled, rows[kept])
-    differences = style_differences(style, "v0.1")
-    standardised = (differences - differences.mean(axis=(0, 1))) / differences.std(axis=(0, 1))
-    cells = [(i, p) for i in range(len(table.models)) for p in range(len(table.prompts)) if table.weight[i, p]]
+    verdicts, _, _ = load(data)
+    plain = upstream_rows(verdicts.rows)
+    table = verdicts.table(list(range(len(verdicts.models))))
+    cells = [(i, p) for i, p in np.argwhere(table.weight)]
     comparisons = compare(
         [table.models[i] for i, _ in cells],
         [BASELINE] * len(cells),
@@ -319,14 +314,11 @@ def run_speed(data: Path, rival_rounds: int) -> dict:
         [p for _, p in cells],
     )
     rng = np.random.default_rng(0)
-    control = StyleControl("v0.1", reference="mean")
-    rival, rival_memory = timed(lambda: upstream_round(plain, None, rng), rival_rounds)
-    rival_style, rival_style_memory = timed(lambda: upstream_round(with_style, standardised, rng), rival_rounds)
+    base, base_memory = timed(lambda: upstream_round(plain, rng), rival_rounds)
+    outcomes = verdicts.rows.sum(axis=1)
     ours = {
-        "win rates, published interval (v0.1)": lambda: published_v01(table.models, table.outcomes, BASELINE, rng, 100),
-        "win rates, prompts resampled": lambda: bootstrap_win_rates(table, rng, 100),
+        "win rates, published interval (v0.1)": lambda: published_v01(table.models, outcomes, BASELINE, rng, 100),
         "joint Bradley-Terry, prompts resampled": lambda: bootstrap_bradley_terry(comparisons, rng, 100),
-        "style control, prompts resampled": lambda: bootstrap_style_controlled(styled, style, rng, control, 100),
     }
     result: dict = {"models": len(table.models), "verdict_rows": int(plain[2].size), "rival_rounds_timed": rival_rounds}
     print(
@@ -335,7 +327,6 @@ def run_speed(data: Path, rival_rounds: int) -> dict:
     print(f"rival: best of {rival_rounds} timed rounds of scikit-learn's fit, times 100")
     print(f"{'':44s}{'rival s':>10s}{'ours s':>10s}{'ratio':>9s}{'rival MiB':>11s}{'ours MiB':>10s}")
     for name, work in ours.items():
-        base, base_memory = (rival_style, rival_style_memory) if "style" in name else (rival, rival_memory)
         seconds, memory = timed(work, 5)
         ratio = 100 * base / seconds
         result[name] = {

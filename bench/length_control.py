@@ -24,7 +24,6 @@ from harness.stats.length_control import (
     LengthControlSpec,
     PairScores,
     length_controlled_pairs,
-    pooled_slope_prior,
     relative_length,
 )
 from harness.stats.length_control_ratings import (
@@ -118,6 +117,15 @@ def published_alpaca(data: Path) -> dict[str, float]:
 
 def family_of(model: str) -> str:
     return next((family for family, variants in FAMILIES.items() if model in variants), model)
+
+
+def pooled_slope_prior(fits: list[LengthControlled]) -> tuple[float, float]:
+    """Mean and spread of the effect of length over other models (DerSimonian and Laird 1986, unweighted)."""
+    known = [(fit.slope, fit.slope_stderr) for fit in fits if fit.slope_stderr is not None]
+    slopes = np.array([slope for slope, _ in known])
+    noise = float(np.mean([stderr**2 for _, stderr in known]))
+    variance = float(slopes.var(ddof=1))
+    return float(slopes.mean()), max(variance - noise, 0.01 * variance) ** 0.5
 
 
 def alpaca(data: Path) -> dict[str, object]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.arena_hard.five_way import VerdictTable, win_rate
+from benchmarks.arena_hard.five_way import win_rate
 from benchmarks.arena_hard.published_arena import PublishedInterval, published_v01, published_v2
-from benchmarks.arena_hard.style import StyleControl, style_controlled_win_rates
+from benchmarks.arena_hard.style import StyleControl, VerdictTable, style_controlled_win_rates
 from benchmarks.arena_hard.style_features import StyleCounts, Version
 from harness.protocols import Items
 from harness.records import Score, SummaryRow
@@ -152,16 +152,7 @@ def _style_controlled(scored: list[Score], style: Style, version: Version) -> Es
     for s in used:
         won[0, place[s.prompt_id]] += s.weight * (s.value or 0.0)
         weight[0, place[s.prompt_id]] += s.weight
-    table = VerdictTable(
-        models=(_MODEL,),
-        baseline=_BASELINE,
-        prompts=prompts,
-        won=won,
-        weight=weight,
-        outcomes=_outcomes(used, drop_half_judged=False)[None, :],
-        n_games=np.array([len(used)]),
-        n_unscored=np.array([0]),
-    )
+    table = VerdictTable((_MODEL,), won, weight)
     counts = StyleCounts(
         models=np.array([[style[p][0] for p in prompts]]),
         baseline=np.array([style[p][1] for p in prompts]),

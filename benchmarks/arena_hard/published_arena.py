@@ -59,15 +59,6 @@ class PublishedInterval:
     method: str
 
 
-def elo_from_rate(rate: float) -> float:
-    """Elo difference at which a model wins this share (0 to 1) of games; infinite at 0 and 1."""
-    if not 0.0 <= rate <= 1.0:
-        raise StatisticsError(f"a win share of {rate}", "a number between 0 and 1")
-    if rate in (0.0, 1.0):
-        return math.copysign(math.inf, rate - 0.5)
-    return ELO_SCALE * math.log10(rate / (1.0 - rate))
-
-
 def rate_from_elo(difference: float) -> float:
     """Share of games (0 to 1) won at this Elo difference."""
     if difference < -1e5:

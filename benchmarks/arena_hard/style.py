@@ -21,14 +21,14 @@ and on Markdown only shifts the models' names by one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit
 
-from benchmarks.arena_hard.five_way import VerdictTable
 from benchmarks.arena_hard.style_features import FEATURES, StyleCounts, Version, refuse_missing_style, style_differences
 from benchmarks.arena_hard.style_fit import StyleFit, StyleProblem, fit_style, prompt_influence
 from harness.errors import StatisticsError
@@ -39,6 +39,24 @@ Floats = NDArray[np.float64]
 Reference = Literal["equal", "mean"]
 
 _LOG_10 = math.log(10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictTable:
+    """Models' verdicts against one baseline, added up by prompt.
+
+    Parameters
+    ----------
+    models : tuple of str, length M
+        The models, the baseline not among them.
+    won, weight : ndarray, shape (M, P)
+        Weight won and played on each prompt: a decisive win 3, a slight one 1, half of a tie; 0 played where a model
+        has no verdict.
+    """
+
+    models: tuple[str, ...]
+    won: Floats
+    weight: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +113,24 @@ class StyleControlled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A fit ready to run: standardised differences, and where the win rate is read."""
+class _Features:
+    """Standardised style differences of the features that vary.
 
-    control: StyleControl
-    models: tuple[str, ...]
-    problem: StyleProblem
-    n_baseline_columns: int
-    read_at: Floats
+    Parameters
+    ----------
+    names : tuple of str
+        The features.
+    columns : ndarray, shape (M, P, K)
+        Their differences, mean 0 and standard deviation 1 over the verdict rows.
+    zero : ndarray, shape (K,)
+        Where no difference at all stands on that scale.
+    left_out : dict
+        Feature to the reason it is not among them.
+    """
+
+    names: tuple[str, ...]
+    columns: Floats
+    zero: Floats
     left_out: dict[str, str]
 
 
@@ -114,7 +142,7 @@ def style_controlled_win_rates(
     Parameters
     ----------
     table : VerdictTable
-        The verdicts; rows of the baseline against itself are left out.
+        The verdicts.
     style : StyleCounts
         Style of the answers judged.
     control : StyleControl
@@ -138,129 +166,47 @@ def style_controlled_win_rates(
     models together and refits; the interval is as for the plain win rate. A model that won or lost everything says
     nothing about style: its win rate stays 100 or 0 (version 2; the ridge of 0.1 keeps it finite).
     """
-    prepared = _prepare(table, style, control)
-    fit = _whole_fit(prepared)
-    settled = np.isfinite(fit.strength[0])
-    kept = _only(prepared.problem, settled)
-    kept_fit = replace(fit, strength=fit.strength[:, settled])
-    influence = prompt_influence(kept, kept_fit)
-    n_kept = int(settled.sum())
-    n_rows = {m: int(np.count_nonzero(w)) for m, w in zip(prepared.models, prepared.problem.weight, strict=True)}
-    method = _describe(prepared)
-    shift, shift_influence = _read_shift(prepared, fit.coefficients[0], influence[:, n_kept:], kept)
-    estimates, column = {}, 0
-    for row, model in enumerate(prepared.models):
-        judged = prepared.problem.weight[row] > 0
-        log_odds = float(fit.strength[0, row]) + shift if settled[row] else float(fit.strength[0, row])
-        rate = _expit(log_odds)
-        effect = np.zeros(table.won.shape[1])
-        if settled[row]:
-            effect = (influence[:, column] + shift_influence) * rate * (1.0 - rate)
-            column += 1
-        part = effect if settled[row] else effect[judged]
-        estimates[model] = rate_interval(RateSample(rate, part, n_rows[model]), level, method)
-    coefficients = _coefficient_estimates(prepared, fit.coefficients[0], influence[:, n_kept:], level)
-    return StyleControlled(estimates, coefficients, prepared.left_out)
-
-
-def bootstrap_style_controlled(
-    table: VerdictTable,
-    style: StyleCounts,
-    rng: np.random.Generator,
-    control: StyleControl = _FULL_CONTROL,
-    n_rounds: int = 1000,
-) -> Floats:
-    """Resample prompts, refit, and read the controlled win rates again, all replicates in one Newton iteration.
-
-    Parameters
-    ----------
-    table : VerdictTable
-        The verdicts.
-    style : StyleCounts
-        Style of the answers judged.
-    rng : numpy.random.Generator
-        Source of randomness.
-    control : StyleControl
-        What to control and how.
-    n_rounds : int
-        Replicates.
-
-    Returns
-    -------
-    ndarray, shape (at most n_rounds, M)
-        Win rates in percent, columns in the order of the table without the baseline; for rank ranges. Resamples in
-        which style alone tells wins from losses are left out.
-
-    Raises
-    ------
-    StatisticsError
-        As :func:`style_controlled_win_rates`, no round, or more than one resample in twenty without a fit.
-    """
-    if n_rounds < 1:
-        raise StatisticsError(f"{n_rounds} bootstrap rounds", "at least 1")
-    prepared = _prepare(table, style, control)
-    n_prompts = table.won.shape[1]
-    whole = _whole_fit(prepared)
-    draws, n_lost = [], 0
-    for begin in range(0, n_rounds, 1000):
-        size = min(1000, n_rounds - begin)
-        counts = rng.multinomial(n_prompts, np.full(n_prompts, 1.0 / n_prompts), size=size).astype(np.float64)
-        fit = fit_style(prepared.problem, counts, whole)
-        at = np.tile(prepared.read_at, (size, 1))
-        if control.reference == "mean":
-            at[:, prepared.n_baseline_columns :] = _mean_design(prepared, counts)
-        shift = (fit.coefficients * at).sum(axis=1, keepdims=True)
-        rates = 50.0 * (1.0 + np.tanh(0.5 * (fit.strength + shift)))
-        draws.append(rates[fit.converged])
-        n_lost += int(np.count_nonzero(~fit.converged))
-    if n_lost > 0.05 * n_rounds:
-        raise StatisticsError(
-            f"style alone tells wins from losses (or is collinear) in {n_lost} of {n_rounds} resamples",
-            "at most one in twenty",
-            "control fewer features, or judge more prompts",
+    features = _features(table, style, control)
+    problem = _problem(table, features, control.version)
+    fit = _whole_fit(problem)
+    influence = prompt_influence(problem, fit)
+    n_models, n_features = len(table.models), len(features.names)
+    shift, shift_influence = _read_shift(features, problem, fit, influence[:, n_models:], control)
+    method = _describe(control, features)
+    estimates = {}
+    for row, model in enumerate(table.models):
+        judged = table.weight[row] > 0
+        settled = bool(np.isinf(fit.strength[row]))
+        rate = float(expit(fit.strength[row] + shift))
+        effect = (influence[:, row] + shift_influence) * rate * (1.0 - rate)
+        part = np.zeros(int(judged.sum())) if settled else effect
+        estimates[model] = rate_interval(RateSample(rate, part, int(judged.sum())), level, method)
+    n_rows = int(np.count_nonzero(table.weight))
+    coefficients = {
+        name: _coefficient_estimate(float(value), column, n_rows, level)
+        for name, value, column in zip(
+            features.names, fit.coefficients[-n_features:], influence[:, -n_features:].T, strict=True
         )
-    return np.concatenate(draws)
+    }
+    return StyleControlled(estimates, coefficients, features.left_out)
 
 
-def _whole_fit(prepared: _Prepared) -> StyleFit:
-    """Fit to the data as they are, or say why there is no fit."""
-    problem = prepared.problem
-    won, weight = problem.won.sum(axis=1), problem.weight.sum(axis=1)
-    if problem.ridge_model == 0 and ((won == 0) | (won == weight)).all():
-        raise StatisticsError(
-            "every model won or lost all of its verdicts", "a model with both", "there is nothing to control"
-        )
-    fit = fit_style(problem, np.ones((1, problem.won.shape[1])))
-    if not fit.converged[0]:
-        raise StatisticsError(
-            "style alone tells wins from losses, or its features are collinear: there is no finite fit",
-            "wins and losses at similar style, and features that vary separately",
-            "control fewer features, or judge more prompts",
-        )
-    return fit
-
-
-def _prepare(table: VerdictTable, style: StyleCounts, control: StyleControl) -> _Prepared:
-    rows = [i for i, model in enumerate(table.models) if model != table.baseline]
-    models = tuple(table.models[i] for i in rows)
-    if not rows:
-        raise StatisticsError(f"nobody plays the baseline {table.baseline}", "at least one other model")
-    if style.models.shape != (*table.won.shape, 4) or style.baseline.shape != (table.won.shape[1], 4):
+def _features(table: VerdictTable, style: StyleCounts, control: StyleControl) -> _Features:
+    """Normalise and standardise the style differences."""
+    wanted = (*table.won.shape, 4)
+    if style.models.shape != wanted or style.baseline.shape != wanted[1:]:
         raise StatisticsError(
             f"style counts of shape {style.models.shape} and {style.baseline.shape}",
-            f"{(*table.won.shape, 4)} for the models and {(table.won.shape[1], 4)} for the baseline",
+            f"{wanted} for the models and {wanted[1:]} for the baseline",
         )
-    won, weight = table.won[rows], table.weight[rows]
-    counts = StyleCounts(style.models[rows], style.baseline)
-    refuse_missing_style(models, weight, counts)
-    unjudged: NDArray[np.bool_] = weight == 0
-    never: NDArray[np.bool_] = weight.sum(axis=0) == 0
+    refuse_missing_style(table.models, table.weight, style)
+    unjudged, never = table.weight == 0, table.weight.sum(axis=0) == 0
     known = StyleCounts(
-        np.where(unjudged[:, :, None], 0.0, counts.models), np.where(never[:, None], 0.0, counts.baseline)
+        np.where(unjudged[:, :, None], 0.0, style.models), np.where(never[:, None], 0.0, style.baseline)
     )
-    differences = style_differences(known, control.version)
-    columns, names, zero, left_out = [], [], [], {}
+    differences, weight = style_differences(known, control.version), table.weight
     n_rows = float(weight.sum())
+    columns, zero, left_out = {}, [], {}
     for name in control.features:
         column = differences[:, :, FEATURES.index(name)]
         mean = float((weight * column).sum()) / n_rows
@@ -269,85 +215,68 @@ def _prepare(table: VerdictTable, style: StyleCounts, control: StyleControl) -> 
         if deviation < 1e-12:
             left_out[name] = "the same in every answer"
             continue
-        columns.append((column - mean) / deviation)
-        names.append(name)
+        columns[name] = (column - mean) / deviation
         zero.append(-mean / deviation)
-    if not names:
+    if not columns:
         raise StatisticsError(
             f"no style difference in {', '.join(control.features)}",
             "answers that differ in style",
             "nothing to control",
         )
-    control = replace(control, features=tuple(names))
-    ridge = 1.0 if control.version == "v0.1" else 0.0
-    n_baseline = 1 if control.version == "v0.1" else 0
-    design = np.stack([np.full_like(won, -1.0)] * n_baseline + columns, axis=2)
-    at_zero = zero if control.reference == "equal" else [0.0] * len(zero)
-    problem = StyleProblem(
-        won,
-        weight,
-        design,
-        ridge / _LOG_10**2,
-        np.array([ridge / _LOG_10**2] * n_baseline + [ridge] * len(names)),
-        2.0 if control.version == "v0.1" else 1.0,
-    )
-    return _Prepared(control, models, problem, n_baseline, np.array([-1.0] * n_baseline + at_zero), left_out)
+    return _Features(tuple(columns), np.stack(list(columns.values()), axis=2), np.array(zero), left_out)
 
 
-def _only(problem: StyleProblem, rows: NDArray[np.bool_]) -> StyleProblem:
-    return replace(problem, won=problem.won[rows], weight=problem.weight[rows], design=problem.design[rows])
+def _problem(table: VerdictTable, features: _Features, version: Version) -> StyleProblem:
+    """The regression of upstream's version; version 0.1 has a column for the baseline, and a ridge in base 10."""
+    if version == "v2":
+        no_ridge = np.zeros(len(features.names))
+        return StyleProblem(table.won, table.weight, features.columns, 0.0, no_ridge, 1.0)
+    baseline = np.full((*table.won.shape, 1), -1.0)
+    ridge = np.array([1.0 / _LOG_10**2] + [1.0] * len(features.names))
+    design = np.concatenate([baseline, features.columns], axis=2)
+    return StyleProblem(table.won, table.weight, design, 1.0 / _LOG_10**2, ridge, 2.0)
 
 
-def _mean_design(prepared: _Prepared, counts: Floats) -> Floats:
-    """Mean standardised style difference over the verdict rows of each replicate, shape (B, features)."""
-    weight = prepared.problem.weight
-    style = prepared.problem.design[:, :, prepared.n_baseline_columns :]
-    totals = np.einsum("mp,mpk->pk", weight, style)
-    return np.asarray(counts @ totals / (counts @ weight.sum(axis=0))[:, None], dtype=np.float64)
+def _whole_fit(problem: StyleProblem) -> StyleFit:
+    """Fit, or say why there is no fit."""
+    if problem.settled.all():
+        raise StatisticsError(
+            "every model won or lost all of its verdicts", "a model with both", "there is nothing to control"
+        )
+    fit = fit_style(problem)
+    if not fit.converged:
+        raise StatisticsError(
+            "style alone tells wins from losses, or its features are collinear: there is no finite fit",
+            "wins and losses at similar style, and features that vary separately",
+            "control fewer features, or judge more prompts",
+        )
+    return fit
 
 
 def _read_shift(
-    prepared: _Prepared, coefficients: Floats, influence: Floats, kept: StyleProblem
+    features: _Features, problem: StyleProblem, fit: StyleFit, influence: Floats, control: StyleControl
 ) -> tuple[float, Floats]:
     """What is added to a strength where the win rate is read, and each prompt's influence on it."""
-    shift = float(coefficients @ prepared.read_at)
-    effect = influence @ prepared.read_at
-    if prepared.control.reference == "mean":
-        n_baseline = prepared.n_baseline_columns
-        mean_parts = np.einsum("mp,mpk->pk", prepared.problem.weight, prepared.problem.design[:, :, n_baseline:])
-        effect = effect + mean_parts @ coefficients[n_baseline:] / prepared.problem.weight.sum()
+    n_baseline = problem.design.shape[2] - len(features.names)
+    at = features.zero if control.reference == "equal" else np.zeros_like(features.zero)
+    read_at = np.concatenate([np.full(n_baseline, -1.0), at])
+    shift, effect = float(fit.coefficients @ read_at), influence @ read_at
+    if control.reference == "mean":
+        means = np.einsum("mp,mpk->pk", problem.weight, features.columns)
+        effect = effect + means @ fit.coefficients[n_baseline:] / problem.weight.sum()
     return shift, np.asarray(effect, dtype=np.float64)
 
 
-def _coefficient_estimates(
-    prepared: _Prepared, coefficients: Floats, influence: Floats, level: float
-) -> dict[str, Estimate]:
-    estimates = {}
+def _coefficient_estimate(value: float, influence: Floats, n_rows: int, level: float) -> Estimate:
     n_prompts = len(influence)
-    for k, name in enumerate(prepared.control.features, start=prepared.n_baseline_columns):
-        centred = influence[:, k] - influence[:, k].mean()
-        stderr = math.sqrt(float(centred @ centred) * n_prompts / (n_prompts - 1))
-        reach = float(stats.t.ppf(0.5 + level / 2, informative_degrees_of_freedom(influence[:, k]))) * stderr
-        value = float(coefficients[k])
-        estimates[name] = Estimate(
-            value,
-            stderr,
-            value - reach,
-            value + reach,
-            level,
-            "log odds per standard deviation; cluster-robust over prompts, t",
-            int(np.count_nonzero(prepared.problem.weight)),
-            n_prompts,
-        )
-    return estimates
+    centred = influence - influence.mean()
+    stderr = math.sqrt(float(centred @ centred) * n_prompts / (n_prompts - 1))
+    reach = float(stats.t.ppf(0.5 + level / 2, informative_degrees_of_freedom(influence))) * stderr
+    method = "log odds per standard deviation; cluster-robust over prompts, t"
+    return Estimate(value, stderr, value - reach, value + reach, level, method, n_rows, n_prompts)
 
 
-def _describe(prepared: _Prepared) -> str:
-    control = prepared.control
+def _describe(control: StyleControl, features: _Features) -> str:
     where = "equal style" if control.reference == "equal" else "the mean style difference"
     penalty = "ridge as scikit-learn's C = 1" if control.version == "v0.1" else "unpenalised"
-    return f"win rate at {where}, controlled for {', '.join(control.features)} ({control.version} features, {penalty})"
-
-
-def _expit(x: float) -> float:
-    return 0.5 * (1.0 + math.tanh(0.5 * x))
+    return f"win rate at {where}, controlled for {', '.join(features.names)} ({control.version} features, {penalty})"

@@ -24,8 +24,6 @@ Version = Literal["v0.1", "v2"]
 
 FEATURES = ("tokens", "headers", "lists", "bold")
 """Columns of style counts, in this order."""
-LENGTH = ("tokens",)
-MARKDOWN = ("headers", "lists", "bold")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""Newton's method for win rates with style covariates: one intercept a model, a few coefficients shared by all.
-
-The Hessian is diagonal in the intercepts, so one step costs a K x K solve (K style coefficients) whatever the number of
-models, and a batch of bootstrap replicates takes the step together.
-"""
+"""Newton's method for win rates with style covariates: one intercept a model, a few coefficients shared by all."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ class StyleProblem:
     ridge_design : ndarray, shape (K,)
         Precision of the penalty on each coefficient.
     likelihood_scale : float
-        What the log likelihood is multiplied with against the penalty.
+        Factor of the log likelihood relative to the penalty.
     """
 
     won: Floats
@@ -48,76 +44,64 @@ class StyleProblem:
     ridge_design: Floats
     likelihood_scale: float
 
+    @property
+    def settled(self) -> NDArray[np.bool_]:
+        """Models whose intercept is infinite: they won or lost everything, and nothing penalises that."""
+        won, weight = self.won.sum(axis=1), self.weight.sum(axis=1)
+        return np.asarray((self.ridge_model == 0) & ((won == 0) | (won == weight)), dtype=np.bool_)
+
 
 @dataclass(frozen=True, slots=True)
 class StyleFit:
-    """Fitted parameters of a batch.
+    """Fitted parameters.
 
     Parameters
     ----------
-    strength : ndarray, shape (B, M)
-        Intercepts; infinite where a model won (or lost) everything and nothing penalises that.
-    coefficients : ndarray, shape (B, K)
+    strength : ndarray, shape (M,)
+        Intercepts; infinite for models that are `settled`.
+    coefficients : ndarray, shape (K,)
         Of the covariates.
-    converged : ndarray of bool, shape (B,)
+    converged : bool
         False where there is no single finite maximum: the covariates separate wins from losses, or are collinear.
     """
 
     strength: Floats
     coefficients: Floats
-    converged: NDArray[np.bool_]
+    converged: bool
 
 
 @dataclass(slots=True)
-class _Normal:
-    """Gradient and Hessian of a batch, by block."""
+class _Derivatives:
+    """Gradient and negative Hessian of the penalised log likelihood, intercepts first, and each prompt's scores."""
 
-    gradient_model: Floats
-    gradient_design: Floats
-    diagonal: Floats
-    cross: Floats
-    dense: Floats
+    gradient: Floats
+    information: Floats
+    prompt_scores: Floats
 
 
-def fit_style(problem: StyleProblem, counts: Floats, start: StyleFit | None = None) -> StyleFit:
-    """Maximise the penalised likelihood for each row of prompt weights.
-
-    Parameters
-    ----------
-    problem : StyleProblem
-        The data.
-    counts : ndarray, shape (B, P)
-        How often each prompt counts; a row of ones for the data as they are.
-    start : StyleFit, optional
-        Parameters of one fit (B = 1) to start from.
-
-    Returns
-    -------
-    StyleFit
-    """
-    won, weight = counts @ problem.won.T, counts @ problem.weight.T
-    free = ((won > 0) & (won < weight)) | (problem.ridge_model > 0)
-    n_batch, n_design = len(counts), problem.design.shape[2]
-    if start is None:
-        share = np.clip((won + 0.5) / (weight + 1.0), 1e-3, 1.0 - 1e-3)
-        strength, coefficients = np.log(share / (1.0 - share)), np.zeros((n_batch, n_design))
-    else:
-        # one row for the whole batch until the first step parts them, which spares that step most of its work
-        strength, coefficients = start.strength, start.coefficients
-    strength = np.nan_to_num(strength, posinf=0.0, neginf=0.0)
-    products = _products(problem.design)
-    lost = np.zeros(n_batch, dtype=np.bool_)
+def fit_style(problem: StyleProblem) -> StyleFit:
+    """Maximise the penalised likelihood."""
+    settled = problem.settled
+    won, weight = problem.won.sum(axis=1), problem.weight.sum(axis=1)
+    share = np.clip((won + 0.5) / (weight + 1.0), 1e-3, 1.0 - 1e-3)
+    point = np.concatenate([np.where(settled, 0.0, np.log(share / (1.0 - share))), np.zeros(problem.design.shape[2])])
+    free = np.concatenate([~settled, np.ones(problem.design.shape[2], dtype=np.bool_)])
+    converged = False
     for _ in range(_MAX_ITERATIONS):
-        normal = _normal_equations(problem, counts, (strength, coefficients), products, free)
-        lost |= (normal.diagonal < _VANISHED).any(axis=1)
-        step_model, step_design = _step(normal, lost)
-        largest = np.maximum(np.abs(step_model).max(axis=1), np.abs(step_design).max(axis=1))
-        shorten = np.minimum(1.0, _LARGEST_STEP / np.maximum(largest, _LARGEST_STEP))[:, None]
-        strength, coefficients = strength + shorten * step_model, coefficients + shorten * step_design
-        if (largest < _TOLERANCE).all():
+        found = _derivatives(problem, point)
+        information = found.information[np.ix_(free, free)]
+        if np.linalg.eigvalsh(information)[0] < _VANISHED:
             break
-    strength = np.where(free, strength, np.where(won > 0, np.inf, -np.inf))
-    return StyleFit(strength, coefficients, (largest < _TOLERANCE) & ~lost)
+        step = np.zeros_like(point)
+        step[free] = np.linalg.solve(information, found.gradient[free])
+        largest = float(np.abs(step).max())
+        point = point + step * min(1.0, _LARGEST_STEP / max(largest, _LARGEST_STEP))
+        if largest < _TOLERANCE:
+            converged = True
+            break
+    strength, coefficients = np.split(point, [len(won)])
+    strength = np.where(settled, np.where(won > 0, np.inf, -np.inf), strength)
+    return StyleFit(strength, coefficients, converged)
 
 
 def prompt_influence(problem: StyleProblem, fit: StyleFit) -> Floats:
@@ -128,80 +112,34 @@ def prompt_influence(problem: StyleProblem, fit: StyleFit) -> Floats:
     problem : StyleProblem
         The data.
     fit : StyleFit
-        Its fit (B = 1), all strengths finite.
+        Its fit.
 
     Returns
     -------
     ndarray, shape (P, M + K)
-        Intercepts first, then coefficients.
+        Intercepts first, then coefficients; 0 for the intercept of a model that is settled.
     """
-    n_models, n_prompts, n_design = problem.design.shape
-    ones = np.ones((1, n_prompts))
-    free = np.ones((1, n_models), dtype=np.bool_)
-    normal = _normal_equations(problem, ones, (fit.strength, fit.coefficients), _products(problem.design), free)
-    hessian = np.zeros((n_models + n_design, n_models + n_design))
-    hessian[np.arange(n_models), np.arange(n_models)] = normal.diagonal[0]
-    hessian[:n_models, n_models:], hessian[n_models:, :n_models] = normal.cross[0], normal.cross[0].T
-    hessian[n_models:, n_models:] = normal.dense[0]
-    log_odds = fit.strength[0][:, None] + problem.design @ fit.coefficients[0]
-    residual = problem.likelihood_scale * (problem.won - problem.weight * expit(log_odds))
-    scores = np.column_stack([residual.T, np.einsum("mp,mpk->pk", residual, problem.design)])
-    return np.asarray(np.linalg.solve(hessian, scores.T).T, dtype=np.float64)
+    free = np.concatenate([~problem.settled, np.ones(len(fit.coefficients), dtype=np.bool_)])
+    found = _derivatives(problem, np.concatenate([fit.strength, fit.coefficients]))
+    influence = np.zeros((problem.won.shape[1], free.size))
+    influence[:, free] = np.linalg.solve(found.information[np.ix_(free, free)], found.prompt_scores[:, free].T).T
+    return influence
 
 
-def _products(design: Floats) -> Floats:
-    """Columns 1, x_k and x_k x_l (k <= l) of each model, shape (M, P, 1 + K + K (K + 1) / 2)."""
-    n_models, n_prompts, n_design = design.shape
-    one, two = np.triu_indices(n_design)
-    return np.concatenate([np.ones((n_models, n_prompts, 1)), design, design[:, :, one] * design[:, :, two]], axis=2)
-
-
-def _normal_equations(
-    problem: StyleProblem, counts: Floats, at: tuple[Floats, Floats], products: Floats, free: NDArray[np.bool_]
-) -> _Normal:
-    strength, coefficients = at
-    n_models, _, n_design = problem.design.shape
-    n_batch, scale = len(counts), problem.likelihood_scale
-    one, two = np.triu_indices(n_design)
-    normal = _Normal(
-        np.tile(-problem.ridge_model * strength, (n_batch // len(strength), 1)),
-        np.tile(-problem.ridge_design * coefficients, (n_batch // len(coefficients), 1)),
-        np.full((n_batch, n_models), problem.ridge_model),
-        np.zeros((n_batch, n_models, n_design)),
-        np.tile(np.diag(problem.ridge_design), (n_batch, 1, 1)),
-    )
-    for model in range(n_models):
-        # few passes over (B, P): this loop is all the time there is
-        design, counted = problem.design[model], scale * free[:, [model]]
-        probability = expit(strength[:, [model]] + coefficients @ design.T)
-        expected = problem.weight[model] * probability
-        residual = counts * (problem.won[model] - expected)
-        expected *= 1.0 - probability
-        curvature = counts * expected
-        normal.gradient_model[:, model] += counted[:, 0] * residual.sum(axis=1)
-        normal.gradient_design += counted * (residual @ design)
-        sums = counted * (curvature @ products[model])
-        normal.diagonal[:, model] += sums[:, 0]
-        normal.cross[:, model] = sums[:, 1 : 1 + n_design]
-        normal.dense[:, one, two] += sums[:, 1 + n_design :]
-    normal.diagonal[~free] = 1.0
-    normal.dense[:, two, one] = normal.dense[:, one, two]
-    return normal
-
-
-def _step(normal: _Normal, lost: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Newton's step by eliminating the intercepts, whose block is diagonal; none for rows without a finite maximum.
-
-    `lost` marks those rows and is added to where the coefficients' own curvature vanishes.
-    """
-    diagonal = np.where(lost[:, None], 1.0, normal.diagonal)
-    scaled = normal.cross / diagonal[:, :, None]
-    schur = normal.dense - np.einsum("bmk,bml->bkl", scaled, normal.cross)
-    lost |= np.linalg.eigvalsh(schur)[:, 0] < _VANISHED
-    schur[lost] = np.eye(schur.shape[1])
-    target = normal.gradient_design - np.einsum("bmk,bm->bk", scaled, normal.gradient_model)
-    target[lost] = 0.0
-    step_design = np.linalg.solve(schur, target[:, :, None])[:, :, 0]
-    step_model = normal.gradient_model / diagonal - np.einsum("bmk,bk->bm", scaled, step_design)
-    step_model[lost] = 0.0
-    return np.asarray(step_model, dtype=np.float64), np.asarray(step_design, dtype=np.float64)
+def _derivatives(problem: StyleProblem, point: Floats) -> _Derivatives:
+    design, scale = problem.design, problem.likelihood_scale
+    n_models, _, n_design = design.shape
+    strength, coefficients = point[:n_models], point[n_models:]
+    probability = expit(strength[:, None] + design @ coefficients)
+    used = ~problem.settled[:, None]
+    residual = scale * used * (problem.won - problem.weight * probability)
+    curvature = scale * used * problem.weight * probability * (1.0 - probability)
+    ridge = np.concatenate([np.full(n_models, problem.ridge_model), problem.ridge_design])
+    scores = np.column_stack([residual.T, np.einsum("mp,mpk->pk", residual, design)])
+    information = np.diag(np.concatenate([curvature.sum(axis=1), np.zeros(n_design)]) + ridge)
+    cross = np.einsum("mp,mpk->mk", curvature, design)
+    information[:n_models, n_models:], information[n_models:, :n_models] = cross, cross.T
+    weighted = (curvature[..., None] * design).reshape(-1, n_design)
+    information[n_models:, n_models:] += weighted.T @ design.reshape(-1, n_design)
+    penalty = ridge * np.where(np.isfinite(point), point, 0.0)
+    return _Derivatives(scores.sum(axis=0) - penalty, information, scores)

@@ -20,8 +20,7 @@ from harness.gate.order import random_order
 from harness.gate.policy import Kind, Policy, Rule
 from harness.gate.testing import Claim, Planned, TestedRule, claims_of, paired_test, tested_rule
 from harness.stats.bootstrap import Floats
-from harness.stats.confidence_sequence import Scale, betting_limits, betting_log_capital
-from harness.stats.e_values import e_to_p
+from harness.stats.confidence_sequence import Scale, betting_limits, betting_log_capital, e_to_p
 from harness.stats.estimate import Estimate
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,14 +100,10 @@ class BootstrapSpec:
         Replicates.
     level : float
         Nominal coverage.
-    kind : {"percentile", "bca"}
-        "percentile" takes quantiles of the replicates, moved outwards for the number of clusters (`expanded_tails`);
-        "bca" corrects their bias and skew (Efron 1987), at the price of one jackknife pass over the clusters.
     """
 
     n_boot: int = 2000
     level: float = 0.95
-    kind: Literal["percentile", "bca"] = "percentile"
 
     def __post_init__(self) -> None:
         if self.n_boot < 100:
@@ -128,7 +123,7 @@ class BootstrapResult:
     stderr : float or None
         Standard deviation of the replicates; None with a single cluster.
     ci_low, ci_high : float or None
-        Confidence limits.
+        Confidence limits: quantiles of the replicates, moved outwards for the number of clusters (`expanded_tails`).
     replicates : ndarray, shape (at most n_boot,)
         The statistic on each resample; resamples on which it is undefined are left out.
     n_clusters : int
@@ -164,7 +159,7 @@ def cluster_bootstrap(
     rng : numpy.random.Generator
         Source of randomness.
     spec : BootstrapSpec, optional
-        Replicates, level and kind of interval.
+        Replicates and level.
 
     Returns
     -------
@@ -178,7 +173,7 @@ def cluster_bootstrap(
     References
     ----------
     Davison and Hinkley (1997), Bootstrap Methods and their Application, sections 2.4 (resampling of units) and
-    5.2-5.3. Efron (1987), Better bootstrap confidence intervals, JASA 82:171-185.
+    5.2-5.3.
     """
     spec = spec or BootstrapSpec()
     labels = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
@@ -199,11 +194,7 @@ def cluster_bootstrap(
             "there are too few clusters, or too few that matter; collect more",
         )
     note = f"{n_undefined} of {replicates.size} resamples left the statistic undefined" if n_undefined else ""
-    tails = expanded_tails(spec.level, n_clusters)
-    if spec.kind == "bca":
-        tails = np.array([(1.0 - spec.level) / 2.0, (1.0 + spec.level) / 2.0])
-        tails = _bca_tails(tails, value, defined, _jackknife(statistic, codes, n_clusters))
-    low, high = np.quantile(defined, tails)
+    low, high = np.quantile(defined, expanded_tails(spec.level, n_clusters))
     return BootstrapResult(value, float(defined.std(ddof=1)), float(low), float(high), defined, n_clusters, note)
 
 
@@ -265,26 +256,3 @@ def _replicates(
 ) -> Floats:
     batches = cluster_resamples(n_clusters, codes.size, rng, n_boot)
     return np.concatenate([statistic(counts[:, codes]) for counts in batches])
-
-
-def _jackknife(statistic: Statistic, codes: NDArray[np.int64], n_clusters: int) -> Floats:
-    step = max(1, _CELLS_AT_ONCE // codes.size)
-    parts = []
-    for start in range(0, n_clusters, step):
-        left_out = np.arange(start, min(start + step, n_clusters))
-        parts.append(statistic((codes[None, :] != left_out[:, None]).astype(np.float64)))
-    return np.concatenate(parts)
-
-
-def _bca_tails(tails: Floats, value: float, replicates: Floats, jackknife: Floats) -> Floats:
-    """Move the two tail probabilities for bias and acceleration (Efron 1987, equations 2.3 and 6.6)."""
-    share = (np.count_nonzero(replicates < value) + 0.5 * np.count_nonzero(replicates == value)) / replicates.size
-    if not 0.0 < share < 1.0 or not np.all(np.isfinite(jackknife)):
-        return tails
-    bias = stats.norm.ppf(share)
-    influence = jackknife.mean() - jackknife
-    spread = float((influence**2).sum()) ** 1.5
-    acceleration = float((influence**3).sum()) / (6.0 * spread) if spread > 0.0 else 0.0
-    shifted = bias + stats.norm.ppf(tails)
-    moved: Floats = stats.norm.cdf(bias + shifted / (1.0 - acceleration * shifted))
-    return moved

@@ -328,7 +328,7 @@ def _estimate(
 ) -> Estimate:
     spec = spec or BootstrapSpec()
     found = cluster_bootstrap(statistic, table.labels(), rng, spec)
-    method = f"{name}; {spec.kind} bootstrap of clusters, {spec.n_boot} resamples"
+    method = f"{name}; percentile bootstrap of clusters, {spec.n_boot} resamples"
     return Estimate(
         found.value,
         found.stderr,

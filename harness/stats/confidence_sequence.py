@@ -1,4 +1,4 @@
-"""Means of bounded values that may be looked at after every observation: betting and empirical Bernstein.
+"""Means of bounded values that may be looked at after every observation, by betting.
 
 A confidence sequence covers the mean at all times at once with the stated probability, so it may be watched, stopped
 at and continued at will. Values are independent draws (prompts in random order) from one law on a bounded scale.
@@ -147,6 +147,11 @@ def betting_log_capital(
     return np.asarray(logsumexp(paths + weights, axis=0))
 
 
+def e_to_p(log_e: float) -> float:
+    """Turn the largest capital so far, an e-value, into a p-value: min(1, 1/e) (Ville's inequality)."""
+    return 1.0 if log_e <= 0.0 else math.exp(-log_e)
+
+
 def betting_sequence(
     values: Sequence[float] | Floats, alpha: float, scale: Scale, spec: BettingSpec = _DEFAULT
 ) -> ConfidenceSequence:
@@ -220,55 +225,6 @@ def _lower_limit(x: Floats, known: float, spec: BettingSpec, target: float) -> f
 
 def _log_capital_at(x: Floats, m: float, bets: Floats, log_weights: Floats) -> float:
     return float(logsumexp(log_weights + np.log1p(bets[:, None] * (x / m - 1.0)).sum(axis=1)))
-
-
-def empirical_bernstein_sequence(values: Sequence[float] | Floats, alpha: float, scale: Scale) -> ConfidenceSequence:
-    """Empirical Bernstein confidence sequence in closed form; wider than betting, for comparison.
-
-    With values in [0, 1], predictable mean and variance mu_t = (1/2 + sum x) / (t + 1) and
-    s2_t = (1/4 + sum (x_i - mu_i)^2) / (t + 1), bets l_t = min(1/2, sqrt(2 log(1/alpha) / (s2_{t-1} t log(1 + t))))
-    and psi(l) = (-log(1 - l) - l) / 4, the limits are
-    sum l x / sum l  -+  (log(1/alpha) + sum 4 (x_i - mu_{i-1})^2 psi(l_i)) / sum l.
-
-    Parameters
-    ----------
-    values : sequence of float, length n
-        In the order observed.
-    alpha : float
-        One-sided error.
-    scale : Scale
-        Ends of the values' scale.
-
-    Returns
-    -------
-    ConfidenceSequence
-
-    Raises
-    ------
-    StatisticsError
-        No values, one off the scale, or an impossible alpha.
-
-    References
-    ----------
-    Waudby-Smith and Ramdas (2024), theorem 2, with log(1/alpha) for log(2/alpha) since alpha is one-sided here.
-    """
-    _check_alpha(alpha)
-    x = _on_scale(finite_array(values, "values"), scale)
-    t = np.arange(1, x.size + 1)
-    mean = (0.5 + np.cumsum(x)) / (t + 1)
-    variance = (0.25 + np.cumsum((x - mean) ** 2)) / (t + 1)
-    mean_before = np.concatenate(([0.5], mean[:-1]))
-    variance_before = np.concatenate(([0.25], variance[:-1]))
-    target = -math.log(alpha)
-    bets = np.minimum(0.5, np.sqrt(2.0 * target / (variance_before * t * np.log1p(t))))
-    psi = (-np.log1p(-bets) - bets) / 4.0
-    total = np.cumsum(bets)
-    centre = np.cumsum(bets * x) / total
-    half = (target + np.cumsum(4.0 * (x - mean_before) ** 2 * psi)) / total
-    width = scale.high - scale.low
-    low = scale.low + width * np.maximum.accumulate(np.clip(centre - half, 0.0, 1.0))
-    high = scale.low + width * np.minimum.accumulate(np.clip(centre + half, 0.0, 1.0))
-    return ConfidenceSequence(low, high, alpha, "empirical Bernstein confidence sequence (Waudby-Smith and Ramdas)")
 
 
 def _check_alpha(alpha: float) -> None:

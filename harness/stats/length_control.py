@@ -42,7 +42,7 @@ class LengthControlSpec:
         keeps the fit finite where length or nothing separates wins from losses, and is too weak to matter elsewhere.
     slope_prior : tuple of (float, float)
         Mean and standard deviation of the normal penalty on the effect of length. The default (0, 5) only guards
-        against separation. `pooled_slope_prior` makes one from other models under the same judge.
+        against separation.
     """
 
     level: float = 0.95
@@ -276,43 +276,6 @@ def length_controlled_pairs(
     )
 
 
-def pooled_slope_prior(fits: Sequence[LengthControlled]) -> tuple[float, float]:
-    """A prior for the effect of length from other models under the same judge and baseline.
-
-    Method of moments: the mean of their slopes, and the spread between models left after their standard errors,
-    not taken below a tenth of the raw spread.
-
-    Parameters
-    ----------
-    fits : sequence of LengthControlled
-        At least three, each with a standard error, none of them of the model it is meant for.
-
-    Returns
-    -------
-    mean, sd : float
-        For `LengthControlSpec.slope_prior`.
-
-    Raises
-    ------
-    StatisticsError
-        Fewer than three fits with a standard error, or all with the same slope.
-
-    References
-    ----------
-    DerSimonian and Laird (1986), Meta-analysis in clinical trials, Controlled Clinical Trials 7:177-188 (unweighted
-    version).
-    """
-    known = [(fit.slope, fit.slope_stderr) for fit in fits if fit.slope_stderr is not None]
-    if len(known) < 3:
-        raise StatisticsError(f"{len(known)} models with a known effect of length", "at least 3")
-    slopes = np.array([slope for slope, _ in known])
-    noise = float(np.mean([stderr**2 for _, stderr in known]))
-    variance = float(slopes.var(ddof=1))
-    if variance == 0.0:
-        raise StatisticsError("every model has the same effect of length", "models that differ")
-    return float(slopes.mean()), max(variance - noise, 0.01 * variance) ** 0.5
-
-
 def _checked_pairs(pairs: PairScores) -> tuple[Floats, Floats, Floats, NDArray[np.int64], int]:
     score, weight = finite_array(pairs.score, "scores"), finite_array(pairs.weight, "weights")
     feature = relative_length(pairs.length_model, pairs.length_baseline)
@@ -379,7 +342,7 @@ def _identification_note(
         raise StatisticsError(
             "the lengths hardly vary from prompt to prompt relative to the baseline's",
             "relative lengths that vary, or a slope_prior from other models under the same judge",
-            "use the raw win rate, or pooled_slope_prior",
+            "use the raw win rate",
         )
     notes = []
     if share > 0.1 and spec.slope_prior == default:

@@ -26,81 +26,6 @@ from harness.stats.sign_flip import sign_flip_test
 
 
 @dataclass(frozen=True, slots=True)
-class AlignedScores:
-    """Scores of two runs put side by side.
-
-    Parameters
-    ----------
-    keys : tuple of hashable
-        What both scored, in the first run's order.
-    first, second : ndarray, shape (len(keys),)
-        Their scores.
-    n_only_first, n_only_second : int
-        Keys one run scored and the other did not.
-    """
-
-    keys: tuple[Hashable, ...]
-    first: Floats
-    second: Floats
-    n_only_first: int
-    n_only_second: int
-
-
-def align_by_key(
-    first: tuple[Sequence[Hashable], Sequence[float]],
-    second: tuple[Sequence[Hashable], Sequence[float]],
-    allow_missing: bool = False,
-) -> AlignedScores:
-    """Match two runs' scores by key, never by position.
-
-    Parameters
-    ----------
-    first, second : tuple of (keys, values)
-        One key (prompt id, or prompt id and turn) and one score per observation.
-    allow_missing : bool
-        Compare on what both scored; without it any difference in the keys is an error.
-
-    Returns
-    -------
-    AlignedScores
-
-    Raises
-    ------
-    StatisticsError
-        A duplicate key, keys that differ (unless allowed), none in common, lengths that differ, a value not finite.
-    """
-    indexed = []
-    for name, (keys, values) in (("first", first), ("second", second)):
-        array = finite_array(values, f"scores of the {name} run")
-        if len(keys) != array.size:
-            raise StatisticsError(f"{len(keys)} keys for {array.size} scores of the {name} run", "one key per score")
-        index = {key: position for position, key in enumerate(keys)}
-        if len(index) != len(keys):
-            raise StatisticsError(
-                f"{len(keys) - len(index)} duplicate keys in the {name} run",
-                "each key once",
-                "add what tells the observations apart (turn, game, sample) to the key",
-            )
-        indexed.append((index, array))
-    (index_first, array_first), (index_second, array_second) = indexed
-    common = tuple(key for key in index_first if key in index_second)
-    only_first, only_second = len(index_first) - len(common), len(index_second) - len(common)
-    if not common or ((only_first or only_second) and not allow_missing):
-        raise StatisticsError(
-            f"{only_first} keys are only in the first run, {only_second} only in the second, {len(common)} in both",
-            "the same keys in both runs",
-            "compare runs over the same prompts, or score what is missing",
-        )
-    return AlignedScores(
-        common,
-        array_first[[index_first[key] for key in common]],
-        array_second[[index_second[key] for key in common]],
-        only_first,
-        only_second,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class PairedSpec:
     """How to compare.
 
@@ -233,7 +158,7 @@ def paired_difference(
     Parameters
     ----------
     first, second : sequence of float, length n
-        Aligned scores (see `align_by_key`).
+        Scores of the same prompts in the same order.
     clusters : sequence of hashable, length n
         The prompt of each observation.
     rng : numpy.random.Generator

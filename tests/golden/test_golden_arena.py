@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.arena_hard.five_way import Battle, bootstrap_win_rates, tabulate, win_rates
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.published_arena import published_v01, rating_percentile
-from benchmarks.arena_hard.style import StyleControl, style_controlled_win_rates
-from benchmarks.arena_hard.style_features import FEATURES, LENGTH, MARKDOWN, StyleCounts
+from benchmarks.arena_hard.style import StyleControl, VerdictTable, style_controlled_win_rates
+from benchmarks.arena_hard.style_features import FEATURES, StyleCounts
 from harness.stats.bradley_terry import compare, elo_ratings, fit_bradley_terry
 from harness.stats.ranking import rank_ranges, separability
 from tests.paths import DATA, MIRROR, needs_data
+from tests.support.arena_battles import LENGTH, MARKDOWN, Battle, resampled_win_rates, tabulate, win_rates
 
 pytestmark = [pytest.mark.golden, needs_data]
 
@@ -44,8 +44,8 @@ def table():
     for path in sorted((KO / "data" / "ko-arena-hard-v0.1" / "model_judgment" / "ensemble").glob("*.jsonl")):
         for row in json_lines(path):
             games = tuple(game["score"] for game in row["games"])
-            battles.append(Battle(row["model"], BASELINE, row["question_id"], games))
-    return tabulate(battles, on_missing="game")
+            battles.append(Battle(row["model"], row["question_id"], games))
+    return tabulate(battles)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,7 @@ def styled(table):
         ]
 
     rows = [i for i, model in enumerate(table.models) if model in metadata and model != BASELINE]
-    kept = type(table)(
-        tuple(table.models[i] for i in rows),
-        table.baseline,
-        table.prompts,
-        *(part[rows] for part in (table.won, table.weight, table.outcomes, table.n_games, table.n_unscored)),
-    )
+    kept = VerdictTable(tuple(table.models[i] for i in rows), table.won[rows], table.weight[rows])
     style = StyleCounts(
         np.array([counts(m) for m in kept.models], dtype=float), np.array(counts(BASELINE), dtype=float)
     )
@@ -126,7 +121,7 @@ def test_rows_are_not_independent(table):
 
 
 def test_rank_ranges_hold_the_published_order(table):
-    draws = bootstrap_win_rates(table, np.random.default_rng(1), 1000)
+    draws = resampled_win_rates(table, np.random.default_rng(1), 1000)
     ranges = rank_ranges(draws)
     by_score = stats.rankdata([-e.value for e in win_rates(table).values()], method="min")
     assert all(r.low <= rank <= r.high for r, rank in zip(ranges, by_score, strict=True))

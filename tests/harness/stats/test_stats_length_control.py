@@ -12,12 +12,10 @@ from sklearn.linear_model import LogisticRegression
 
 from harness.errors import StatisticsError
 from harness.stats.length_control import (
-    LengthControlled,
     LengthControlSpec,
     PairScores,
     fit_length_logit,
     length_controlled_pairs,
-    pooled_slope_prior,
     relative_length,
 )
 
@@ -174,22 +172,6 @@ def test_lengths_that_never_vary_are_refused_unless_other_models_teach_the_slope
     result = length_controlled_pairs(pairs, RNG(0), spec)
     assert result.slope == pytest.approx(2.0, abs=0.05)
     assert result.estimate.value == pytest.approx(100 * expit(-2.0 * 0.6), abs=1.0)
-
-
-def test_pooled_prior_by_hand():
-    estimate = length_controlled_pairs(two_games(RNG(0), 50), RNG(0), LengthControlSpec(n_boot=100)).estimate
-    fits = [LengthControlled(estimate, 50.0, 0.0, slope, 0.5, 0.5) for slope in (1.0, 2.0, 3.0)]
-    # between-model variance 1, noise 0.25
-    assert pooled_slope_prior(fits) == (2.0, pytest.approx(math.sqrt(0.75)))
-    noisy = [LengthControlled(estimate, 50.0, 0.0, slope, 5.0, 0.5) for slope in (1.0, 2.0, 3.0)]
-    assert pooled_slope_prior(noisy)[1] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("slopes", [[(1.0, 0.1), (2.0, 0.1)], [(1.0, None), (2.0, 0.1), (3.0, 0.1)], [(1.0, 0.1)] * 3])
-def test_too_little_to_pool_is_refused(slopes):
-    estimate = length_controlled_pairs(two_games(RNG(0), 50), RNG(0), LengthControlSpec(n_boot=100)).estimate
-    with pytest.raises(StatisticsError):
-        pooled_slope_prior([LengthControlled(estimate, 50.0, 0.0, slope, error, 0.5) for slope, error in slopes])
 
 
 def test_same_seed_same_interval():

@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 
 from harness.errors import StatisticsError
-from harness.stats.paired import PairedSpec, align_by_key, paired_difference
+from harness.stats.paired import PairedSpec, paired_difference
 from harness.stats.paired_binary import mcnemar, tango_interval, tango_z
 from harness.stats.power import PowerSpec
 from harness.stats.sign_flip import sign_flip_test
@@ -139,34 +139,6 @@ class TestSignFlip:
 
     def test_all_zero(self):
         assert sign_flip_test([0.0, 0.0], "ab", RNG(0)).p_value == 1.0
-
-
-class TestAlign:
-    def test_matches_by_key_not_by_position(self):
-        aligned = align_by_key((["p", "q"], [1.0, 2.0]), (["q", "p"], [5.0, 7.0]))
-        assert aligned.keys == ("p", "q")
-        assert aligned.second.tolist() == [7.0, 5.0]
-
-    def test_missing_are_counted_where_allowed(self):
-        aligned = align_by_key((["p", "q"], [1.0, 2.0]), (["q", "r", "s"], [5.0, 7.0, 1.0]), allow_missing=True)
-        assert (aligned.keys, aligned.n_only_first, aligned.n_only_second) == (("q",), 1, 2)
-
-    @pytest.mark.parametrize(
-        ("first", "second"),
-        [
-            ((["p", "p"], [1.0, 2.0]), (["p", "q"], [1.0, 2.0])),
-            ((["p", "q"], [1.0, 2.0]), (["p", "r"], [1.0, 2.0])),
-            ((["p"], [1.0, 2.0]), (["p", "q"], [1.0, 2.0])),
-            ((["p"], [math.nan]), (["p"], [1.0])),
-        ],
-    )
-    def test_wrong_keys_are_refused(self, first, second):
-        with pytest.raises(StatisticsError):
-            align_by_key(first, second)
-
-    def test_nothing_in_common_is_refused_even_where_missing_is_allowed(self):
-        with pytest.raises(StatisticsError):
-            align_by_key((["p"], [1.0]), (["q"], [1.0]), allow_missing=True)
 
 
 class TestPairedDifference:

@@ -1,4 +1,4 @@
-"""Alpha spending and e-values: by hand, against their definitions, and simulated error of whole loops."""
+"""Alpha spending: by hand, and simulated error of whole loops."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate
 
 from harness.errors import StatisticsError
 from harness.stats.alpha_spending import AlphaSpending
-from harness.stats.e_values import combine_e_values, e_to_p, p_to_e
 
 
 @pytest.mark.parametrize(
@@ -66,34 +64,3 @@ def test_a_loop_passes_a_wrong_checkpoint_with_probability_alpha_at_most(scheme,
             passed.append(bool(value <= spending.level(passed)))
         wrong += any(passed[better:])
     assert wrong / n_trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / n_trials)
-
-
-def test_e_values_combine():
-    assert combine_e_values([math.log(2), math.log(3)], "sequential") == pytest.approx(math.log(6))
-    assert combine_e_values([math.log(2), math.log(4)], "arbitrary") == pytest.approx(math.log(3))
-    assert combine_e_values([-math.inf, math.log(4)], "arbitrary") == pytest.approx(math.log(2))
-    assert combine_e_values([-math.inf]) == -math.inf
-    assert combine_e_values([1000.0, 1000.0]) == pytest.approx(1000.0)
-    for bad in ([], [math.nan], [math.inf]):
-        with pytest.raises(StatisticsError):
-            combine_e_values(bad)
-
-
-def test_e_to_p_and_back():
-    assert e_to_p(math.log(20)) == pytest.approx(0.05)
-    assert e_to_p(-3.0) == 1.0
-    assert p_to_e(0.04) == pytest.approx(2.5)
-    # a calibrated p-value is an e-value: its mean under the uniform law is 1
-    mean, _ = integrate.quad(p_to_e, 0.0, 1.0)
-    assert mean == pytest.approx(1.0, rel=1e-6)
-    with pytest.raises(StatisticsError):
-        p_to_e(0.0)
-
-
-def test_the_mean_of_dependent_e_values_keeps_its_error():
-    rng = np.random.default_rng(9)
-    x = rng.random((4000, 200)) < 0.5
-    e = [1.0 + bet * (2 * x - 1) for bet in (0.2, 0.5)]
-    log_e = [np.log(values).sum(axis=1) for values in e]
-    combined = [combine_e_values(pair) for pair in zip(*log_e, strict=True)]
-    assert np.mean(np.array(combined) >= math.log(20)) <= 0.05
