@@ -363,21 +363,33 @@ def speed(data: Path, n_boot: int, n_rival: int, rounds: int, model: str = "clau
     print("written to", write_result("alpaca_lc_speed", result))
 
 
-def gameability(data: Path) -> None:
-    """Spread of one model's figures over prompts for concise, normal and verbose answers: raw and length-controlled."""
-    with (data / f"alpaca_eval/leaderboards/data_AlpacaEval_2/{JUDGE}_leaderboard.csv").open() as file:
-        board = {row.pop(""): row for row in csv.DictReader(file)}
+def variants_of(board: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Models with a concise or verbose variant on the leaderboard."""
     families = {}
     for name in board:
         variants = [name + suffix for suffix in ("_concise", "", "_verbose") if name + suffix in board]
         if len(variants) > 1:
             families[name] = variants
+    return families
+
+
+def recomputed_figures(data: Path, models: set[str]) -> dict[str, tuple[float, float]]:
+    """Raw and length-controlled win rates of the models whose verdicts are at hand."""
     gamed, _ = gamed_rows(data)
-    recomputed = {}
-    for model in {*models_of(data)} & {variant for variants in families.values() for variant in variants}:
+    found = {}
+    for model in {*models_of(data)} & models:
         verdicts = load(data, model)
-        raw, controlled = win_rate(verdicts.preference).value, length_controlled_win_rate(verdicts, gamed).win_rate
-        recomputed[model] = (raw, controlled)
+        controlled = length_controlled_win_rate(verdicts, gamed).win_rate
+        found[model] = (win_rate(verdicts.preference).value, controlled)
+    return found
+
+
+def gameability(data: Path) -> None:
+    """Spread of one model's figures over prompts for concise, normal and verbose answers: raw and length-controlled."""
+    with (data / f"alpaca_eval/leaderboards/data_AlpacaEval_2/{JUDGE}_leaderboard.csv").open() as file:
+        board = {row.pop(""): row for row in csv.DictReader(file)}
+    families = variants_of(board)
+    recomputed = recomputed_figures(data, {variant for variants in families.values() for variant in variants})
     rows = []
     print(f"{'variant':36s} {'length':>7s} {'raw':>7s} {'LC':>7s}   recomputed raw, LC (difficulty by instruction)")
     for family, variants in families.items():

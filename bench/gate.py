@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -254,22 +256,25 @@ def loop(data: Path, n_trials: int) -> list[dict[str, object]]:
     keys = [k for k in alpaca[names[0]] if all(k in alpaca[m] for m in names)]
     table = np.array([[alpaca[m][k] for k in keys] for m in names])
     rows: list[dict[str, object]] = []
-    for n_better in (0, 2):
-        for method in ("fixed", "sequential"):
-            rng = np.random.default_rng(2)
-            wrong: dict[str, list[bool]] = {s: [] for s in ("uncorrected", "fixed_sequence", "even", "fallback")}
-            for _ in range(n_trials):
-                p_values = loop_p_values(table, n_better, method, rng)
-                wrong["uncorrected"].append(any(p <= ALPHA for p in p_values[n_better:]))
-                for scheme in ("fixed_sequence", "even", "fallback"):
-                    gate = LoopGate.plan(POLICY, 5, scheme)
-                    for p in p_values:
-                        gate = gate.after("pass" if p <= gate.level else "undecided")
-                    wrong[scheme].append(any(s.decision == "pass" for s in gate.steps[n_better:]))
-            for scheme, hits in wrong.items():
-                rows.append({"method": method, "truly_better_first": n_better, "scheme": scheme, **rate(hits)})
-                say(f"loop, {method:10s} {n_better} better first, {scheme:15s} any wrong pass {rate(hits)['rate']:.4f}")
+    for n_better, method in itertools.product((0, 2), ("fixed", "sequential")):
+        rng = np.random.default_rng(2)
+        trials = [wrong_passes(loop_p_values(table, n_better, method, rng), n_better) for _ in range(n_trials)]
+        for scheme in trials[0]:
+            hits = rate([trial[scheme] for trial in trials])
+            rows.append({"method": method, "truly_better_first": n_better, "scheme": scheme, **hits})
+            say(f"loop, {method:10s} {n_better} better first, {scheme:15s} any wrong pass {hits['rate']:.4f}")
     return rows
+
+
+def wrong_passes(p_values: list[float], n_better: int) -> dict[str, bool]:
+    """Whether any checkpoint passes that is not better, uncorrected and under each spending scheme."""
+    wrong = {"uncorrected": any(p <= ALPHA for p in p_values[n_better:])}
+    for scheme in ("fixed_sequence", "even", "fallback"):
+        gate = LoopGate.plan(POLICY, 5, scheme)
+        for p in p_values:
+            gate = gate.after("pass" if p <= gate.level else "undecided")
+        wrong[scheme] = any(step.decision == "pass" for step in gate.steps[n_better:])
+    return wrong
 
 
 def loop_p_values(table: np.ndarray, n_better: int, method: str, rng: np.random.Generator) -> list[float]:
@@ -340,20 +345,20 @@ def cost(data: Path, n_orders: int) -> dict[str, object]:
                     "opposite": float(np.mean([{v, fixed} == {"pass", "fail"} for v in verdicts])),
                 }
             )
-    return {"models": len(names), "pairs": pairs, "summary": {k: summarise(v) for k, v in strata(pairs).items()}}
+    summary = {name: summarise([p for p in pairs if belongs(p)]) for name, belongs in STRATA.items()}
+    return {"models": len(names), "pairs": pairs, "summary": summary}
 
 
-def strata(pairs: list[dict]) -> dict[str, list[dict]]:
-    return {
-        "all pairs, LC at least 5 points apart": pairs,
-        "LC 5 to 10 points apart": [p for p in pairs if p["lc_difference"] < 10.0],
-        "without NullModel": [p for p in pairs if "NullModel" not in (p["candidate"], p["baseline"])],
-        "fixed gate passes": [p for p in pairs if p["fixed"] == "pass"],
-        "fixed gate passes with z below 5": [p for p in pairs if p["fixed"] == "pass" and p["z"] < 5.0],
-        "fixed gate passes with z below 3": [p for p in pairs if p["fixed"] == "pass" and p["z"] < 3.0],
-        "fixed gate fails": [p for p in pairs if p["fixed"] == "fail"],
-        "fixed gate undecided": [p for p in pairs if p["fixed"] == "undecided"],
-    }
+STRATA: dict[str, Callable[[dict], bool]] = {
+    "all pairs, LC at least 5 points apart": lambda p: True,
+    "LC 5 to 10 points apart": lambda p: p["lc_difference"] < 10.0,
+    "without NullModel": lambda p: "NullModel" not in (p["candidate"], p["baseline"]),
+    "fixed gate passes": lambda p: p["fixed"] == "pass",
+    "fixed gate passes with z below 5": lambda p: p["fixed"] == "pass" and p["z"] < 5.0,
+    "fixed gate passes with z below 3": lambda p: p["fixed"] == "pass" and p["z"] < 3.0,
+    "fixed gate fails": lambda p: p["fixed"] == "fail",
+    "fixed gate undecided": lambda p: p["fixed"] == "undecided",
+}
 
 
 def summarise(pairs: list[dict]) -> dict[str, float]:

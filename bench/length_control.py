@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,16 +129,27 @@ def pooled_slope_prior(fits: list[LengthControlled]) -> tuple[float, float]:
     return float(slopes.mean()), max(variance - noise, 0.01 * variance) ** 0.5
 
 
+def fitted(
+    pairs: Callable[[str], PairScores], models: list[str], others: Callable[[str], list[str]]
+) -> tuple[dict[str, LengthControlled], dict[str, LengthControlled]]:
+    """Every model with its own effect of length, and with a prior for it pooled over other models."""
+    own = {m: length_controlled_pairs(pairs(m), np.random.default_rng(0), SPEC) for m in models}
+    pooled = {}
+    for model in models:
+        spec = replace(SPEC, slope_prior=pooled_slope_prior([own[m] for m in others(model)]))
+        pooled[model] = length_controlled_pairs(pairs(model), np.random.default_rng(0), spec)
+    return own, pooled
+
+
 def alpaca(data: Path) -> dict[str, object]:
     published = published_alpaca(data)
     # the baseline against itself has no verdicts to speak of
     models = [model for model in alpaca_models(data) if model in published and model != "gpt4_1106_preview"]
-    own = {m: length_controlled_pairs(alpaca_pairs(data, m), np.random.default_rng(0), SPEC) for m in models}
-    pooled: dict[str, LengthControlled] = {}
-    for model in models:
-        others = [own[m] for m in models if family_of(m) != family_of(model) and m != "gpt4_gamed"]
-        spec = replace(SPEC, slope_prior=pooled_slope_prior(others))
-        pooled[model] = length_controlled_pairs(alpaca_pairs(data, model), np.random.default_rng(0), spec)
+
+    def others(model: str) -> list[str]:
+        return [m for m in models if family_of(m) != family_of(model) and m != "gpt4_gamed"]
+
+    own, pooled = fitted(lambda model: alpaca_pairs(data, model), models, others)
     figures = {
         "raw": {m: own[m].raw for m in models},
         "published_length_controlled": {m: published[m] for m in models},
@@ -155,21 +167,25 @@ def alpaca(data: Path) -> dict[str, object]:
             f"{one.ci_low:7.1f}-{one.ci_high:<7.1f} {two.value:7.1f} {two.ci_low:7.1f}-{two.ci_high:<7.1f} "
             f"{own[model].slope:5.2f} {own[model].slope_stderr:5.2f}  {one.note}"
         )
-    gameability = {
+    return {
+        "figures": figures,
+        "gameability": gameability(figures),
+        "rank_correlation": rank_correlations(figures, "gpt4_gamed"),
+    }
+
+
+def gameability(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Standard deviation over mean of each family's variants, and the mean over families."""
+    names = list(figures)
+    found = {
         family: {name: spread([values[m] for m in variants]) for name, values in figures.items()}
         for family, variants in FAMILIES.items()
     }
-    names = list(figures)
+    found["mean"] = {name: float(np.mean([row[name] for row in found.values()])) for name in names}
     print("\nGameability (sd / mean over variants)  " + "".join(f"{name:>28s}" for name in names))
-    for family, row in gameability.items():
+    for family, row in found.items():
         print(f"{family:38s} " + "".join(f"{row[name]:28.3f}" for name in names))
-    gameability["mean"] = {name: float(np.mean([row[name] for row in gameability.values()])) for name in names}
-    print(f"{'mean':38s} " + "".join(f"{gameability['mean'][name]:28.3f}" for name in names))
-    return {
-        "figures": figures,
-        "gameability": gameability,
-        "rank_correlation": rank_correlations(figures, "gpt4_gamed"),
-    }
+    return found
 
 
 def rank_correlations(figures: dict[str, dict[str, float]], left_out: str = "") -> dict[str, dict[str, float]]:
@@ -189,25 +205,24 @@ def rank_correlations(figures: dict[str, dict[str, float]], left_out: str = "") 
     return table
 
 
-def ko_arena(data: Path) -> dict[str, object]:
-    arena = KoArena.load(data)
-    folder = arena.folder / "leaderboard" / "arena_hard_leaderboard_20250423_ensemble"
+def published_ko_arena(folder: Path) -> dict[str, dict[str, float]]:
+    """Published scores by kind of control and model."""
     columns = {}
     for kind in ("no_control", "length_control", "style_control"):
         with (folder / f"{kind}.csv").open() as file:
             columns[kind] = {row["model"]: float(row["score"]) for row in csv.DictReader(file)}
-    models = [m for m in arena.models() if all(m in column for column in columns.values())]
-    own = {m: length_controlled_pairs(arena.pairs(m), np.random.default_rng(0), SPEC) for m in models}
-    pooled = {}
-    for model in models:
-        spec = replace(SPEC, slope_prior=pooled_slope_prior([own[m] for m in models if m != model]))
-        pooled[model] = length_controlled_pairs(arena.pairs(model), np.random.default_rng(0), spec)
+    return columns
+
+
+def ko_arena(data: Path) -> dict[str, object]:
+    arena = KoArena.load(data)
+    columns = published_ko_arena(arena.folder / "leaderboard" / "arena_hard_leaderboard_20250423_ensemble")
+    models = sorted(set(arena.models()).intersection(*columns.values()))
+    own, pooled = fitted(arena.pairs, models, lambda model: [m for m in models if m != model])
     figures = {
         "mean_length": {m: float(np.mean(list(arena.lengths[m].values()))) for m in models},
         "raw": {m: own[m].raw for m in models},
-        "published_no_control": {m: columns["no_control"][m] for m in models},
-        "published_length_control": {m: columns["length_control"][m] for m in models},
-        "published_style_control": {m: columns["style_control"][m] for m in models},
+        **{f"published_{kind}": {m: column[m] for m in models} for kind, column in columns.items()},
         "ours_own_slope": {m: own[m].estimate.value for m in models},
         "ours_pooled_slope": {m: pooled[m].estimate.value for m in models},
     }

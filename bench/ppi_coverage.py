@@ -20,7 +20,7 @@ import numpy as np
 from real_scores import DATA
 from report import write_result
 
-from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
+from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean, published_interval
 from judges.study.reading import read_judges, read_votes
 from judges.study.study_figures import Sides
 from judges.study.verdicts import judge_pairs
@@ -79,7 +79,7 @@ def trials(vote: np.ndarray, verdict: np.ndarray, question: np.ndarray, n_labels
             vote[rows[some]], verdict[rows[some]], verdict[rows[rest]], label[some].tolist(), label[rest].tolist()
         )
         found = prediction_powered_mean(sample, bounds=(0.0, 100.0))
-        naive = prediction_powered_mean(sample, bounds=(0.0, 100.0), published=True).estimate
+        naive = published_interval(sample)
         covered += found.estimate.ci_low <= truth <= found.estimate.ci_high
         alone += found.labels_only.ci_low <= truth <= found.labels_only.ci_high
         published += naive.ci_low <= truth <= naive.ci_high

@@ -222,15 +222,16 @@ def _columns(runs: Sequence[RunScores], metrics: Sequence[str] | None) -> list[C
 
 def _headlines(runs: Sequence[RunScores]) -> list[Column]:
     """The headlines of every benchmark that any run has a value of; its first figure where it names none."""
-    columns: list[Column] = []
-    measured = dict.fromkeys(
-        Column(row.benchmark, row.metric) for run in runs for row in run.rows if row.value is not None
-    )
+    measured: dict[str, dict[Column, None]] = {}
+    for run in runs:
+        for row in run.rows:
+            if row.value is not None:
+                measured.setdefault(row.benchmark, {})[Column(row.benchmark, row.metric)] = None
     holders = {name: run for run in runs for name in run.benchmarks}
-    for name in dict.fromkeys(column.benchmark for column in measured):
-        own = [column for column in measured if column.benchmark == name]
+    columns: list[Column] = []
+    for name, own in measured.items():
         named = [Column(name, metric) for metric in _headlines_of(holders[name], name)]
-        columns += [column for column in named if column in own] or own[:1]
+        columns += [column for column in named if column in own] or list(own)[:1]
     return columns
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StatisticsError, UsageError
+from harness.records import Score
 from harness.run.compare import judge_ids
 from harness.run.score import RunScores
 from harness.stats.bootstrap import expanded_tails
@@ -181,30 +182,34 @@ def build_pairwise(runs: Sequence[RunScores], directories: Sequence[RunDirectory
         There are models that no chain of comparisons joins, or fewer than two prompts.
     """
     _refuse_repeats(directories)
-    pairs: dict[str, list[_Pair]] = {}
-    unscored: Counter[str] = Counter()
-    judges: dict[str, dict[str, set[str]]] = {}
-    for run, directory in zip(runs, directories, strict=True):
-        compared = [name for name in run.benchmarks if _preference_names(run, name)]
-        names = _baseline_names(directory) if compared else {}
-        used = judge_ids(directory) if compared else {}
-        for name in compared:
-            found, n_unscored = _judged_pairs(run, name, names)
-            pairs.setdefault(name, []).extend(found)
-            unscored[name] += n_unscored
-            judges.setdefault(name, {})[run.run] = used.get(name, set())
-    judged = {name: found for name, found in pairs.items() if found}
+    found = _judged_pairs(runs, directories)
+    judged = {name: pairs for name, pairs in found.items() if pairs.pairs}
     if not judged:
         raise UsageError(
             "the runs hold no judged pair of answers",
             "runs of a benchmark that compares answers with a baseline's, or head-to-head runs",
             "assay gate --head-to-head DIR --judge J compares two runs directly",
         )
-    for name in judged:
-        refuse_mixed_judges(name, judges[name])
-    tables = [_rate(name, found, unscored[name]) for name, found in judged.items()]
+    for name, pairs in judged.items():
+        refuse_mixed_judges(name, pairs.judges)
+    tables = [_rate(name, pairs) for name, pairs in judged.items()]
     problems = [f"{run.model} is not valid: {problem}" for run in runs for problem in run.problems]
     return PairwiseBoard(tables, problems)
+
+
+def _judged_pairs(runs: Sequence[RunScores], directories: Sequence[RunDirectory]) -> dict[str, _Judged]:
+    """The pairs of every benchmark that compares answers, by its name."""
+    found: dict[str, _Judged] = {}
+    for run, directory in zip(runs, directories, strict=True):
+        compared = {name: names for name in run.benchmarks if (names := _preference_names(run, name))}
+        if compared:
+            opponents, judges = _baseline_names(directory), judge_ids(directory)
+            for name, metrics in compared.items():
+                scores = [score for score in run.scores_of(name) if score.metric in metrics]
+                judged = found.setdefault(name, _Judged())
+                judged.judges[run.run] = judges.get(name, set())
+                judged.add(run.model, scores, {**opponents, "": f"baseline of {name}"})
+    return found
 
 
 def _refuse_repeats(directories: Sequence[RunDirectory]) -> None:
@@ -224,32 +229,42 @@ def _baseline_names(directory: RunDirectory) -> dict[str, str]:
     return {r.prompt_id: r.model for r in directory.responses().values() if r.role == "baseline"}
 
 
-def _judged_pairs(run: RunScores, benchmark: str, names: Mapping[str, str]) -> tuple[list[_Pair], int]:
-    """The pairs of a run, verdicts on one pair added up, and the number of verdicts that are missing."""
-    wanted = _preference_names(run, benchmark)
-    won: dict[str, float] = defaultdict(float)
-    weights: dict[str, float] = defaultdict(float)
-    clusters: dict[str, str] = {}
-    n_unscored = 0
-    for score in run.scores_of(benchmark):
-        if score.metric not in wanted:
-            continue
-        if score.value is None:
-            n_unscored += 1
-            continue
-        clusters[score.prompt_id] = score.cluster
-        won[score.prompt_id] += score.weight * score.value
-        weights[score.prompt_id] += score.weight
-    found = []
-    for prompt_id, weight in weights.items():
-        opponent = names.get(prompt_id, f"baseline of {benchmark}")
-        if opponent != run.model:  # a model against itself says nothing about strength
-            share = won[prompt_id] / weight
-            found.append(_Pair(run.model, opponent, clusters[prompt_id], share, weight))
-    return found, n_unscored
+@dataclass
+class _Judged:
+    """The judged pairs of a benchmark.
+
+    Parameters
+    ----------
+    pairs : list of _Pair
+        All verdicts on a pair of answers added up.
+    n_unscored : int
+        Verdicts that are missing.
+    judges : dict of str to set of str
+        The judges of each run.
+    """
+
+    pairs: list[_Pair] = field(default_factory=list)
+    n_unscored: int = 0
+    judges: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, model: str, scores: Sequence[Score], opponents: Mapping[str, str]) -> None:
+        """Add a model's verdicts; `opponents` are by prompt id, under "" whoever has no name."""
+        verdicts: dict[str, list[Score]] = defaultdict(list)
+        for score in scores:
+            if score.value is None:
+                self.n_unscored += 1
+            else:
+                verdicts[score.prompt_id].append(score)
+        for prompt_id, own in verdicts.items():
+            opponent = opponents.get(prompt_id, opponents[""])
+            if opponent != model:  # a model against itself says nothing about strength
+                weight = sum(s.weight for s in own)
+                share = sum(s.weight * (s.value or 0.0) for s in own) / weight
+                self.pairs.append(_Pair(model, opponent, own[0].cluster, share, weight))
 
 
-def _rate(benchmark: str, pairs: Sequence[_Pair], n_unscored: int) -> PairwiseTable:
+def _rate(benchmark: str, judged: _Judged) -> PairwiseTable:
+    pairs = judged.pairs
     data = compare(
         [p.model for p in pairs],
         [p.opponent for p in pairs],
@@ -274,7 +289,7 @@ def _rate(benchmark: str, pairs: Sequence[_Pair], n_unscored: int) -> PairwiseTa
         "prompts; ranks from step-down tests of all pairwise differences (Mogstad et al. 2024)"
     )
     models.sort(key=lambda found: (-found.rating, found.model))
-    return PairwiseTable(benchmark, models, data.n, data.n_clusters, n_unscored, method, notes)
+    return PairwiseTable(benchmark, models, data.n, data.n_clusters, judged.n_unscored, method, notes)
 
 
 def _fit(data: Comparisons) -> tuple[NDArray[np.float64], BradleyTerryDraws, list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec
-from benchmarks.alpaca_eval.lc_fit import Fits, LengthControlEstimator, gather
+from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
@@ -213,26 +213,10 @@ def length_controlled_draws(
         No model, different numbers of prompts, or as the estimator's.
     """
     spec, bootstrap = spec or LengthControlSpec(), bootstrap or LengthControlBootstrap()
-    n = _shared_size(models)
-    estimators = [LengthControlEstimator(data, gamed, spec, _LOOSE) for data in models]
-    observed = [LengthControlEstimator(data, gamed, spec).observe() for data in models]
-    resampled, stderr = [], []
-    for counts in _counts(n, rng, bootstrap.n_boot):
-        refits = [
-            _refit(estimator, counts, fits, bootstrap.reselect_C)
-            for estimator, (_, fits) in zip(estimators, observed, strict=True)
-        ]
-        resampled.append([win_rate for win_rate, _ in refits])
-        stderr.append([error for _, error in refits])
-    influence = [
-        estimator.influence(sample, fits)[0] for estimator, (sample, fits) in zip(estimators, observed, strict=True)
-    ]
-    return LengthControlDraws(
-        win_rate=np.array([100.0 * fits.win_rate[0] for _, fits in observed]),
-        influence=100.0 * np.stack(influence),
-        resampled=100.0 * np.concatenate(resampled, axis=1),
-        resampled_stderr=100.0 * np.concatenate(stderr, axis=1),
-    )
+    batches = list(_counts(_shared_size(models), rng, bootstrap.n_boot))
+    each = [_draws_of(data, gamed, spec, bootstrap, batches) for data in models]
+    win_rate, influence, resampled, stderr = (100.0 * np.stack(part) for part in zip(*each, strict=True))
+    return LengthControlDraws(win_rate, influence, resampled, stderr)
 
 
 def _shared_size(models: Sequence[LengthControlData]) -> int:
@@ -244,13 +228,26 @@ def _shared_size(models: Sequence[LengthControlData]) -> int:
     return sizes.pop()
 
 
-def _refit(estimator: LengthControlEstimator, counts: Array, observed: Fits, reselect: bool) -> tuple[Array, Array]:
-    """Win rates of a batch of resamples and their jackknife standard errors, as shares."""
-    samples = gather(estimator.data, counts)
-    refits = estimator.fit(samples, None if reselect else float(observed.C[0]), observed)
-    n = samples.count.sum(axis=1)
-    squares = (samples.count * estimator.influence(samples, refits) ** 2).sum(axis=1)
-    return refits.win_rate, np.asarray(np.sqrt(squares / (n * (n - 1.0))))
+def _draws_of(
+    data: LengthControlData,
+    gamed: GamedBaseline,
+    spec: LengthControlSpec,
+    bootstrap: LengthControlBootstrap,
+    batches: Sequence[Array],
+) -> tuple[Array, Array, Array, Array]:
+    """One model's win rate, influence, resampled win rates and their jackknife standard errors, as shares."""
+    sample, fits = LengthControlEstimator(data, gamed, spec).observe()
+    estimator = LengthControlEstimator(data, gamed, spec, _LOOSE)
+    resampled, stderr = [], []
+    for counts in batches:
+        samples = gather(data, counts)
+        refits = estimator.fit(samples, None if bootstrap.reselect_C else float(fits.C[0]), fits)
+        n = samples.count.sum(axis=1)
+        squares = (samples.count * estimator.influence(samples, refits) ** 2).sum(axis=1)
+        resampled.append(refits.win_rate)
+        stderr.append(np.sqrt(squares / (n * (n - 1.0))))
+    influence = estimator.influence(sample, fits)[0]
+    return fits.win_rate[0], influence, np.concatenate(resampled), np.concatenate(stderr)
 
 
 def studentized_interval(draws: LengthControlDraws, model: int, level: float) -> tuple[float, float]:

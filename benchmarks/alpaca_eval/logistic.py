@@ -139,8 +139,7 @@ def l1_logistic_path(rows: Sequence[Rows], C: npt.ArrayLike, start: Array, toler
     strengths = np.broadcast_to(1.0 / np.asarray(C, dtype=float), (n_problems, np.shape(C)[-1]))
     losses = [_Loss(part) for part in rows]
     widest = _widest(rows, n_problems)
-    gradient_at_zero = sum(loss.gradient_at_zero() for loss in losses)
-    steepest_at_zero = np.abs(np.broadcast_to(gradient_at_zero, (n_problems, n_features))).max(axis=-1)
+    steepest_at_zero = _steepest_at_zero(losses, (n_problems, n_features))
     solution = np.zeros((n_problems, strengths.shape[1], n_features))
     guesses = start.astype(float) if start.ndim == 3 else start.astype(float)[:, None]
     point = guesses[:, 0].copy()
@@ -172,6 +171,12 @@ def l1_logistic_path(rows: Sequence[Rows], C: npt.ArrayLike, start: Array, toler
                 "look for separable data or a feature that is nearly constant",
             )
     return solution
+
+
+def _steepest_at_zero(losses: Sequence[_Loss], shape: tuple[int, int]) -> Array:
+    """Largest absolute slope of each problem's loss where all coefficients are zero, shape (R,)."""
+    gradient = sum(loss.gradient_at_zero() for loss in losses)
+    return np.asarray(np.abs(np.broadcast_to(gradient, shape)).max(axis=-1))
 
 
 def _damping(reach: Array) -> Array:

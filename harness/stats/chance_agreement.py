@@ -50,19 +50,7 @@ class RatingTable:
         StatisticsError
             No items, rows of different length, NaN, text mixed with numbers, or far too many categories.
         """
-        if not self.ratings or len({len(row) for row in self.ratings}) != 1:
-            raise StatisticsError("no items, or rows of different length", "one row per item, one entry per rater")
-        given = {entry for row in self.ratings for entry in row if entry is not None}
-        if any(isinstance(entry, float) and not np.isfinite(entry) for entry in given):
-            raise StatisticsError("a rating is NaN or infinite", "None where a rater gave none")
-        texts = {entry for entry in given if isinstance(entry, str)}
-        if texts and texts != given:
-            raise StatisticsError("text and numbers among the ratings", "categories of one type")
-        if not 1 <= len(given) <= _MOST_CATEGORIES:
-            raise StatisticsError(
-                f"{len(given)} categories", f"1 to {_MOST_CATEGORIES}", "round a continuous score to a grid"
-            )
-        categories = tuple(sorted(given, key=lambda entry: (isinstance(entry, str), entry)))
+        categories = self._categories()
         index = {category: k for k, category in enumerate(categories)}
         counts = np.zeros((len(self.ratings), len(categories)))
         for i, row in enumerate(self.ratings):
@@ -70,6 +58,22 @@ class RatingTable:
                 if entry is not None:
                     counts[i, index[entry]] += 1.0
         return counts, categories
+
+    def _categories(self) -> tuple[str | float, ...]:
+        """The categories in use, sorted; as checked as `counts` says."""
+        if not self.ratings or len({len(row) for row in self.ratings}) != 1:
+            raise StatisticsError("no items, or rows of different length", "one row per item, one entry per rater")
+        given = {entry for row in self.ratings for entry in row if entry is not None}
+        numbers = [entry for entry in given if not isinstance(entry, str)]
+        if 0 < len(numbers) < len(given):
+            raise StatisticsError("text and numbers among the ratings", "categories of one type")
+        if not np.isfinite(numbers).all():
+            raise StatisticsError("a rating is NaN or infinite", "None where a rater gave none")
+        if not 1 <= len(given) <= _MOST_CATEGORIES:
+            raise StatisticsError(
+                f"{len(given)} categories", f"1 to {_MOST_CATEGORIES}", "round a continuous score to a grid"
+            )
+        return tuple(sorted(given))
 
     def labels(self) -> list[Hashable]:
         """The cluster of each item.
@@ -103,7 +107,7 @@ def cohen_kappa(
     rng : numpy.random.Generator
         For the bootstrap.
     spec : BootstrapSpec, optional
-        Replicates, level, kind.
+        Replicates and level.
     weights : {"nominal", "linear", "quadratic"}
         Cost of a disagreement.
 
@@ -129,11 +133,10 @@ def cohen_kappa(
     both = RatingTable([table.ratings[i] for i in keep], [labels[i] for i in keep])
     _, categories = both.counts()
     k = len(categories)
-    index = {category: j for j, category in enumerate(categories)}
+    index: dict[str | float | None, int] = {category: j for j, category in enumerate(categories)}
     cells = np.zeros((len(keep), k * k))
     for i, (one, other) in enumerate(both.ratings):
-        if one is not None and other is not None:
-            cells[i, index[one] * k + index[other]] = 1.0
+        cells[i, index[one] * k + index[other]] = 1.0
     gap = np.abs(np.arange(k)[:, None] - np.arange(k)).astype(np.float64)
     cost = {"nominal": (gap > 0).astype(np.float64), "linear": gap, "quadratic": gap**2}[weights]
 
@@ -159,7 +162,7 @@ def fleiss_kappa(table: RatingTable, rng: np.random.Generator, spec: BootstrapSp
     rng : numpy.random.Generator
         For the bootstrap.
     spec : BootstrapSpec, optional
-        Replicates, level, kind.
+        Replicates and level.
 
     Returns
     -------
@@ -203,7 +206,7 @@ def gwet_ac1(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec |
     rng : numpy.random.Generator
         For the bootstrap.
     spec : BootstrapSpec, optional
-        Replicates, level, kind.
+        Replicates and level.
 
     Returns
     -------
@@ -257,7 +260,7 @@ def krippendorff_alpha(
     rng : numpy.random.Generator
         For the bootstrap.
     spec : BootstrapSpec, optional
-        Replicates, level, kind.
+        Replicates and level.
     metric : {"nominal", "ordinal", "interval"}
         Ordinal takes the categories in sorted order; interval needs numbers.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,6 @@ def prediction_powered_mean(
     sample: LabelledSample,
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
-    published: bool = False,
     power: float | None = None,
 ) -> PredictionPowered:
     """Estimate the mean label with the help of predictions.
@@ -124,8 +123,6 @@ def prediction_powered_mean(
         Nominal coverage.
     bounds : tuple of two floats, optional
         Ends of the scale; the interval is cut off there.
-    published : bool
-        The paper's own interval: every pair independent, normal quantile. Otherwise prompts are the units.
     power : float, optional
         A fixed lambda; tuned where not given.
 
@@ -140,15 +137,12 @@ def prediction_powered_mean(
 
     Notes
     -----
-    Published: equation 4 and algorithm 2 (power tuning) of the PPI++ paper with the closed form for means,
-    lambda = Cov(Y, f) / ((1 + n/N) Var f), Var f over all pairs, cut to [0, 1]; the variance is
-    Var(Y - lambda f) / n + lambda^2 Var(f) / N.
-
-    Clustered: with a_g = sum over the labelled pairs of prompt g of (Y - mean Y) / n, and b_g = the same of f less
-    the sum over its unlabelled pairs of (f - mean f) / N, the variance is sum_g (a_g - lambda b_g)^2, and
-    lambda = sum a_g b_g / sum b_g^2 makes it least. Labelled and unlabelled pairs of one prompt are thus not taken for
-    independent. The small-sample corrections (CR2, Satterthwaite's degrees of freedom) are those of the mean of the
-    labels alone; a tuned lambda costs one more degree of freedom.
+    With a_g = sum over the labelled pairs of prompt g of (Y - mean Y) / n, and b_g = the same of f less the sum over
+    its unlabelled pairs of (f - mean f) / N, the variance is sum_g (a_g - lambda b_g)^2. It is least at
+    lambda = sum a_g b_g / sum b_g^2. Labelled and unlabelled pairs of one prompt are thus not taken for independent, as
+    they are in the paper's own interval (:func:`published_interval`). The small-sample corrections (CR2,
+    Satterthwaite's degrees of freedom) are those of the mean of the labels alone; a tuned lambda costs one more degree
+    of freedom.
 
     References
     ----------
@@ -156,53 +150,93 @@ def prediction_powered_mean(
     Angelopoulos, Bates, Fannjiang, Jordan and Zrnic (2023), Prediction-powered inference, Science 382:669-674.
     """
     checked_level(level)
-    y, f = finite_array(sample.labels, "labels"), finite_array(sample.predictions, "predictions")
-    other = finite_array(sample.unlabelled, "unlabelled predictions")
-    if y.size != f.size:
-        raise StatisticsError(f"{y.size} labels for {f.size} predictions", "a prediction for every labelled pair")
-    labels: list[Hashable] = [("labelled", i) for i in range(y.size)]
-    others: list[Hashable] = [("unlabelled", i) for i in range(other.size)]
-    if sample.clusters is not None and not published:
-        labels = list(sample.clusters)
-        if sample.unlabelled_clusters is None:
-            raise StatisticsError("clusters for the labelled pairs only", "clusters for both, or for neither")
-        others = list(sample.unlabelled_clusters)
-    codes, _ = cluster_codes([*labels, *others], y.size + other.size)
-    a, b = _influence(y, f, other, codes)
+    y, f, other = _checked(sample)
+    labels, others = _clusters(sample, y.size, other.size)
+    codes, n_clusters = cluster_codes([*labels, *others], y.size + other.size)
     if np.count_nonzero(np.bincount(codes[: y.size])) < 2:
         raise StatisticsError("labels on fewer than two prompts", "at least two", "label pairs of more prompts")
-    tuned = power is None
-    if published:
-        lam = _published_power(y, f, other) if power is None else power
-    else:
-        b_squared = float(b @ b)
-        lam = power if power is not None else min(max(float(a @ b) / b_squared, 0.0), 1.0) if b_squared > 1e-24 else 0.0
-    value = float(y.mean() - lam * (f.mean() - other.mean()))
+    a, b = _influence(y, f, other, codes)
+    lam = _tuned_power(a, b) if power is None else power
     plain, reduced = float(a @ a), float((a - lam * b) @ (a - lam * b))
-    labels_only = _mean(y, labels, level, bounds)
-    if published:
-        stderr = math.sqrt(float((y - lam * f).var()) / y.size + lam**2 * float(other.var()) / other.size)
-        quantile, method = float(stats.norm.ppf(0.5 + level / 2.0)), "PPI++, independent pairs, normal interval"
-    else:
-        stderr, quantile = _clustered(y, labels, (plain, reduced), level, lost=int(tuned and lam > 0.0))
-        method = "PPI++, power-tuned; cluster-robust t interval over prompts"
-    low, high = value - quantile * stderr, value + quantile * stderr
-    if bounds is not None:
-        low, high = (min(max(x, bounds[0]), bounds[1]) for x in (low, high))
-    n, size = y.size + other.size, len({*labels, *others})
-    note = "" if lam > 0.0 else "the judge does not help (power 0): this is the mean of the labels"
-    explained = _explained(plain, a, b, y.size / other.size)
+    stderr, quantile = _clustered(y, labels, (plain, reduced), level, lost=int(power is None and lam > 0.0))
+    estimate = Estimate(
+        float(y.mean() - lam * (f.mean() - other.mean())),
+        stderr,
+        None,
+        None,
+        level,
+        "PPI++, power-tuned; cluster-robust t interval over prompts",
+        y.size + other.size,
+        n_clusters,
+        "" if lam > 0.0 else "the judge does not help (power 0): this is the mean of the labels",
+    )
     return PredictionPowered(
-        Estimate(value, stderr, low, high, level, method, n, size, note),
-        labels_only,
+        _with_limits(estimate, quantile * stderr, bounds),
+        _mean(y, labels, level, bounds),
         _mean(np.concatenate([f, other]), [*labels, *others], level, bounds),
         _mean(f - y, labels, level, None),
         lam,
-        explained,
+        _explained(plain, a, b, y.size / other.size),
         y.size * (plain / reduced if reduced > 1e-24 else 1.0),
         y.size,
         other.size,
     )
+
+
+def published_interval(sample: LabelledSample, level: float = 0.95, power: float | None = None) -> Estimate:
+    """Compute the paper's own estimate and interval, which take every pair for independent; for comparison.
+
+    Equation 4 and algorithm 2 (power tuning) of the PPI++ paper with the closed form for means,
+    lambda = Cov(Y, f) / ((1 + n/N) Var f), Var f over all pairs, cut to [0, 1]; the variance is
+    Var(Y - lambda f) / n + lambda^2 Var(f) / N.
+
+    Parameters
+    ----------
+    sample : LabelledSample
+        The pairs; clusters are ignored.
+    level : float
+        Nominal coverage.
+    power : float, optional
+        A fixed lambda; tuned where not given.
+
+    Returns
+    -------
+    Estimate
+    """
+    y, f, other = _checked(sample)
+    lam = _published_power(y, f, other) if power is None else power
+    stderr = math.sqrt(float((y - lam * f).var()) / y.size + lam**2 * float(other.var()) / other.size)
+    value, n = float(y.mean() - lam * (f.mean() - other.mean())), y.size + other.size
+    found = Estimate(value, stderr, None, None, level, "PPI++, independent pairs, normal interval", n, n)
+    return _with_limits(found, float(stats.norm.ppf(0.5 + level / 2.0)) * stderr, None)
+
+
+def _checked(sample: LabelledSample) -> tuple[Floats, Floats, Floats]:
+    y, f = finite_array(sample.labels, "labels"), finite_array(sample.predictions, "predictions")
+    if y.size != f.size:
+        raise StatisticsError(f"{y.size} labels for {f.size} predictions", "a prediction for every labelled pair")
+    return y, f, finite_array(sample.unlabelled, "unlabelled predictions")
+
+
+def _clusters(sample: LabelledSample, n: int, n_other: int) -> tuple[list[Hashable], list[Hashable]]:
+    """The cluster of every labelled and of every unlabelled pair; each pair its own where none is given."""
+    if sample.clusters is None:
+        return [("labelled", i) for i in range(n)], [("unlabelled", i) for i in range(n_other)]
+    if sample.unlabelled_clusters is None:
+        raise StatisticsError("clusters for the labelled pairs only", "clusters for both, or for neither")
+    return list(sample.clusters), list(sample.unlabelled_clusters)
+
+
+def _tuned_power(a: Floats, b: Floats) -> float:
+    b_squared = float(b @ b)
+    return min(max(float(a @ b) / b_squared, 0.0), 1.0) if b_squared > 1e-24 else 0.0
+
+
+def _with_limits(found: Estimate, half: float, bounds: tuple[float, float] | None) -> Estimate:
+    low, high = found.value - half, found.value + half
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return replace(found, ci_low=low, ci_high=high)
 
 
 def labels_needed(found: PredictionPowered, half_width: float) -> LabelsNeeded:
@@ -296,5 +330,4 @@ def _mean(values: Floats, labels: list[Hashable], level: float, bounds: tuple[fl
     found = cluster_mean(values, labels, level)
     if bounds is None or found.ci_low is None or found.ci_high is None:
         return found
-    low, high = max(found.ci_low, bounds[0]), min(found.ci_high, bounds[1])
-    return Estimate(found.value, found.stderr, low, high, level, found.method, found.n, found.n_clusters, found.note)
+    return replace(found, ci_low=max(found.ci_low, bounds[0]), ci_high=min(found.ci_high, bounds[1]))

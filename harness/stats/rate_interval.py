@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit
 
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
+from harness.stats.mean import checked_level
 
 Floats = NDArray[np.float64]
 
@@ -109,8 +111,7 @@ def rate_interval(sample: RateSample, level: float = 0.95, method: str = "") -> 
         raise StatisticsError(
             f"{n_clusters} prompt(s)", "at least 2 prompts", "an interval needs independent prompts; judge more"
         )
-    if not 0.0 < level < 1.0:
-        raise StatisticsError(f"level {level}", "a number between 0 and 1", "give 0.95 for a 95 % interval")
+    checked_level(level)
     rate = sample.rate
     if not -1e-9 <= rate <= 1.0 + 1e-9:
         raise StatisticsError(f"a rate of {rate}", "a rate between 0 and 1")
@@ -140,13 +141,9 @@ def _logit_limits(rate: float, stderr: float, degrees: float, level: float) -> t
     slope = rate * (1.0 - rate)
     reach = float(stats.t.ppf(0.5 + level / 2, degrees)) * stderr / slope
     centre = math.log(rate / (1.0 - rate))
-    return _expit(centre - reach), _expit(centre + reach)
+    return float(expit(centre - reach)), float(expit(centre + reach))
 
 
 def _one_sided_limits(won: bool, n_clusters: int, level: float) -> tuple[float, float]:
     reach = 1.0 - ((1.0 - level) / 2) ** (1.0 / n_clusters)
     return (1.0 - reach, 1.0) if won else (0.0, reach)
-
-
-def _expit(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))

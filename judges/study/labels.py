@@ -136,9 +136,13 @@ def _of_judges(pairs: list[tuple[str, JudgePair]]) -> list[str]:
         f"no verdict by {failed}" if failed else "",
         "the order changed the verdict" + (f" of {turned}" if len(pairs) > 1 else "") if turned else "",
         _of_verdicts(verdicts, is_turned=bool(turned)),
-        "repetitions differ" if any(len({choice_of(p) for p in pair.repeats}) > 1 for _, pair in pairs) else "",
+        "repetitions differ" if any(_repeats_differ(pair) for _, pair in pairs) else "",
     ]
     return [text for text in words if text]
+
+
+def _repeats_differ(pair: JudgePair) -> bool:
+    return len({choice_of(p) for p in pair.repeats}) > 1
 
 
 def _of_verdicts(verdicts: Mapping[str, Choice], *, is_turned: bool) -> str:

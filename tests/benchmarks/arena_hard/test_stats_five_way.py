@@ -124,7 +124,7 @@ class TestWinRate:
             win_rate(scores, weights, clusters)
 
     def test_level_outside_zero_to_one_is_refused(self):
-        with pytest.raises(StatisticsError, match="level 95"):
+        with pytest.raises(StatisticsError, match="level is 95"):
             win_rate([1.0, 0.0], [1, 1], ["a", "b"], level=95)
 
     @pytest.mark.parametrize("strength", [0.0, -2.2])

@@ -13,7 +13,7 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 from harness.stats.mean import cluster_mean
-from harness.stats.prediction_powered import LabelledSample, labels_needed, prediction_powered_mean
+from harness.stats.prediction_powered import LabelledSample, labels_needed, prediction_powered_mean, published_interval
 
 
 def test_by_hand():
@@ -79,10 +79,10 @@ def test_published_intervals_equal_ppi_python(noise, seed, value, low, high, low
     y, other = rng.normal(size=60), rng.normal(size=500)
     f = y + noise * rng.normal(size=60)
     other = other + noise * rng.normal(size=500)
-    found = prediction_powered_mean(LabelledSample(y, f, other), 0.9, published=True).estimate
+    found = published_interval(LabelledSample(y, f, other), 0.9)
     assert found.value == pytest.approx(value, abs=1e-9)
     assert (found.ci_low, found.ci_high) == pytest.approx((low, high), abs=1e-9)
-    fixed = prediction_powered_mean(LabelledSample(y, f, other), 0.9, published=True, power=1.0).estimate
+    fixed = published_interval(LabelledSample(y, f, other), 0.9, power=1.0)
     assert (fixed.ci_low, fixed.ci_high) == pytest.approx((low_one, high_one), abs=1e-9)
 
 
@@ -171,11 +171,9 @@ def test_treating_prompts_as_independent_pairs_would_not_cover():
         verdict = np.where(rng.uniform(size=400) < 0.3, truth, 1.0)
         prompts = np.repeat(np.arange(40), 10).tolist()
         sample = LabelledSample(truth[:150], verdict[:150], verdict[150:], prompts[:150], prompts[150:])
-        for published in (True, False):
-            found = prediction_powered_mean(sample, published=published).estimate
-            hit = found.ci_low <= 0.5 <= found.ci_high
-            naive += hit and published
-            clustered += hit and not published
+        theirs, ours = published_interval(sample), prediction_powered_mean(sample).estimate
+        naive += theirs.ci_low <= 0.5 <= theirs.ci_high
+        clustered += ours.ci_low <= 0.5 <= ours.ci_high
     assert naive / 300 < 0.75
     assert clustered / 300 > 0.9
 
