@@ -161,7 +161,9 @@ class TestAgainst:
         assert found["spearman"]["ci_low"] is None
         assert "perfect" in found["spearman"]["note"]
         assert found["separability"]["n"] == found["pair_rank_brier"]["n"] == 15
-        assert found["separability"]["value"] <= found["separability_of_reference"]["value"] == 100
+        # Of the published intervals only those of qwen-max and gpt-4.1 overlap: 14 of 15 pairs.
+        assert found["separability_of_reference"]["value"] == pytest.approx(100 * 14 / 15)
+        assert found["separability"]["value"] <= found["separability_of_reference"]["value"]
         assert found["agreement"]["value"] >= 90
         assert found["pair_rank_brier"]["value"] < 0.02
 

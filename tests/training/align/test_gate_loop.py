@@ -41,7 +41,7 @@ def look(test_set="s", candidate="c", decision="pass"):
 
 def test_looks_are_counted_by_test_set(tmp_path):
     ledger = LookLedger(tmp_path / "loop")
-    assert "not looked at" in ledger.describe("s")
+    assert "no looks at" in ledger.describe("s")
     assert ledger.record(look()) == 1
     assert ledger.record(look("other")) == 1
     assert ledger.record(look(candidate="d", decision="fail")) == 2
