@@ -1,142 +1,180 @@
-"""Runs that version 0.1.0 wrote are scored, compared, gated, ranked, exported and reported with the same figures."""
+"""Run directories of assay 0.1.0 are scored, compared, ranked, gated, exported, reported and resumed as before."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ARCHIVE = Path(__file__).resolve().parents[1] / "fixtures" / "runs_0_1_0" / "runs.tar.xz"
-FIGURES = (
-    "benchmark",
-    "metric",
-    "value",
-    "stderr",
-    "ci_low",
-    "ci_high",
-    "level",
-    "n",
-    "n_clusters",
-    "n_unscored",
-    "unscored",
-)
-COMPARED = (
-    "benchmark",
-    "metric",
-    "value_a",
-    "value_b",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "p_adjusted",
-    "n",
-)
-RULES = (
-    "benchmark",
-    "metric",
-    "kind",
-    "margin",
-    "effect",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "p_adjusted",
-    "decision",
-    "n_needed",
-)
+from harness.store.align_directory import read_align
 
 pytestmark = pytest.mark.e2e
 
+FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "runs_0_1_0"
+NUMBER = re.compile(r"[+-]?\d")
+NUMBERS = ("value", "stderr", "ci_low", "ci_high", "level", "n", "n_clusters", "n_unscored", "unscored")
+DIFFERENCE = ("value_a", "value_b", "difference", "stderr", "ci_low", "ci_high", "p_value", "p_adjusted", "n")
+RULE = ("effect", "stderr", "ci_low", "ci_high", "p_value", "p_adjusted", "decision", "n", "n_items", "n_unscored")
+
+
+def printed(name: str) -> Any:
+    return json.loads((FIXTURE / "printed" / f"{name}.json").read_text())
+
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(ARCHIVE) as archive:
+def unpacked(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs_0_1_0")
+    with tarfile.open(FIXTURE / "runs.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
 
-def stored(old, name):
-    return json.loads((old / name).read_text())
+@pytest.fixture
+def runs(unpacked, tmp_path, monkeypatch) -> Path:
+    """A copy of the runs; the working directory, since they were written with relative paths."""
+    folder = tmp_path / "runs"
+    shutil.copytree(unpacked, folder)
+    monkeypatch.chdir(folder)
+    return folder
 
 
-def picked(rows, fields):
-    return [{field: row[field] for field in fields} for row in rows]
+@pytest.fixture
+def said(assay, runs):
+    """What a command prints as JSON."""
+
+    def run(*arguments: object, status: int = 0) -> Any:
+        found, out, err = assay(*arguments)
+        assert found == status, err
+        return json.loads(out)
+
+    return run
 
 
-def close(found, expected, fields):
-    found, expected = picked(found, fields), picked(expected, fields)
-    assert [row["metric"] for row in found] == [row["metric"] for row in expected]
-    for a, b in zip(found, expected, strict=True):
-        for field in fields:
-            same = isinstance(b[field], float) and a[field] == pytest.approx(b[field], rel=1e-9, abs=1e-12)
-            assert same or a[field] == b[field], (field, a, b)
+def same_figures(found: list[dict[str, Any]], expected: list[dict[str, Any]], fields: tuple[str, ...]) -> None:
+    """Every figure of 0.1.0 is there, in its order, with its numbers."""
+    by_key = {(row["benchmark"], row["metric"]): row for row in found}
+    keys = [(row["benchmark"], row["metric"]) for row in expected]
+    assert [key for key in by_key if key in set(keys)] == keys
+    for row in expected:
+        if row["metric"] != "embedding_diversity":  # depends on whether sentence-transformers is installed
+            for name in fields:
+                value = by_key[row["benchmark"], row["metric"]][name]
+                expected_value = row[name] if not isinstance(row[name], float) else pytest.approx(row[name], rel=1e-9)
+                assert value == expected_value, (row["benchmark"], row["metric"], name)
 
 
-def printed(assay, *arguments, status=0):
-    found, out, err = assay(*arguments, "--json")
-    assert found == status, err
-    return json.loads(out)
+@pytest.mark.parametrize("run", ["strong", "weak", "direct", "rewards"])
+def test_score(said, run):
+    expected = printed(f"score-{run}")
+    found = said("score", run, "--json")
+    assert (found["model"], found["valid"]) == (expected["model"], expected["valid"])
+    assert len(found["canaries"]) == len(expected["canaries"])
+    same_figures(found["rows"], expected["rows"], NUMBERS)
+    assert {row["metric"]: row["method"] for row in found["rows"]} == {
+        row["metric"]: row["method"] for row in expected["rows"]
+    }
 
 
-@pytest.mark.parametrize("name", ["short", "long"])
-def test_scored(assay, old, name):
-    before = stored(old, f"score-{name}.json")
-    after = printed(assay, "score", old / name)
-    assert after["valid"] is before["valid"] is True
-    close(after["rows"], before["rows"], FIGURES)
+def test_compare(said):
+    found, expected = said("compare", "strong", "weak", "--json"), printed("compare")
+    assert found["problems"] == expected["problems"]
+    compared = [row for row in expected["metrics"] if row["difference"] is not None]
+    assert len(compared) == 13
+    same_figures(found["metrics"], compared, DIFFERENCE)
 
 
-def test_compared(assay, old):
-    close(
-        printed(assay, "compare", old / "short", old / "long")["metrics"],
-        stored(old, "compare.json")["metrics"],
-        COMPARED,
-    )
+def test_leaderboard(said):
+    found, expected = said("leaderboard", "strong", "weak", "--format", "json"), printed("leaderboard")
+    assert [row["model"] for row in found["rows"]] == [row["model"] for row in expected["rows"]]
+    for now, then in zip(found["rows"], expected["rows"], strict=True):
+        same_figures(now["figures"], then["figures"], (*NUMBERS, "rank", "rank_low", "rank_high"))
 
 
-@pytest.mark.parametrize("name", ["gate", "gate-demo"])
-def test_gated(assay, old, name):
-    before = stored(old, f"{name}.json")
-    sides = old / "short", old / "long"
-    if name == "gate-demo":
-        stages = old / "demo" / "align" / "stages"
-        sides = next(stages.glob("evaluate-dpo-1-*")) / "run", next(stages.glob("evaluate-sft-*")) / "run"
-    status = {"pass": 0, "fail": 1, "undecided": 3, "invalid": 4}[before["decision"]]
-    arguments = ("--candidate", sides[0], "--baseline", sides[1], "--policy", old / "policy.yaml")
-    after = printed(assay, "gate", *arguments, status=status)
-    assert after["decision"] == before["decision"]
-    close(after["rules"], before["rules"], RULES)
+@pytest.mark.parametrize(
+    ("name", "policy", "more", "status"),
+    [
+        ("gate", "policy.yaml", (), 1),
+        ("gate-head-to-head", "head_to_head.yaml", ("--head-to-head", "direct", "--judge", "gold:world"), 0),
+    ],
+)
+def test_gate(said, name, policy, more, status):
+    expected = printed(name)
+    gate = ("gate", "--candidate", "strong", "--baseline", "weak", "--json", "--policy", policy, *more)
+    found = said(*gate, status=status)
+    assert (found["decision"], found["problems"]) == (expected["decision"], expected["problems"])
+    same_figures(found["rules"], expected["rules"], RULE)
 
 
-def test_ranked(assay, old):
-    before = stored(old, "leaderboard.json")
-    status, out, err = assay("leaderboard", old / "short", old / "long", "--format", "json", *columns(before))
+@pytest.mark.parametrize("directory", ["direct", "strong", "weak"])
+def test_resuming_a_finished_run_changes_no_answer_and_no_verdict(assay, runs, directory):
+    before = {name: (runs / directory / name).read_bytes() for name in ("prompts.jsonl", "judgments.jsonl")}
+    status, out, err = assay("resume", directory, "--json")
     assert status == 0, err
-    after = json.loads(out)
-    assert [row["model"] for row in after["rows"]] == [row["model"] for row in before["rows"]]
+    assert {name: (runs / directory / name).read_bytes() for name in before} == before
+    same_figures(json.loads(out)["rows"], printed(f"score-{directory}")["rows"], NUMBERS)
 
 
-def columns(board):
-    return [part for column in board["columns"] for part in ("--metric", f"{column['benchmark']}:{column['metric']}")]
-
-
-def test_resumed(assay, old):
-    """There is nothing left to do, and what the run used has not changed."""
-    before = (old / "short" / "judgments.jsonl").read_bytes()
-    (old / "short.jsonl").touch()
-    status, _, err = assay("score", old / "short")
+def test_an_unfinished_run_is_resumed(assay, runs):
+    run = runs / "strong"
+    (run / "manifest.json").unlink()
+    (run / "summary.json").unlink()
+    for name, kept in (("responses.jsonl", 20), ("judgments.jsonl", 12), ("scores.jsonl", 0), ("turns.jsonl", 4)):
+        lines = (run / name).read_text().splitlines(keepends=True)
+        (run / name).write_text("".join(lines[:kept]) + (lines[kept][:30] if kept else ""))  # torn by a kill
+    status, out, err = assay("resume", "strong", "--json")
     assert status == 0, err
-    assert (old / "short" / "judgments.jsonl").read_bytes() == before
+    same_figures(json.loads(out)["rows"], printed("score-strong")["rows"], NUMBERS)
+    assert (run / "manifest.json").is_file()
 
 
-def test_exported_and_reported(assay, old, tmp_path):
-    status, _, err = assay("export", old / "short", "--format", "lm_eval", "--out", tmp_path / "exported")
+def test_export_to_lm_eval(assay, runs):
+    status, _, err = assay("export", "strong", "--format", "lm_eval", "--out", "exported")
     assert status == 0, err
-    for name, inputs in {"runs": [old / "short", old / "long"], "align": [old / "demo" / "align"]}.items():
-        status, _, err = assay("report", *inputs, "--out", tmp_path / f"{name}.html")
-        assert status == 0, err
-        assert "demo_mt" in (tmp_path / f"{name}.html").read_text()
+    (path,) = (runs / "exported").rglob("results_*.json")
+    found, expected = json.loads(path.read_text()), printed("export-lm_eval")
+    assert found["results"] == expected["results"]
+    assert set(found) == set(expected)
+
+
+@pytest.mark.parametrize("name", ["parquet", "inspect"])
+def test_export_to_other_formats(assay, runs, name):
+    status, out, err = assay("export", "strong", "--format", name, "--out", "exported")
+    assert status == 0, err
+    assert all(Path(line).stat().st_size > 0 for line in out.split())
+
+
+def figures_of(markdown: str) -> list[list[str]]:
+    """For every row of every table that holds a number: its name, then its cells that start with a number."""
+    lines = [line.strip("|").split(" | ") for line in markdown.splitlines() if line.startswith("| ")]
+    rows = [[name.strip(), *(c.strip() for c in cells if NUMBER.match(c.strip()))] for name, *cells in lines]
+    return [row for row in rows if len(row) > 1 and "embedding" not in row[0]]
+
+
+def test_export_to_a_model_card(assay, runs):
+    status, _, err = assay("export", "strong", "--format", "model_card", "--out", "card.md")
+    assert status == 0, err
+    expected = (FIXTURE / "printed" / "export-model_card.md").read_text()
+    assert figures_of((runs / "card.md").read_text()) == figures_of(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "directories"), [("run", ("strong",)), ("two", ("strong", "weak")), ("align", ("align",))]
+)
+def test_report(assay, runs, name, directories):
+    status, _, err = assay("report", *directories, "--out", "report.html", "--summary", "summary.md")
+    assert status == 0, err
+    found = figures_of((runs / "summary.md").read_text())
+    for row in figures_of((FIXTURE / "printed" / f"report-{name}.md").read_text()):
+        # The leaderboard has gained columns since, at its end.
+        assert any(now[: len(row)] == row for now in found), row
+    assert "</html>" in (runs / "report.html").read_text()
+
+
+def test_the_align_directory_is_read(runs):
+    state = read_align(runs / "align")
+    assert [variant.name for variant in state.variants] == ["base", "sft", "dpo-1", "dpo-2"]
