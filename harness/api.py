@@ -19,9 +19,7 @@ AnyPath = str | PathLike[str]
 
 
 def _data(data_dir: AnyPath | None) -> DataStore:
-    settings = Settings.from_env()
-    chosen = Path(data_dir) if data_dir is not None else settings.data_dir
-    return DataStore(chosen, settings.cache_dir, settings.hub_offline)
+    return DataStore.of_settings(Settings.from_env(), None if data_dir is None else Path(data_dir))
 
 
 def _options(out: AnyPath, data_dir: AnyPath | None, further: dict[str, Any]) -> runner.RunOptions:

@@ -55,7 +55,7 @@ class RunInput:
     @cached_property
     def benchmarks(self) -> list[str]:
         """Benchmarks, in the order of its table."""
-        return list(dict.fromkeys(row.benchmark for row in self.scores.rows))
+        return self.scores.benchmarks
 
     @cached_property
     def judges(self) -> dict[str, set[str]]:

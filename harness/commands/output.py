@@ -17,8 +17,7 @@ from harness.text_safety import one_line, strip_control
 
 def data_store(data_dir: Path | None) -> DataStore:
     """Return the data store of the settings, or of a mirror given on the command line."""
-    settings = Settings.from_env()
-    return DataStore(data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
+    return DataStore.of_settings(Settings.from_env(), data_dir)
 
 
 def settle_garbage() -> None:

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from harness.data import download, hub
 from harness.data.catalog import CATALOG, DataFile, find, select
 from harness.data.checksum import SUMS_NAME, Pin, check, read_sums
 from harness.errors import AssayError, ChecksumError, DataError, MissingDataError
 from harness.hashing import file_sha256
+from harness.settings import Settings
 from harness.store.jsonl import write_atomically
 
 CATALOGUE = "pinned in assay's catalogue"
@@ -89,6 +90,11 @@ class DataStore:
         if data_dir is not None:
             _require_mirror(data_dir)
             self._mirror_sums = read_sums(data_dir / SUMS_NAME)
+
+    @classmethod
+    def of_settings(cls, settings: Settings, data_dir: Path | None = None) -> Self:
+        """Make the store of the settings, or of another mirror in place of theirs."""
+        return cls(data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
 
     def path(self, name: str) -> Path:
         """Return a local copy of a file after verifying it.

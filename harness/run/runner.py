@@ -117,7 +117,7 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
         The run stopped; its answers and verdicts are on disk and `resume` continues it.
     """
     settings = Settings.from_env()
-    data = DataStore(options.data_dir or settings.data_dir, settings.cache_dir, settings.hub_offline)
+    data = DataStore.of_settings(settings, options.data_dir)
     plan = make_plan(spec, data)
     with RunWriter(options.out) as writer:
         _refuse_other_run(writer, spec)
@@ -390,7 +390,8 @@ def _first_change(stored: Mapping[str, Prompt], planned: Sequence[Prompt]) -> st
         kept = stored.get(prompt.key)
         if kept is not None and (kept.id, kept.reference) != (prompt.id, prompt.reference):
             return prompt.key
-    return next((key for key in stored if key not in {prompt.key for prompt in planned}), None)
+    still_planned = {prompt.key for prompt in planned}
+    return next((key for key in stored if key not in still_planned), None)
 
 
 class _Pipeline:

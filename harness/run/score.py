@@ -131,15 +131,21 @@ def score_run(
         The directory holds no run, or one of its files is damaged.
     """
     header = directory.header()
-    scored = RunScores(str(directory.path), header["model"]["name"], [], [], made_by=_made_by())
-    scored.asked_as.update(_asked_as(header))
-    scored.options.update(_options(header))
+    scored = RunScores(
+        str(directory.path),
+        header["model"]["name"],
+        [],
+        [],
+        made_by=_made_by(),
+        asked_as=_asked_as(header),
+        options=_options(header),
+    )
     if not (directory.complete if complete is None else complete):
         scored.problems.append("the run is not complete")
     answer_ids: dict[str, str] = {}
     for entry in header["benchmarks"]:
         if only in (None, entry["name"], entry.get("asked_as")):
-            _score_benchmark(scored, directory, entry, (answer_ids, data))
+            _score_benchmark(scored, directory, (header, entry), (answer_ids, data))
     scored.canaries.extend(_canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids))
     for finding in scored.canaries:
         text = f"judge canary {finding['name']} on {finding['benchmark']}: {finding['message']}"
@@ -148,11 +154,18 @@ def score_run(
 
 
 def _score_benchmark(
-    scored: RunScores, directory: RunDirectory, entry: dict[str, Any], given: tuple[dict[str, str], DataSource]
+    scored: RunScores,
+    directory: RunDirectory,
+    about: tuple[dict[str, Any], dict[str, Any]],
+    given: tuple[dict[str, str], DataSource],
 ) -> None:
-    """Add a benchmark's scores, rows, problems and remarks to the run's; an import may have rows without scores."""
+    """Add a benchmark's scores, rows, problems and remarks to the run's; an import may have rows without scores.
+
+    `about` is the run's header and the entry of the benchmark in it; `given` is the answers' ids by prompt, which are
+    added to, and the data source.
+    """
+    header, entry = about
     answer_ids, data = given
-    header = directory.header()
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
     found = _scores_of(directory, benchmark, (entry["name"], scored.model), answer_ids)
     imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
@@ -177,6 +190,7 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
     if directory.complete and not now["code"].get("local_changes") and not directory.verify():
         summary = read_json(directory.path / "summary.json")
         if summary.get("made_by") == now:
+            header = directory.header()
             return RunScores(
                 run=str(directory.path),
                 model=summary["model"],
@@ -185,8 +199,8 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
                 problems=summary["problems"],
                 remarks=summary["remarks"],
                 made_by=now,
-                asked_as=_asked_as(directory.header()),
-                options=_options(directory.header()),
+                asked_as=_asked_as(header),
+                options=_options(header),
                 canaries=summary.get("canaries", []),
             )
     return score_run(directory, data)

@@ -200,8 +200,7 @@ def _aligned(out: Path, say: Say) -> AlignState:
 
 
 def _data() -> DataStore:
-    settings = Settings.from_env()
-    return DataStore(settings.data_dir, settings.cache_dir, settings.hub_offline)
+    return DataStore.of_settings(Settings.from_env())
 
 
 def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings) -> dict[str, Figure]:
