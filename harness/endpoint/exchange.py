@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -59,6 +60,8 @@ class ChatRequest:
         Strings that end the reply.
     top_logprobs : int
         Number of alternatives per token; 0 requests no log-probabilities.
+    schema : mapping or None
+        JSON schema the reply must follow (``response_format``); None for free text.
     """
 
     messages: tuple[Message, ...]
@@ -68,6 +71,7 @@ class ChatRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

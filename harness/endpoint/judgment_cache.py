@@ -55,6 +55,7 @@ def cache_key(
         list(request.stop),
         request.top_logprobs,
         dict(extra_body or {}),
+        *([dict(request.schema)] if request.schema is not None else []),  # keys of free text stay as they were
     )
 
 

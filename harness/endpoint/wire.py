@@ -42,6 +42,9 @@ def chat_body(options: EndpointOptions, request: ChatRequest, limit_field: Token
     if request.top_logprobs > 0:
         body["logprobs"] = True
         body["top_logprobs"] = request.top_logprobs
+    if request.schema is not None:
+        verdict = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": verdict}
     body.update(options.extra_body)
     return body
 
