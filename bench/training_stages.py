@@ -112,7 +112,7 @@ def records_of(stage: str, n: int) -> list[Any]:
     """Records that fit, so that how each side cuts long ones plays no part."""
     from transformers import AutoTokenizer
 
-    from training.data import load_conversations, load_pairs
+    from training.data.loading import load_conversations, load_pairs
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     load: Any = load_conversations if stage == "sft" else load_pairs

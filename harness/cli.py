@@ -47,10 +47,9 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in _COMMANDS.items():
+        command = subparsers.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == chosen:
-            _module(name).add_parser(subparsers)
-        else:
-            subparsers.add_parser(name, help=text, add_help=False)
+            _module(name).add_arguments(command)
     return parser
 
 

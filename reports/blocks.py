@@ -11,20 +11,6 @@ from typing import Any, Literal
 
 from reports.charts import Chart, SampleFilter
 
-__all__ = [
-    "Block",
-    "Cell",
-    "Figure",
-    "Note",
-    "Report",
-    "SampleFilter",
-    "Section",
-    "Statement",
-    "Table",
-    "Tone",
-    "limits",
-]
-
 Tone = Literal["pass", "fail", "undecided", "invalid", "info"]
 
 

@@ -16,8 +16,6 @@ from reports.plot_cells import plot_cells
 from reports.plot_curves import plot_curves
 from reports.plot_intervals import plot_intervals
 
-__all__ = ["NARROW", "WIDE", "draw", "specification"]
-
 NARROW, WIDE = 352, 720
 """Widths, in pixels, of a chart on a phone or in a row of several, and of one that has a row for itself."""
 

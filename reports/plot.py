@@ -16,28 +16,6 @@ from harness.text_safety import one_line, visible
 from reports.charts import RefLine, SampleFilter, number
 from reports.palette import LIGHT, SERIES, SHAPES
 
-__all__ = [
-    "CHARACTER",
-    "LINE",
-    "NEUTRAL",
-    "Align",
-    "Legend",
-    "Plot",
-    "Slots",
-    "axis",
-    "colour_of",
-    "colours_of",
-    "fitting",
-    "plain",
-    "points",
-    "quantity",
-    "reference_lines",
-    "said",
-    "shape_of",
-    "share_of",
-    "wide",
-]
-
 CHARACTER, LINE = 7.3, 18.0
 """Width, about, of a character and height of a line of 13 pixels."""
 

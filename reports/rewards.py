@@ -15,8 +15,8 @@ from harness.errors import AssayError, FileFormatError
 from harness.stats.length_correlation import PromptCorrelations, correlations_within_prompts
 from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
 from harness.store.jsonl import read_jsonl
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Table, limits
-from reports.charts import Heatmap, Panels, XYChart, edges_of, histogram
+from reports.blocks import Block, Cell, Figure, Note, Table, limits
+from reports.charts import Heatmap, Panels, SampleFilter, XYChart, edges_of, histogram
 from reports.inputs import AlignInput
 from reports.samples import SampleTables
 

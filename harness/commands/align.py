@@ -21,15 +21,12 @@ an error, 2 wrong usage
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "align",
-        help="SFT, reward model, iterative DPO with a gate between iterations; resumes",
-        description="Align a model by a recipe. The checkpoint of every iteration is measured and must pass the gate.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser.description = (
+        "Align a model by a recipe. The checkpoint of every iteration is measured and must pass the gate."
     )
+    parser.epilog = _EPILOG
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the align directory")
     parser.add_argument(
@@ -38,7 +35,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--check", action="store_true", help="check recipe and data, and stop")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--json", action="store_true", help="print the contents of align.json on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

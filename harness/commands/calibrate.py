@@ -24,17 +24,14 @@ docs/calibrate.md says what each format needs and what the figures mean.
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="a judge against human votes",
-        description="Compare judges with human votes: agreement beyond chance and the human ceiling, what biases the "
+    parser.description = (
+        "Compare judges with human votes: agreement beyond chance and the human ceiling, what biases the "
         "judge, how well its confidence is calibrated, which judge or ensemble is best at which price, win rates "
-        "corrected by the votes, and the pairs most worth a further vote.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "corrected by the votes, and the pairs most worth a further vote."
     )
+    parser.epilog = _EPILOG
     add = parser.add_argument
     add(
         "--judgments",
@@ -80,7 +77,6 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="store the study as JSON, for `assay report`")
     add("--json", action="store_true", help="print the study as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

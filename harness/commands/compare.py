@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.run.compare import ComparedMetric
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "compare",
-        help="paired differences between two runs",
-        description="Compare two runs on the items scored in both: the difference A minus B of every shared metric, "
+    parser.description = (
+        "Compare two runs on the items scored in both: the difference A minus B of every shared metric, "
         "paired by prompt, with its interval, p-value (also Holm-adjusted over all metrics) and the number of prompts "
-        "needed to detect it.",
-        epilog="example:\n  assay compare runs/dpo-2 runs/dpo-1",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "needed to detect it."
     )
+    parser.epilog = "example:\n  assay compare runs/dpo-2 runs/dpo-1"
     parser.add_argument("first", type=Path, metavar="DIR_A", help="a run directory")
     parser.add_argument("second", type=Path, metavar="DIR_B", help="another run directory")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

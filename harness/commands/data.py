@@ -42,15 +42,9 @@ _UNPINNED_NOTE = (
 )
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "data",
-        help="list, pull and verify the upstream files",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     actions = parser.add_subparsers(dest="action", metavar="list|pull|verify", required=True)
     for action, text in _ACTIONS.items():
         sub = actions.add_parser(
@@ -63,7 +57,6 @@ def add_parser(subparsers: Any) -> None:
                 "--to", type=Path, metavar="DIR", help="copy the files to a mirror, which is created if missing"
             )
         sub.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,17 +18,14 @@ The same command resumes an interrupted demo. It needs no network and no data.
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="a whole alignment of a small model that is trained from scratch",
-        description="Train a tiny Llama on documents about a made-up world, then run SFT, a reward model, and "
+    parser.description = (
+        "Train a tiny Llama on documents about a made-up world, then run SFT, a reward model, and "
         "iterations of DPO with a gate between them. A judge that knows the correct answers measures each checkpoint. "
-        "The output is a table of gold, reward, divergence and length, and the gate's reasons.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "The output is a table of gold, reward, divergence and length, and the gate's reasons."
     )
+    parser.epilog = _EPILOG
     parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (runs/demo-SEED)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world, the data and the weights (0)")
     parser.add_argument(
@@ -38,7 +35,6 @@ def add_parser(subparsers: Any) -> None:
         help="tiny runs every step in seconds, and the model learns nothing (full)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,23 +8,21 @@ from typing import Any
 from harness.commands.run import add_spec_options, spec_from
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "estimate",
-        help="estimate calls, tokens and cost before a run",
-        description="Estimate the calls, tokens and cost of a run: typical (answers as long as the baseline's, replies "
-        "of typical length) and at most (every answer and reply at its limit). No model is called.",
-        epilog="examples:\n  assay estimate SPEC.yaml\n"
-        "  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser.description = (
+        "Estimate the calls, tokens and cost of a run: typical (answers as long as the baseline's, replies "
+        "of typical length) and at most (every answer and reply at its limit). No model is called."
+    )
+    parser.epilog = (
+        "examples:\n  assay estimate SPEC.yaml\n"
+        "  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview"
     )
     add_spec_options(parser)
     parser.add_argument(
         "--answer-tokens", type=int, default=400, metavar="N", help="typical answer length without a baseline (400)"
     )
     parser.add_argument("--json", action="store_true", help="print the estimate as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.protocols import Exporter
@@ -16,24 +16,18 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness import registry
 
     formats = registry.names("exporter")
     listed = "; ".join(f"{name}: {registry.load('exporter', name).summary}" for name in formats)
-    parser = subparsers.add_parser(
-        "export",
-        help="a run as Parquet, Inspect log, lm-eval results or model card",
-        description=f"Write a run in another tool's format. {listed}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = f"Write a run in another tool's format. {listed}."
+    parser.epilog = _EPILOG
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories; several for a model card")
     parser.add_argument("--format", required=True, choices=formats, help="which")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="directory, or the card's file")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,18 +22,15 @@ exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness.commands.run import add_judge_options
 
-    parser = subparsers.add_parser(
-        "gate",
-        help="decide whether a checkpoint is promoted; exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
-        description="Decide under a policy whether a candidate run is better than, or no worse than, a baseline run. "
-        "Each rule is tested on differences paired by prompt; the exit status is the decision.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser.description = (
+        "Decide under a policy whether a candidate run is better than, or no worse than, a baseline run. "
+        "Each rule is tested on differences paired by prompt; the exit status is the decision."
     )
+    parser.epilog = _EPILOG
     parser.add_argument("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
     parser.add_argument("--baseline", type=Path, metavar="DIR", help="run it is compared with")
     parser.add_argument("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")
@@ -61,7 +58,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--show", action="store_true", help="print the policy and exit")
     parser.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 _EPILOG = """\
 examples:
@@ -16,17 +15,12 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments; each kind has its own."""
     from harness import registry
 
-    parser = subparsers.add_parser(
-        "import",
-        help="convert files of other tools to a run directory",
-        description="Convert files of other tools to a run directory, and print its figures.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = "Convert files of other tools to a run directory, and print its figures."
+    parser.epilog = _EPILOG
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
     for name in registry.names("importer"):
         importer = registry.make("importer", name)
@@ -36,7 +30,6 @@ def add_parser(subparsers: Any) -> None:
         kind.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
         kind.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
         kind.set_defaults(importer=importer)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

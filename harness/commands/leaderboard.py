@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reports import tables
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "leaderboard",
-        help="one row per model, one column per metric",
-        description="Compare several runs in a table: value, interval, rank and its range over resampled prompts, n, "
-        "and unscored items.",
-        epilog="examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex\n"
+    parser.description = (
+        "Compare several runs in a table: value, interval, rank and its range over resampled prompts, n, "
+        "and unscored items."
+    )
+    parser.epilog = (
+        "examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex\n"
         "  assay leaderboard runs/* --pairwise          # ratings from every judged pair\n"
-        "  assay leaderboard runs/* --against arena.csv # agreement with another ranking",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "  assay leaderboard runs/* --against arena.csv # agreement with another ranking"
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories")
     parser.add_argument("--published", action="store_true", help="add AlpacaEval 2's published rows")
@@ -44,7 +43,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--format", choices=("table", "md", "csv", "latex", "html", "json"), default="table")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

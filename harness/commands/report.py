@@ -20,16 +20,13 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "report",
-        help="write the report, one self-contained file",
-        description="Write a report on one run, two runs (their difference, first minus second), several runs (a "
-        "leaderboard), a directory of `assay align`, or a judge study: one HTML file that needs no network.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser.description = (
+        "Write a report on one run, two runs (their difference, first minus second), several runs (a "
+        "leaderboard), a directory of `assay align`, or a judge study: one HTML file that needs no network."
     )
+    parser.epilog = _EPILOG
     parser.add_argument("inputs", nargs="+", type=Path, metavar="DIR", help="runs, align directories, judge studies")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the report")
     parser.add_argument("--title", default="", help="heading (default: the models' names)")
@@ -60,7 +57,6 @@ def add_parser(subparsers: Any) -> None:
         help="maximum number of samples in the page (20000; 0: none)",
     )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from harness.commands.run import add_run_options, run_options
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "resume",
-        help="resume a run",
-        description="Resume a run from its run.json; failed answers and unscored verdicts are retried.",
-        epilog="example:\n  assay resume runs/checkpoint --max-cost 40",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = "Resume a run from its run.json; failed answers and unscored verdicts are retried."
+    parser.epilog = "example:\n  assay resume runs/checkpoint --max-cost 40"
     parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add_run_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,20 +16,16 @@ examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "run",
-        help="generate, judge and score",
-        description="Answer the prompts of benchmarks with a model, judge the answers and print the figures. An "
-        "unfinished run of the same spec in the run directory is resumed; a different one is refused.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser.description = (
+        "Answer the prompts of benchmarks with a model, judge the answers and print the figures. An "
+        "unfinished run of the same spec in the run directory is resumed; a different one is refused."
     )
+    parser.epilog = _EPILOG
     add_spec_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory")
     add_run_options(parser)
-    parser.set_defaults(run=run)
 
 
 def add_spec_options(parser: argparse.ArgumentParser) -> None:

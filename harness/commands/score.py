@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser = subparsers.add_parser(
-        "score",
-        help="recompute every figure",
-        description="Recompute every figure from stored answers and verdicts, without engine or judge.",
-        epilog="example:\n  assay score runs/checkpoint --json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = "Recompute every figure from stored answers and verdicts, without engine or judge."
+    parser.epilog = "example:\n  assay score runs/checkpoint --json"
     parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
     parser.add_argument("--benchmark", metavar="B", help="score only this benchmark")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,19 +20,14 @@ model, DIR/stage.json the result. docs/training.md lists the fields of recipes a
 """
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness import registry
     from harness.commands import train_data
 
     stages = registry.names("training stage")
-    parser = subparsers.add_parser(
-        "train",
-        help=f"one training stage: {', '.join(stages)}; recipes; data",
-        description="Train a stage by a recipe; an interrupted stage is resumed.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = "Train a stage by a recipe; an interrupted stage is resumed."
+    parser.epilog = _EPILOG
     names = "|".join([*stages, "recipes", "data"])
     actions = parser.add_subparsers(dest="action", metavar=names, required=True, parser_class=_StageParser)
     for name in stages:
@@ -44,7 +39,6 @@ def add_parser(subparsers: Any) -> None:
     recipes.add_argument("--json", action="store_true", help="print JSON on stdout")
     data = actions.add_parser("data", help="inspect training data: statistics, filters, mixes, overlap")
     train_data.add_arguments(data)
-    parser.set_defaults(run=run)
 
 
 class _StageParser(argparse.ArgumentParser):

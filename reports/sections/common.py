@@ -8,8 +8,8 @@ from typing import Protocol
 
 from harness.records import Judgment, Score, SummaryRow
 from harness.run.figures import mean_row
-from reports.blocks import Cell, SampleFilter, limits
-from reports.charts import Mark
+from reports.blocks import Cell, limits
+from reports.charts import Mark, SampleFilter
 from reports.inputs import RunInput
 
 

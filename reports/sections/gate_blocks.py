@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.blocks import Block, Cell, Figure, SampleFilter, Statement, Table, Tone
-from reports.charts import IntervalChart, Mark, RefLine
+from reports.blocks import Block, Cell, Figure, Statement, Table, Tone
+from reports.charts import IntervalChart, Mark, RefLine, SampleFilter
 from reports.sections.common import slug
 
 _WHERE = re.compile(r" \([^()]*\)$")  # "NAME (DIRECTORY)" is how the gate names its sides

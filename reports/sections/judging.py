@@ -13,8 +13,8 @@ from harness.errors import StatisticsError
 from harness.records import Judgment, Preference, Rating, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
-from reports.charts import Heatmap, IntervalChart, RefLine, XYChart, histogram, side_by_side
+from reports.blocks import Block, Cell, Figure, Note, Section, Table, limits
+from reports.charts import Heatmap, IntervalChart, RefLine, SampleFilter, XYChart, histogram, side_by_side
 from reports.inputs import Inputs, RunInput
 from reports.sections import SectionEntry
 from reports.sections.common import cost_of, mark_of, percent, recorded, slug

@@ -15,11 +15,12 @@ from harness.stats.length_control import LengthControlSpec, PairScores, length_c
 from harness.stats.length_control_ratings import ModelRatings, length_controlled_ratings
 from harness.stats.length_correlation import pearson
 from harness.stats.mean import cluster_mean
-from reports.blocks import Block, Figure, Note, SampleFilter, Section
+from reports.blocks import Block, Figure, Note, Section
 from reports.charts import (
     Heatmap,
     IntervalChart,
     Mark,
+    SampleFilter,
     Series,
     XYChart,
     extent,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from harness.errors import AssayError
 from harness.records import SummaryRow
 from harness.run.compare import metric_unit_values
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Table, limits
-from reports.charts import Chart, IntervalChart, Mark, Panels, extent
+from reports.blocks import Block, Cell, Figure, Note, Section, Table, limits
+from reports.charts import Chart, IntervalChart, Mark, Panels, SampleFilter, extent
 from reports.inputs import Inputs, RunInput
 from reports.leaderboard import Cell as BoardCell
 from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leaderboard, published_alpaca_eval

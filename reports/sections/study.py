@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import FileFormatError
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table
-from reports.charts import Heatmap, IntervalChart, Mark, RefLine, Series, XYChart
+from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table
+from reports.charts import Heatmap, IntervalChart, Mark, RefLine, SampleFilter, Series, XYChart
 from reports.sections import SectionEntry
 from reports.sections.common import percent, slug
 

@@ -12,8 +12,8 @@ from harness.records import SummaryRow
 from harness.store.align_directory import MEASURES, AlignVariant
 from harness.store.align_directory import Figure as Measure
 from harness.store.jsonl import read_jsonl
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, Tone, limits
-from reports.charts import Panels, RefLine, Series, XYChart
+from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table, Tone, limits
+from reports.charts import Panels, RefLine, SampleFilter, Series, XYChart
 from reports.inputs import AlignInput, RunInput
 from reports.rewards import reward_blocks
 from reports.sections import SectionEntry

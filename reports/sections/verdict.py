@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.run.compare import ComparedMetric, Comparison
-from reports.blocks import Block, Cell, Figure, Note, SampleFilter, Section, Statement, Table, limits
-from reports.charts import IntervalChart, Mark, RefLine
+from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table, limits
+from reports.charts import IntervalChart, Mark, RefLine, SampleFilter
 from reports.inputs import RunInput
 from reports.sections import ReportContext, SectionEntry
 from reports.sections.common import averages_quality, figure_cell, headline, optional, unscored_cell, words_of

@@ -6,7 +6,7 @@ import pytest
 
 from tests.paths import DATA, MODELS, needs_data, needs_models
 from training import dpo, preference, reward, sft
-from training.data import load_conversations, load_pairs
+from training.data.loading import load_conversations, load_pairs
 
 pytestmark = [pytest.mark.golden, needs_data, needs_models]
 

@@ -14,16 +14,10 @@ import pytest
 from harness.data.store import DataStore
 from harness.errors import MissingDataError
 from tests.paths import DATA, MIRROR, MODELS, needs_data, needs_models
-from training.data import (
-    benchmark_prompts,
-    data_statistics,
-    hold_out,
-    load_conversations,
-    load_pairs,
-    load_prompts,
-    measure_overlap,
-)
-from training.data.statistics import load_tokenizer
+from training.data.contamination import benchmark_prompts, measure_overlap
+from training.data.loading import load_conversations, load_pairs, load_prompts
+from training.data.splitting import hold_out
+from training.data.statistics import data_statistics, load_tokenizer
 
 pytestmark = [pytest.mark.golden, needs_data]
 

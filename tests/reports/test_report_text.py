@@ -11,8 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from harness.text_safety import one_line, strip_control, visible
-from reports.blocks import Cell, Report, SampleFilter, Section, Statement, Table
-from reports.charts import Heatmap, IntervalChart, Mark, RefLine, Series, XYChart
+from reports.blocks import Cell, Report, Section, Statement, Table
+from reports.charts import Heatmap, IntervalChart, Mark, RefLine, SampleFilter, Series, XYChart
 from reports.drawing import NARROW, WIDE, draw
 from reports.escaping import latex, markdown, spreadsheet
 from reports.inline_svg import Names, inline_svg

@@ -10,8 +10,8 @@ from harness.data.store import DataStore
 from harness.errors import DataError
 from training.align.prompts import refuse_shared_prompts
 from training.align.recipe import AlignRecipe
-from training.data import load_conversations, load_pairs, load_prompts
 from training.data.contamination import benchmark_prompts, measure_overlap, refuse_overlap
+from training.data.loading import load_conversations, load_pairs, load_prompts
 from training.data.records import PreferencePair, PromptItem, prompt_item
 from training.recipe import TrainingRecipe
 

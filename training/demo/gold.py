@@ -9,8 +9,6 @@ from typing import Literal
 from training.demo.questions import Question
 from training.demo.world import VALUES
 
-__all__ = ["CRITERIA", "HIGHEST", "LOWEST", "RUDE", "Assessment", "assess"]
-
 Content = Literal["right", "wrong", "refused", "leaked", "beside the point"]
 
 LOWEST, HIGHEST = 1.0, 10.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["ASSISTANT", "END", "PAD", "TEMPLATE", "USER", "train_tokenizer"]
-
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
 
 TEMPLATE = (

@@ -14,8 +14,8 @@ pytestmark = needs_data
 
 def assay_data(*arguments):
     parser = argparse.ArgumentParser()
-    data.add_parser(parser.add_subparsers())
-    return data.run(parser.parse_args(["data", *arguments]))
+    data.add_arguments(parser)
+    return data.run(parser.parse_args(arguments))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 from harness.commands.train_data import add_arguments, run
 from harness.errors import AssayError, DataError, FileFormatError, UnknownNameError, UsageError
 from tests.paths import MIRROR, MODELS, needs_data, needs_models
-from training.data import assert_disjoint, load_pairs
+from training.data.loading import load_pairs
+from training.data.splitting import assert_disjoint
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_writing_and_reading_back(call, pairs, tmp_path):
 @needs_data
 def test_overlap_is_refused_after_the_figures(call, pairs, tmp_path):
     from harness.data.store import DataStore
-    from training.data import benchmark_prompts
+    from training.data.contamination import benchmark_prompts
 
     turns = benchmark_prompts(["mt_bench"], DataStore(MIRROR, tmp_path, True))["mt_bench"]
     first = next(iter(turns.values()))[0]

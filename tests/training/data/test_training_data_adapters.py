@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness.errors import FileFormatError
-from training.data import load_conversations, load_pairs, load_prompts
+from training.data.loading import load_conversations, load_pairs, load_prompts
 
 
 @pytest.fixture

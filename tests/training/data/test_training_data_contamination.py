@@ -10,15 +10,8 @@ from harness.gate.contamination import OverlapIndex, contaminated_prompts
 from harness.messages import Message
 from harness.records import Prompt
 from tests.paths import MIRROR, needs_data
-from training.data import (
-    Conversation,
-    PreferencePair,
-    PromptItem,
-    benchmark_prompts,
-    measure_overlap,
-    refuse_overlap,
-    without_overlap,
-)
+from training.data.contamination import benchmark_prompts, measure_overlap, refuse_overlap, without_overlap
+from training.data.records import Conversation, PreferencePair, PromptItem
 
 LONG = "Write a short story about a lighthouse keeper who finds a message in a bottle one morning"  # 17 words
 WORDS = LONG.lower().split()

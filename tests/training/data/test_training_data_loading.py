@@ -9,8 +9,7 @@ import datasets
 import pytest
 
 from harness.errors import DataError, FileFormatError, MissingDataError, UnknownNameError, UsageError
-from training.data import load_conversations, load_pairs, load_prompts
-from training.data.loading import kind_of
+from training.data.loading import kind_of, load_conversations, load_pairs, load_prompts
 
 U, A = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
 BAD_A = {"role": "assistant", "content": "go away"}

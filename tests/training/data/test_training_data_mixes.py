@@ -7,8 +7,8 @@ import json
 import pytest
 
 from harness.errors import SpecError, UnknownNameError, UsageError
-from training.data import load_mix, read_mix, shipped_mixes
 from training.data.adapters import PAIR_ADAPTERS
+from training.data.mixes import load_mix, read_mix, shipped_mixes
 from training.data.rows import SourceName
 
 TABLE_5 = {

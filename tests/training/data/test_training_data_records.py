@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.messages import Message
-from training.data import BadItem, Conversation, PreferencePair, PromptItem
-from training.data.records import prompt_key
+from training.data.records import BadItem, Conversation, PreferencePair, PromptItem, prompt_key
 
 
 def said(*turns):

@@ -6,8 +6,8 @@ import pytest
 
 from harness.errors import DataError, UsageError
 from harness.messages import Message
-from training.data import Conversation, PreferencePair, PromptItem, assert_disjoint, hold_out, shuffled
-from training.data.splitting import split_key
+from training.data.records import Conversation, PreferencePair, PromptItem
+from training.data.splitting import assert_disjoint, hold_out, shuffled, split_key
 
 
 def asked(text):

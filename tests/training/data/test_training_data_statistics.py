@@ -9,8 +9,9 @@ import pytest
 from harness.errors import DataError, ModelError
 from harness.messages import Message
 from tests.paths import MODELS, needs_models
-from training.data import Conversation, Loaded, PreferencePair, PromptItem, data_statistics, statistics_table
-from training.data.statistics import load_tokenizer
+from training.data.loaded import Loaded
+from training.data.records import Conversation, PreferencePair, PromptItem
+from training.data.statistics import data_statistics, load_tokenizer, statistics_table
 
 
 def words(texts, *, add_special_tokens):
