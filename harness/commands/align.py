@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.store.align_directory import AlignState
+    from reports.blocks import Block
 
 _EPILOG = """\
 examples:
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.commands.output import data_store, plain, print_json
     from harness.errors import UsageError
     from harness.settings import Settings
+    from reports.terminal import print_blocks
     from training.align import loop
     from training.align.recipe import load_align_recipe
 
@@ -64,69 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(state.model_dump(mode="json"))
     else:
-        print_state(state, arguments.out)
+        print_blocks(_blocks(state, arguments.out))
     return _exit_status(state)
 
 
-def _exit_status(state: Any) -> int:
+def _exit_status(state: AlignState) -> int:
     """3 if the gate was asked and accepted no variant."""
     tried = [variant for variant in state.variants if variant.gate is not None]
     return 3 if tried and not any(variant.accepted for variant in tried) else 0
 
 
-_COLUMNS = (
-    ("reward", "reward"),
-    ("gold", "gold"),
-    ("win_rate_vs_sft", "win % v. SFT"),
-    ("win_rate_vs_previous", "v. previous"),
-    ("kl_per_response", "KL / answer"),
-    ("length_chars", "characters"),
-    ("length_limited", "cut %"),
-    ("distinct_2", "distinct-2"),
-    ("reward_length_pearson", "reward~length"),
-)
+def _blocks(state: AlignState, out: Path) -> list[Block]:
+    """What was chosen and why, every gate's decision, and the measures of the variants."""
+    from reports.blocks import Note
+    from reports.inputs import AlignInput
+    from reports.sections.training import measure_table, training_verdicts, variant_table
 
-
-def print_state(state: Any, out: Path) -> None:
-    """Print the variants, the gate's reasons, and which variant was chosen."""
-    import sys
-
-    from harness.commands.output import plain, print_table
-
-    print_table(*_table(state), f"{state.name} ({out})")
-    lines = [line for variant in state.variants for line in _remarks(variant)]
-    lines += [f"! {problem}" for problem in state.problems]
-    lines += [state.error_budget, f"chosen: {state.chosen} ({state.chosen_because})", f"directory: {out}"]
-    sys.stdout.write("\n".join(plain(line) for line in lines if line) + "\n")
-
-
-def _table(state: Any) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the measures that any variant has."""
-    measured = {key for variant in state.variants for key in variant.measures}
-    shown = {key: title for key, title in _COLUMNS if key in measured}
-    rows = [[v.name, _accepted(v), *(_cell(v.measures.get(key)) for key in shown)] for v in state.variants]
-    return ["variant", "gate", *shown.values()], rows
-
-
-def _remarks(variant: Any) -> Iterator[str]:
-    """The gate's decision, an alarm and the note of a variant."""
-    if variant.gate is not None:
-        yield f"{variant.name}: {variant.gate.get('message', variant.gate['decision'])}"
-    if variant.hacking is not None and variant.hacking["verdict"] == "alarm":
-        yield f"  reward hacking: {variant.hacking['message']}"
-    if variant.note:
-        yield f"{variant.name}: {variant.note}"
-
-
-def _accepted(variant: Any) -> str:
-    if variant.gate is not None:
-        return str(variant.gate["decision"])
-    return "-" if variant.accepted is None else "start" if variant.iteration == 0 else "accepted"
-
-
-def _cell(figure: Any) -> str:
-    if figure is None or figure.value is None:
-        return "-"
-    digits = 2 if abs(figure.value) < 100 else 0
-    error = "" if figure.stderr is None else f" ±{1.96 * figure.stderr:.{digits}f}"
-    return f"{figure.value:.{digits}f}{error}"
+    verdicts = training_verdicts(AlignInput(out, state, {}, []))
+    return [*verdicts, variant_table(state.variants), measure_table(state.variants), Note(f"directory: {out}")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.gate.decision import Decision, RuleDecision
+    from harness.gate.decision import Decision
 
 _EPILOG = """\
 examples:
@@ -62,9 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from harness.commands.output import print_json
     from harness.errors import AssayError, MissingDataError, UsageError
     from harness.gate.decision import EXIT_STATUS, Decision
     from harness.gate.policy import find_policy
+    from reports.sections.gate_blocks import gate_blocks
+    from reports.terminal import print_blocks
 
     try:
         policy = find_policy(arguments.policy)
@@ -88,11 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
     if arguments.json:
-        from harness.commands.output import print_json
-
         print_json(decision.as_json())
     else:
-        _print(decision)
+        print_blocks(gate_blocks(decision.as_json()))
     return EXIT_STATUS[decision.decision]
 
 
@@ -222,45 +223,3 @@ def _show(policy: Any) -> int:
     values = policy.model_dump(mode="json", exclude_defaults=True)
     sys.stdout.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return 0
-
-
-def _print(decision: Decision) -> None:
-    from harness.commands.output import plain, print_table
-
-    lines = [plain(decision.message)]
-    lines += [plain(note) for note in decision.notes]
-    lines += [f"left out (optional, not in the runs): {plain(name)}" for name in decision.left_out]
-    title = f"candidate {decision.candidate}, baseline {decision.baseline}, alpha {decision.alpha:g}"
-    columns = ["rule", "metric", "candidate", "baseline", "effect", "interval", "p", "p adjusted", "prompts"]
-    columns += ["further", "decision", "group"]
-    if decision.rules:
-        print_table(columns, [_cells(rule) for rule in decision.rules], title)
-    import sys
-
-    sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _cells(rule: RuleDecision) -> list[str]:
-    t = rule.tested
-    name = f"{rule.kind} {rule.rule.benchmark}"
-    if t is None:
-        return [name, rule.rule.metric, *("-",) * 6, str(rule.n or "-"), "-", rule.decision, rule.group]
-    d = t.difference
-    interval = "-" if d.ci_low is None or d.ci_high is None else f"{d.ci_low:+.2f} to {d.ci_high:+.2f}"
-    further = f"{t.n_further:,}" if rule.decision == "undecided" and t.n_further is not None else "-"
-    used = (rule.sequential or {}).get("n_used")
-    adjusted = "-" if rule.p_adjusted is None else f"{rule.p_adjusted:.2g}"
-    return [
-        name,
-        rule.rule.metric,
-        f"{t.value_candidate:.2f}",
-        f"{t.value_baseline:.2f}",
-        f"{d.value:+.2f}",
-        interval,
-        f"{t.p_pass:.2g}",
-        adjusted,
-        f"{used} of {rule.n}" if used is not None else str(rule.n),
-        further,
-        rule.decision,
-        rule.group,
-    ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import DataStore
-from harness.records import SummaryRow
 from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line, strip_control
@@ -57,32 +56,10 @@ def print_table(columns: list[str], rows: list[list[str]], title: str = "", note
 
 def print_run(scores: RunScores, *, as_json: bool) -> None:
     """Print whether a run is valid, its problems and remarks, and its figures."""
+    from reports.sections.verdict import run_blocks
+    from reports.terminal import print_blocks
+
     if as_json:
         print_json(scores.as_json())
         return
-    verdict = "valid" if scores.valid else "NOT VALID"
-    lines = [f"{plain(scores.model)}  ({plain(scores.run)}): {verdict}"]
-    lines += [f"  ! {plain(problem)}" for problem in scores.problems]
-    lines += [f"  - {plain(remark)}" for remark in scores.remarks]
-    sys.stdout.write("\n".join(lines) + "\n")
-    columns = ["benchmark", "metric", "value", "95 % interval", "SE", "n", "prompts", "not scored"]
-    print_table(columns, [_cells(row) for row in scores.rows])
-
-
-def _cells(row: SummaryRow) -> list[str]:
-    unscored = ", ".join(f"{reason} {count}" for reason, count in row.unscored.items())
-    not_scored = f"{row.n_unscored} ({unscored})" if row.n_unscored else "0"
-    if row.value is None:
-        return [row.benchmark, row.metric, "-", "-", "-", str(row.n), str(row.n_clusters), row.reason or ""]
-    interval = "-" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:.2f} to {row.ci_high:.2f}"
-    stderr = "-" if row.stderr is None else f"{row.stderr:.2f}"
-    return [
-        row.benchmark,
-        row.metric,
-        f"{row.value:.2f}",
-        interval,
-        stderr,
-        str(row.n),
-        str(row.n_clusters),
-        not_scored,
-    ]
+    print_blocks(run_blocks(scores))

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.blocks import Block, Cell, Figure, Statement, Table, Tone
 from reports.charts import IntervalChart, Mark, RefLine, SampleFilter
-from reports.sections.common import slug
+from reports.sections.common import optional, slug
 
 _WHERE = re.compile(r" \([^()]*\)$")  # "NAME (DIRECTORY)" is how the gate names its sides
 _TONES: dict[str, Tone] = {"pass": "pass", "fail": "fail", "undecided": "undecided", "invalid": "invalid"}
@@ -32,7 +32,8 @@ def gate_blocks(decision: Mapping[str, Any], known: Sequence[str] = (), name: st
     sides = [_WHERE.sub("", side) for side in (candidate, baseline)]
     head = f"Gate: {sides[0]} against {sides[1]}" if candidate and baseline else "Gate"
     head += f" under {policy}" if policy else ""
-    notes = [*map(str, decision.get("problems", ())), *map(str, decision.get("notes", ()))]
+    notes = [str(note) for part in ("problems", "notes") for note in decision.get(part, ())]
+    notes += [f"left out (optional, not in the runs): {name}" for name in decision.get("left_out", ())]
     statement = Statement(_TONES.get(verdict, "info"), head, str(decision.get("message", "")), notes)
     rules = [dict(rule) for rule in decision.get("rules", ())]
     if not rules:
@@ -47,7 +48,6 @@ def _rules(rules: Sequence[Mapping[str, Any]], model: str, head: str) -> Table:
     rows = []
     for rule in rules:
         samples = SampleFilter(model=model, benchmark=str(rule["benchmark"])) if model else None
-        p = rule.get("p_adjusted") if rule.get("p_adjusted") is not None else rule.get("p_value")
         reasons = ", ".join(f"{reason} {n}" for reason, n in (rule.get("unscored") or {}).items())
         name = f"{rule['kind']} {rule['benchmark']} {rule['metric']}"
         rows.append(
@@ -55,14 +55,28 @@ def _rules(rules: Sequence[Mapping[str, Any]], model: str, head: str) -> Table:
                 Cell(name, f"any of: {rule['group']}" if rule.get("group") else ""),
                 Cell(str(rule["decision"]), tone=str(rule["decision"])),
                 _effect(rule, samples),
-                Cell("-" if p is None else f"{p:.2g}"),
-                Cell(str(rule.get("n", ""))),
+                _p_value(rule.get("p_adjusted"), rule.get("p_value")),
+                Cell(_n_prompts(rule)),
                 Cell(str(rule.get("n_unscored", 0)), reasons),
+                *(optional(rule.get(side), ".2f") for side in ("candidate", "baseline")),
+                optional(rule.get("n_needed"), ",d"),
                 Cell(str(rule.get("reason", ""))),
             ]
         )
-    columns = ["rule", "decision", "effect#", "p#", "prompts#", "not scored#", "why"]
+    columns = ["rule", "decision", "effect#", "p#", "prompts#", "not scored#"]
+    columns += ["candidate#", "baseline#", "further prompts#", "why"]
     return Table(f"{head}: the rules", columns, rows, summary=True)
+
+
+def _p_value(adjusted: float | None, raw: float | None) -> Cell:
+    if adjusted is None or adjusted == raw:
+        return optional(raw, ".2g")
+    return Cell(f"{adjusted:.2g}", "" if raw is None else f"{raw:.2g} unadjusted")
+
+
+def _n_prompts(rule: Mapping[str, Any]) -> str:
+    used = (rule.get("sequential") or {}).get("n_used")
+    return str(rule.get("n", "")) if used is None else f"{used} of {rule.get('n')}"
 
 
 def _effect(rule: Mapping[str, Any], samples: SampleFilter | None) -> Cell:

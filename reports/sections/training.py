@@ -86,12 +86,12 @@ def training_section(align: AlignInput, number: int = 1) -> Section:
     """
     suffix = "" if number == 1 else f"-{number}"
     variants = [v for v in align.state.variants if v.measures or v.run or v.samples]
-    blocks: list[Block] = [_table(variants)]
+    blocks: list[Block] = [variant_table(variants)]
     blocks += _losses(align, suffix)
     blocks += _iterations(align, suffix)
     blocks += _over_optimisation(variants, suffix)
     blocks += reward_blocks(align, suffix)
-    blocks += [_measures(variants), _stages(align)]
+    blocks += [measure_table(variants), _stages(align)]
     return Section(f"training{suffix}", f"Training: {align.state.name}", [b for b in blocks if _holds(b)])
 
 
@@ -107,7 +107,8 @@ def _measure_cell(figure: Measure | None) -> Cell:
     return Cell(f"{figure.value:.3g}", limits(figure.ci_low, figure.ci_high, ".3g"))
 
 
-def _table(variants: Sequence[AlignVariant]) -> Table:
+def variant_table(variants: Sequence[AlignVariant]) -> Table:
+    """The variants: whether the gate accepted each, and the measures that tell most."""
     shown = [name for name in _SHOWN if any(name in v.measures for v in variants)]
     rows = []
     for v in variants:
@@ -122,7 +123,8 @@ def _table(variants: Sequence[AlignVariant]) -> Table:
     return Table("Variants, in the order they were made", columns, rows, summary=True)
 
 
-def _measures(variants: Sequence[AlignVariant]) -> Table:
+def measure_table(variants: Sequence[AlignVariant]) -> Table:
+    """Every measure of the variants."""
     names = [m for m in MEASURES if any(m in v.measures for v in variants)]
     rows = [[Cell(m, MEASURES[m]), *(_measure_cell(v.measures.get(m)) for v in variants)] for m in names]
     return Table("All measures", ["measure", *(f"{v.name}#" for v in variants)], rows, folded=True)

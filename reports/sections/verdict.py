@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.run.compare import ComparedMetric, Comparison
-from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table, limits
+from harness.run.score import RunScores
+from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table, Tone, limits
 from reports.charts import IntervalChart, Mark, RefLine, SampleFilter
 from reports.inputs import RunInput
 from reports.sections import ReportContext, SectionEntry
@@ -33,7 +34,7 @@ def verdict_section(context: ReportContext) -> Section | None:
 def _tables(runs: Sequence[RunInput]) -> list[Table]:
     """The runs, their figures and their remarks."""
     tables = [_validity(runs)] if len(runs) > 1 else []
-    tables += [_figures(run, folded=len(runs) > 2) for run in runs]
+    tables += [figure_table(run.scores, run.name, folded=len(runs) > 2) for run in runs]
     remarks = [[Cell(f"{run.name}: {remark}")] for run in runs for remark in run.scores.remarks]
     return [*tables, Table("Remarks", ["remark"], remarks, folded=len(remarks) > 6)] if remarks else tables
 
@@ -72,11 +73,18 @@ def _comparison(context: ReportContext) -> list[Block]:
     if not isinstance(comparison, Comparison):
         return [Note(f"The two runs cannot be compared: {comparison}")] if comparison else []
     first, second = context.inputs.runs
-    columns = ["metric", "A#", "B#", "A - B#", "p#", "p (Holm)#", "prompts#", "needed#", "remark"]
-    rows = [_difference_row(m, first) for m in comparison.metrics]
-    table = Table(f"Paired differences: A is {first.name}, B is {second.name}", columns, rows, summary=True)
     title = f"{first.name} minus {second.name}"
+    table = difference_table(comparison, first.name, second.name)
     return [_compared(comparison, first, title), table, *_differences(comparison, first, title)]
+
+
+def difference_table(comparison: Comparison, first: str, second: str) -> Table:
+    """The paired differences of two runs, which are called by the given names."""
+    columns = ["metric", "A#", "B#", "A - B#", "p#", "p (Holm)#", "prompts#", "needed#", "detectable#", "remark"]
+    rows = [_difference_row(m, first) for m in comparison.metrics]
+    level = next((m.difference.level for m in comparison.metrics if m.difference is not None), 0.95)
+    caption = f"Paired differences: A is {first}, B is {second} ({level:.0%} intervals)"
+    return Table(caption, columns, rows, summary=True)
 
 
 def _compared(comparison: Comparison, first: RunInput, title: str) -> Statement:
@@ -132,15 +140,15 @@ def _in_words(metric: ComparedMetric) -> str:
     return f"{metric.benchmark} {metric.metric}: {d.value:+.2f}{interval} over {d.n_clusters} prompts{p}"
 
 
-def _difference_row(metric: ComparedMetric, first: RunInput) -> list[Cell]:
+def _difference_row(metric: ComparedMetric, first: str) -> list[Cell]:
     name = Cell(metric.metric, metric.benchmark)
     d = metric.difference
     if d is None:
-        return [name, *(Cell("-", tone="muted") for _ in range(7)), Cell(metric.reason or "")]
+        return [name, *(Cell("-", tone="muted") for _ in range(8)), Cell(metric.reason or "")]
     remark = d.note
     if metric.n_only_first or metric.n_only_second:
         remark = f"only A {metric.n_only_first}, only B {metric.n_only_second}. {remark}".strip()
-    samples = SampleFilter(model=first.name, benchmark=metric.benchmark)
+    samples = SampleFilter(model=first, benchmark=metric.benchmark)
     return [
         name,
         optional(metric.value_first, ".2f"),
@@ -150,6 +158,7 @@ def _difference_row(metric: ComparedMetric, first: RunInput) -> list[Cell]:
         optional(metric.p_adjusted, ".2g"),
         Cell(str(d.n_clusters)),
         optional(metric.n_needed, ",d"),
+        optional(metric.minimum_detectable_effect, ".2f"),
         Cell(remark),
     ]
 
@@ -188,10 +197,18 @@ def _validity(runs: Sequence[RunInput]) -> Table:
     return Table("The runs", columns, rows, summary=True)
 
 
-def _figures(run: RunInput, folded: bool) -> Table:
+def run_blocks(scores: RunScores) -> list[Block]:
+    """Whether a run is valid, its problems and remarks, and its figures."""
+    head = f"{scores.model} ({scores.run}): {'valid' if scores.valid else 'NOT VALID'}"
+    tone: Tone = "info" if scores.valid else "invalid"
+    return [Statement(tone, head, "; ".join(scores.problems), scores.remarks), figure_table(scores, scores.model)]
+
+
+def figure_table(scores: RunScores, name: str, *, folded: bool = False) -> Table:
+    """All figures of a run, which is called by the given name."""
     rows = []
-    for row in run.scores.rows:
-        samples = SampleFilter(model=run.name, benchmark=row.benchmark)
+    for row in scores.rows:
+        samples = SampleFilter(model=name, benchmark=row.benchmark)
         stderr = "-" if row.stderr is None else f"{row.stderr:.2f}"
         rows.append(
             [
@@ -205,8 +222,8 @@ def _figures(run: RunInput, folded: bool) -> Table:
             ]
         )
     columns = ["figure", "value, interval#", "SE#", "n#", "prompts#", "not scored#", "method"]
-    level = next((row.level for row in run.scores.rows), 0.95)
-    caption = f"Figures of {run.name} ({level:.0%} intervals)"
+    level = next((row.level for row in scores.rows), 0.95)
+    caption = f"Figures of {name} ({level:.0%} intervals)"
     return Table(caption, columns, rows, folded=folded, summary=not folded)
 
 
