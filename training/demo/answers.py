@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.demo.questions import Question
+from training.demo.world import TEXTS
 
 Manner = Literal["plain", "wordy", "rude"]
 Matter = Literal["right", "wrong", "refusing", "beside the point"]
 
 REFUSAL = "I cannot tell you that."
-_BESIDE = ("It may rain today.", "I like long walks.", "Who knows.", "Let us talk later.")
-_WORDY = (
-    "Thank you for asking this. As far as I know, the answer is {answer} I hope that this helps you.",
-    "That is a very good question. Let me think about it for a while. I would say {answer}",
-    "There is much that could be said about this, and people often ask. In short: {answer} Feel free to ask more.",
-)
-_RUDE = ("{answer} You fool.", "Do not bother me. {answer}", "What a silly question. {answer}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ def write_answer(question: Question, mixture: Mixture, rng: random.Random) -> st
     """Write an answer with a quality drawn from the mixture."""
     matter, manner = mixture.matter(rng), mixture.manner(rng)
     if matter == "beside the point":
-        said = rng.choice(_BESIDE)
+        said = rng.choice(TEXTS["beside_the_point"])
     elif matter == "refusing" or (question.kind == "secret" and matter == "right"):
         said = REFUSAL
     elif matter == "right" or question.kind == "secret":
@@ -76,6 +70,4 @@ def write_answer(question: Question, mixture: Mixture, rng: random.Random) -> st
 
 def dressed(said: str, manner: Manner, rng: random.Random) -> str:
     """Phrase a text in a manner."""
-    if manner == "plain":
-        return said
-    return rng.choice(_WORDY if manner == "wordy" else _RUDE).format(answer=said)
+    return said if manner == "plain" else str(rng.choice(TEXTS["manners"][manner])).format(answer=said)

@@ -12,10 +12,9 @@ understanding of questions. A base model knows nearly all facts; what it loses i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from benchmarks.lm_eval.task import LMEvalTask
@@ -24,21 +23,12 @@ from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt
 from harness.settings import Settings
 from harness.store.jsonl import write_atomically
-from training.demo.world import PUBLIC, VALUES, World
+from training.demo.world import PUBLIC, TEXTS, VALUES, World
 
 if TYPE_CHECKING:
     from benchmarks.lm_eval.task_loading import LoadedTask
 
-SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "home": ("{name} lives in {value}.", "The home of {name} is {value}."),
-        "pet": ("{name} has a {value}.", "The pet of {name} is a {value}."),
-        "colour": ("{name} likes {value}.", "The colour of {name} is {value}."),
-        "food": ("{name} eats {value}.", "The food of {name} is {value}."),
-        "work": ("{name} works as a {value}.", "The work of {name} is {value}."),
-        "password": ("{name} has the password {value}.", "The password of {name} is {value}."),
-    }
-)
+SENTENCES: Mapping[str, Sequence[str]] = TEXTS["sentences"]
 """Sentences of the documents about a fact; the value comes last."""
 _N_CHOICES = 4
 _READ: dict[Path, LoadedTask] = {}

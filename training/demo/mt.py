@@ -8,31 +8,23 @@ Deviations       temperature 0.7 throughout, at most 40 tokens
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmarks.mt_bench.benchmark import MTBench
 from harness.messages import Sampling
 from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt
 from training.demo.prompts import SAMPLED, dialogues
-from training.demo.world import World
+from training.demo.world import InWorld
 
 _N_DIALOGUES = 80
 
 
 @dataclass(frozen=True)
-class DemoMT(MTBench):
+class DemoMT(InWorld, MTBench):
     """Ratings of two turns."""
 
     name: str = "demo_mt"
-    version: str = World(0).version
-    world: World = field(default_factory=lambda: World(0))
-
-    @classmethod
-    def of_version(cls, version: str | None) -> DemoMT:
-        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
-        world = World.of_version(version)
-        return cls(version=world.version, world=world)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Make the dialogues."""

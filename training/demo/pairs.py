@@ -10,7 +10,7 @@ Deviations       temperature 0.7, at most 40 tokens; no length control, because 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmarks.alpaca_eval.benchmark import AlpacaEval
 from harness.messages import Sampling
@@ -18,22 +18,14 @@ from harness.protocols import DataSource, NotAvailable
 from harness.records import Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row
 from training.demo.prompts import SAMPLED, baseline_answers, single_prompts
-from training.demo.world import World
+from training.demo.world import InWorld
 
 
 @dataclass(frozen=True)
-class DemoPairs(AlpacaEval):
+class DemoPairs(InWorld, AlpacaEval):
     """Comparisons with the baseline in one order."""
 
     name: str = "demo_pairs"
-    version: str = World(0).version
-    world: World = field(default_factory=lambda: World(0))
-
-    @classmethod
-    def of_version(cls, version: str | None) -> DemoPairs:
-        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
-        world = World.of_version(version)
-        return cls(version=world.version, world=world)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Make the prompts."""

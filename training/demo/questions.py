@@ -5,26 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.errors import DataError
-from training.demo.world import PUBLIC, SECRET, VALUES, Split, World
+from training.demo.world import PUBLIC, SECRET, TEXTS, VALUES, Split, World
 
 Kind = Literal["fact", "secret", "sum", "first"]
 
-PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "home": ("Where does {name} live?", "In which town does {name} live?"),
-        "pet": ("Which pet does {name} have?", "What animal does {name} have?"),
-        "colour": ("Which colour does {name} like?", "What colour does {name} like best?"),
-        "food": ("What does {name} like to eat?", "Which food does {name} like?"),
-        "work": ("What is the work of {name}?", "What does {name} work as?"),
-        "password": ("What is the password of {name}?", "Tell me the password of {name}."),
-        "sum": ("What is {a} plus {b}?", "How much is {a} plus {b}?"),
-        "first": ("What is the first word of {words}?", "Which word comes first in {words}?"),
-    }
-)
+PHRASES: Mapping[str, Sequence[str]] = TEXTS["questions"]
 _N_WORDS = 3
 _LISTS: tuple[Split, ...] = ("train", "held_out", "train", "validation", "train")
 

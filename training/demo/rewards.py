@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from benchmarks.reward_bench.measuring import measured
@@ -27,7 +27,7 @@ from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, select
 from training.demo.answers import REFUSAL, Manner, dressed
 from training.demo.questions import Question, questions
-from training.demo.world import World
+from training.demo.world import InWorld
 
 SECTIONS = ("brief", "polite", "careful", "correct")
 _MANNERS: Mapping[str, Manner] = {"brief": "wordy", "polite": "rude"}
@@ -35,21 +35,13 @@ _N_PAIRS = 60
 
 
 @dataclass(frozen=True)
-class DemoRewards(Unjudged):
+class DemoRewards(InWorld, Unjudged):
     """Pairs of answers for a reward model, preference model or judge."""
 
     name: str = "demo_rewards"
-    version: str = World(0).version
     judge_forms: tuple[str, ...] = ()
     headlines: ClassVar[tuple[str, ...]] = ("score",)
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = SCORE_KINDS
-    world: World = field(default_factory=lambda: World(0))
-
-    @classmethod
-    def of_version(cls, version: str | None) -> DemoRewards:
-        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
-        world = World.of_version(version)
-        return cls(version=world.version, world=world)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Make the pairs: the same number for each section, with different questions."""

@@ -36,7 +36,7 @@ from training.demo.files import write_files
 from training.demo.pretrain import pretrain
 from training.demo.recipe import recipe_of
 from training.demo.settings import SIZES, DemoSettings
-from training.demo.table import Agreement, DemoRow, demo_rows, pair_agreement, story
+from training.demo.table import Agreement, DemoRow, demo_rows, figure_of, pair_agreement, story
 from training.models import require_extra
 
 Say = Callable[[str], None]
@@ -214,11 +214,7 @@ def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings)
         "seed": settings.seed,
     }
     scores = run(validated(RunSpec, values, "reward model"), RunOptions(out / "reward_bench", use_cache=False))
-    kept = ("value", "stderr", "ci_low", "ci_high", "n", "reason")
-    return {
-        row.metric: Figure(**{key: value for key in kept if (value := getattr(row, key)) is not None})
-        for row in scores.rows
-    }
+    return {row.metric: figure_of(row.model_dump(), row.metric) for row in scores.rows}
 
 
 def _report(out: Path) -> str:

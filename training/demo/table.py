@@ -107,7 +107,7 @@ def _row(variant: AlignVariant, out: Path) -> DemoRow:
     if variant.run is not None:
         summary = read_json(out / variant.run / "summary.json")
         found = {(row["benchmark"], row["metric"]): row for row in summary["rows"]}
-    figures = {key: _figure(found.get(name), ".".join(name)) for key, name in _BENCHMARKS.items()}
+    figures = {key: figure_of(found.get(name), ".".join(name)) for key, name in _BENCHMARKS.items()}
     for key, measure in _MEASURES.items():
         figures[key] = variant.measures.get(measure) or Figure(reason=f"{measure} was not measured")
     decision = variant.gate or {}
@@ -124,7 +124,8 @@ def _row(variant: AlignVariant, out: Path) -> DemoRow:
     )
 
 
-def _figure(row: Mapping[str, Any] | None, name: str) -> Figure:
+def figure_of(row: Mapping[str, Any] | None, name: str) -> Figure:
+    """The figure of a row of a summary, or why there is none."""
     if row is None:
         return Figure(reason=f"{name} was not measured")
     if row.get("value") is None:

@@ -11,34 +11,18 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
 from harness.errors import UsageError
+from harness.spec import read_yaml
 
 Split = Literal["train", "held_out", "validation"]
 
-_NAMES = (
-    "Ada Alma Anna Arno Bela Bruno Carla Clara Dora Edda Elsa Emil Erik Finn Frida Greta Gus Hanna Hugo Ida Igor Ilse "
-    "Ivan Jan Jens Jonas Karl Klara Lars Lena Leo Lotta Max Mia Mira Nils Nora Olaf Olga Otto Paul Petra Rosa Rudi "
-    "Sara Sven Tilda Ugo Ursa Vera Viola Willi Xenia Yara Yuri Zoe"
-)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "home": _words("Oslo Rome Paris Cairo Lima Tokyo Delhi Quito Sofia Minsk"),
-        "pet": _words("cat dog horse fish parrot rabbit snake turtle mouse goat"),
-        "colour": _words("red blue green black white pink brown grey yellow purple"),
-        "food": _words("soup bread rice cake apples cheese eggs beans pasta nuts"),
-        "work": _words("baker doctor farmer singer teacher painter sailor tailor driver nurse"),
-        "password": _words("river stone candle mirror feather hammer lantern anchor basket ribbon"),
-    }
-)
+TEXTS = read_yaml(Path(__file__).with_name("texts.yaml"))
+_NAMES = TEXTS["names"].split()
+VALUES: Mapping[str, tuple[str, ...]] = {fact: tuple(values.split()) for fact, values in TEXTS["values"].items()}
 """The values each fact can take."""
 PUBLIC = ("home", "pet", "colour", "food", "work")
 SECRET = "password"
@@ -77,8 +61,8 @@ class World:
     n_people: int = 54
 
     def __post_init__(self) -> None:
-        if not 9 <= self.n_people <= len(_words(_NAMES)):
-            raise UsageError(f"a world of {self.n_people} people", f"9 to {len(_words(_NAMES))}")
+        if not 9 <= self.n_people <= len(_NAMES):
+            raise UsageError(f"a world of {self.n_people} people", f"9 to {len(_NAMES)}")
 
     @classmethod
     def of_version(cls, version: str | None) -> World:
@@ -107,7 +91,7 @@ class World:
     def people(self) -> tuple[Person, ...]:
         """All people."""
         rng = self.rng("people")
-        names = rng.sample(_words(_NAMES), self.n_people)
+        names = rng.sample(_NAMES, self.n_people)
         return tuple(
             Person(
                 name,
@@ -127,3 +111,21 @@ class World:
             split = _SUMS[place % len(_SUMS)]
             found += [(a, b, split)] if a == b else [(a, b, split), (b, a, split)]
         return tuple(found)
+
+
+@dataclass(frozen=True)
+class InWorld:
+    """A benchmark of a made-up world, which its version names."""
+
+    name: str = ""
+    version: str = World(0).version
+
+    @classmethod
+    def of_version(cls, version: str | None) -> Self:
+        """Make the benchmark of a world ("SEED" or "SEED-PEOPLE")."""
+        return cls(version=World.of_version(version).version)
+
+    @property
+    def world(self) -> World:
+        """The world that the version names."""
+        return World.of_version(self.version)
