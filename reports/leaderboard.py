@@ -18,6 +18,10 @@ from harness.stats.ranking import RankRange, rank_ranges
 from reports.tables import Table
 
 _N_DRAWS = 2000
+_PUBLISHED = (
+    ("win_rate", "win_rate", "standard_error"),
+    ("length_controlled_win_rate", "length_controlled_winrate", ""),
+)
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
 
 UnitValues = Callable[[RunScores, str, str], dict[str, float] | None]
@@ -304,25 +308,18 @@ def published_alpaca_eval() -> list[LeaderboardRow]:
     rows = []
     for entry in csv.DictReader(text.splitlines()):
         n = int(float(entry["n_total"]))
-        raw = SummaryRow(
-            benchmark="alpaca_eval",
-            metric="win_rate",
-            value=float(entry["win_rate"]),
-            stderr=float(entry["standard_error"]),
-            method="published",
-            n=n,
-            n_clusters=n,
-        )
-        cells = {Column("alpaca_eval", "win_rate"): Cell(raw)}
-        if entry.get("length_controlled_winrate"):
-            controlled = SummaryRow(
-                benchmark="alpaca_eval",
-                metric="length_controlled_win_rate",
-                value=float(entry["length_controlled_winrate"]),
-                method="published",
-                n=n,
-                n_clusters=n,
-            )
-            cells[Column("alpaca_eval", "length_controlled_win_rate")] = Cell(controlled)
+        cells = {}
+        for metric, value, stderr in _PUBLISHED:
+            if entry.get(value):
+                figure = SummaryRow(
+                    benchmark="alpaca_eval",
+                    metric=metric,
+                    value=float(entry[value]),
+                    stderr=float(entry[stderr]) if stderr else None,
+                    method="published",
+                    n=n,
+                    n_clusters=n,
+                )
+                cells[Column("alpaca_eval", metric)] = Cell(figure)
         rows.append(LeaderboardRow(model=entry[""], cells=cells, published=True))
     return rows

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StatisticsError, UsageError
-from harness.records import Score
+from harness.records import Response, Score
 from harness.run.compare import judge_ids
 from harness.run.score import RunScores
 from harness.stats.bootstrap import expanded_tails
@@ -24,7 +24,7 @@ from harness.stats.bradley_terry import (
     fit_bradley_terry,
     refuse_unconnected,
 )
-from harness.stats.ranking import RankRange, significant_ranks
+from harness.stats.ranking import significant_ranks
 from harness.store.run_directory import RunDirectory
 from reports.leaderboard import refuse_mixed_judges
 from reports.tables import Table
@@ -35,15 +35,14 @@ _RIDGE = 0.01
 _LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class _Pair:
+class _Pair(NamedTuple):
     """One judged pair of answers."""
 
     model: str
     opponent: str
-    prompt: str
     share: float
     weight: float
+    prompt: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,10 @@ class RatedModel:
         Its name.
     rating, ci_low, ci_high : float
         On the Elo scale, 1000 the mean of the models; 400 points are odds of ten to one.
-    marginal, simultaneous : RankRange
-        Its rank with the range that holds it by itself, and that holds the ranks of all models at once.
+    rank, rank_low_marginal, rank_high_marginal : int
+        Its rank, and the range that holds it.
+    rank_low_simultaneous, rank_high_simultaneous : int
+        The range of all ranges that together hold the ranks of all models.
     n : int
         Pairs of answers it stands in.
     """
@@ -66,8 +67,11 @@ class RatedModel:
     rating: float
     ci_low: float
     ci_high: float
-    marginal: RankRange
-    simultaneous: RankRange
+    rank: int
+    rank_low_marginal: int
+    rank_high_marginal: int
+    rank_low_simultaneous: int
+    rank_high_simultaneous: int
     n: int
 
 
@@ -116,9 +120,9 @@ class PairwiseBoard:
                 table.benchmark,
                 f"{found.rating:.0f}",
                 f"{found.ci_low:.0f} to {found.ci_high:.0f}",
-                str(found.marginal.rank),
-                f"{found.marginal.low}-{found.marginal.high}",
-                f"{found.simultaneous.low}-{found.simultaneous.high}",
+                str(found.rank),
+                f"{found.rank_low_marginal}-{found.rank_high_marginal}",
+                f"{found.rank_low_simultaneous}-{found.rank_high_simultaneous}",
                 str(found.n),
             ]
             for table in self.tables
@@ -136,28 +140,7 @@ class PairwiseBoard:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--format json``."""
-        return {
-            "level": self.level,
-            "problems": self.problems,
-            "benchmarks": [
-                {**asdict(table), "models": [_model_json(found) for found in table.models]} for table in self.tables
-            ],
-        }
-
-
-def _model_json(found: RatedModel) -> dict[str, Any]:
-    return {
-        "model": found.model,
-        "rating": found.rating,
-        "ci_low": found.ci_low,
-        "ci_high": found.ci_high,
-        "rank": found.marginal.rank,
-        "rank_low_marginal": found.marginal.low,
-        "rank_high_marginal": found.marginal.high,
-        "rank_low_simultaneous": found.simultaneous.low,
-        "rank_high_simultaneous": found.simultaneous.high,
-        "n": found.n,
-    }
+        return {"level": self.level, "problems": self.problems, "benchmarks": [asdict(table) for table in self.tables]}
 
 
 def build_pairwise(runs: Sequence[RunScores], directories: Sequence[RunDirectory]) -> PairwiseBoard:
@@ -203,11 +186,13 @@ def _judged_pairs(runs: Sequence[RunScores], directories: Sequence[RunDirectory]
     for run, directory in zip(runs, directories, strict=True):
         compared = {name: names for name in run.benchmarks if (names := _preference_names(run, name))}
         if compared:
-            opponents, judges = _baseline_names(directory), judge_ids(directory)
+            responses, judges = [*directory.responses().values()], judge_ids(directory)
+            opponents = {r.prompt_id: r.model for r in responses if r.role == "baseline"}
             for name, metrics in compared.items():
                 scores = [score for score in run.scores_of(name) if score.metric in metrics]
                 judged = found.setdefault(name, _Judged())
                 judged.judges[run.run] = judges.get(name, set())
+                judged.refuse_namesakes(run, [r for r in responses if r.benchmark == name])
                 judged.add(run.model, scores, {**opponents, "": f"baseline of {name}"})
     return found
 
@@ -224,11 +209,6 @@ def _preference_names(run: RunScores, benchmark: str) -> set[str]:
     return {name for name, kind in run.benchmark(benchmark).score_kinds.items() if kind.role == "preference"}
 
 
-def _baseline_names(directory: RunDirectory) -> dict[str, str]:
-    """Whose answer each prompt's candidate was compared with, by prompt id."""
-    return {r.prompt_id: r.model for r in directory.responses().values() if r.role == "baseline"}
-
-
 @dataclass
 class _Judged:
     """The judged pairs of a benchmark.
@@ -241,11 +221,29 @@ class _Judged:
         Verdicts that are missing.
     judges : dict of str to set of str
         The judges of each run.
+    known : dict
+        What a model's answer to a prompt is known by, with the run that has it.
     """
 
     pairs: list[_Pair] = field(default_factory=list)
     n_unscored: int = 0
     judges: dict[str, set[str]] = field(default_factory=dict)
+    known: dict[tuple[str, str, bool], tuple[object, str]] = field(default_factory=dict)
+
+    def refuse_namesakes(self, run: RunScores, responses: Iterable[Response]) -> None:
+        """Refuse two models of one name: two model ids, or two answers where the answers were imported."""
+        for r in responses:
+            imported = ":" in r.model_id  # import:NAME and published:NAME say no more than the name
+            if r.sample or not r.ok or (imported and r.role == "baseline"):
+                continue
+            what, model = r.turns if imported else r.model_id, run.model if r.role == "candidate" else r.model
+            known, where = self.known.setdefault((model, r.prompt_id, imported), (what, run.run))
+            if known != what:
+                raise UsageError(
+                    f"two models are named {model!r}: one in {where}, another in {run.run}",
+                    "one name a model",
+                    "run or import one of them under another name (--model-name)",
+                )
 
     def add(self, model: str, scores: Sequence[Score], opponents: Mapping[str, str]) -> None:
         """Add a model's verdicts; `opponents` are by prompt id, under "" whoever has no name."""
@@ -260,18 +258,12 @@ class _Judged:
             if opponent != model:  # a model against itself says nothing about strength
                 weight = sum(s.weight for s in own)
                 share = sum(s.weight * (s.value or 0.0) for s in own) / weight
-                self.pairs.append(_Pair(model, opponent, own[0].cluster, share, weight))
+                self.pairs.append(_Pair(model, opponent, share, weight, own[0].cluster))
 
 
 def _rate(benchmark: str, judged: _Judged) -> PairwiseTable:
     pairs = judged.pairs
-    data = compare(
-        [p.model for p in pairs],
-        [p.opponent for p in pairs],
-        [p.share for p in pairs],
-        [p.weight for p in pairs],
-        [p.prompt for p in pairs],
-    )
+    data = compare(*zip(*pairs, strict=True))
     refuse_unconnected(data)
     strength, draws, notes = _fit(data)
     ratings, replicates = elo_ratings(strength), elo_ratings(draws.log_strength)
@@ -279,7 +271,14 @@ def _rate(benchmark: str, judged: _Judged) -> PairwiseTable:
     low, high = np.quantile(replicates, expanded_tails(_LEVEL, data.n_clusters), axis=0)
     counts = Counter(name for p in pairs for name in (p.model, p.opponent))
     models = [
-        RatedModel(name, float(ratings[i]), float(low[i]), float(high[i]), marginal[i], simultaneous[i], counts[name])
+        RatedModel(
+            name,
+            float(ratings[i]),
+            float(low[i]),
+            float(high[i]),
+            *(marginal[i].rank, marginal[i].low, marginal[i].high, simultaneous[i].low, simultaneous[i].high),
+            counts[name],
+        )
         for i, name in enumerate(data.models)
     ]
     if draws.n_dropped:

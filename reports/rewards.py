@@ -9,12 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
-from harness.errors import AssayError, FileFormatError
+from harness.errors import AssayError
 from harness.stats.length_correlation import PromptCorrelations, correlations_within_prompts
-from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_samples
-from harness.store.jsonl import read_jsonl
+from harness.store.align_directory import AlignVariant, Sample, SampleReward, read_rewards, read_samples
 from reports.blocks import Block, Cell, Figure, Note, Table, limits
 from reports.charts import Heatmap, Panels, SampleFilter, XYChart, edges_of, histogram
 from reports.inputs import AlignInput
@@ -60,14 +58,7 @@ def _sampled(align: AlignInput) -> Iterator[_Rewarded]:
 def _read(name: str, samples: Path, rewards: Path) -> Iterator[_Rewarded]:
     if not (samples / "samples.jsonl").is_file() or not (rewards / "rewards.jsonl").is_file():
         return
-    by_key: dict[tuple[str, int], SampleReward] = {}
-    for number, line in read_jsonl(rewards / "rewards.jsonl", allow_torn_tail=True):
-        try:
-            reward = SampleReward.model_validate(line)
-        except ValidationError as error:
-            message = str(error.errors()[0]["msg"])
-            raise FileFormatError(rewards / "rewards.jsonl", number, message, "a reward") from error
-        by_key[reward.prompt_key, reward.sample] = reward
+    by_key = {(r.prompt_key, r.sample): r for r in read_rewards(rewards)}
     missing = SampleReward(prompt_key="", sample=0, error="not rewarded")
     yield _Rewarded(name, [(s, by_key.get((s.prompt_key, s.sample), missing)) for s in read_samples(samples)])
 

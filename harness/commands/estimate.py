@@ -7,6 +7,19 @@ from typing import Any
 
 from harness.commands.run import add_spec_options, spec_from
 
+_COLUMNS = {
+    "n_prompts": "prompts",
+    "n_answers": "answers",
+    "answer_tokens": "answer tokens",
+    "n_scored": "scored texts",
+    "n_calls": "judge calls",
+    "n_canary_calls": "canaries",
+    "prompt_tokens": "judge prompt tokens",
+    "completion_tokens": "reply tokens",
+    "most_prompt_tokens": "at most: prompt tokens",
+    "most_completion_tokens": "reply tokens",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -40,40 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found.as_json())
         return 0
-    columns = [
-        "benchmark",
-        "prompts",
-        "answers",
-        "answer tokens",
-        "scored texts",
-        "judge calls",
-        "canaries",
-        "judge prompt tokens",
-        "reply tokens",
-    ]
-    columns += ["at most: prompt tokens", "reply tokens"]
-    rows = [
-        [
-            b.benchmark,
-            f"{b.n_prompts}",
-            f"{b.n_answers}",
-            f"{b.answer_tokens:,}",
-            f"{b.n_scored:,}",
-            f"{b.n_calls:,}",
-            f"{b.n_canary_calls:,}",
-            f"{b.prompt_tokens:,}",
-            f"{b.completion_tokens:,}",
-            f"{b.most_prompt_tokens:,}",
-            f"{b.most_completion_tokens:,}",
-        ]
-        for b in found.benchmarks
-    ]
+    rows = [[b.benchmark, *(f"{getattr(b, field):,}" for field in _COLUMNS)] for b in found.benchmarks]
     left_out = [
         f"{name}: {part.n_prompts} prompts of {part.part} left out: {part.reason}"
         for name, planned in plan.benchmarks.items()
         for part in planned.left_out
     ]
-    print_table(columns, rows, note="\n".join([*left_out, _money(found)]))
+    print_table(["benchmark", *_COLUMNS.values()], rows, note="\n".join([*left_out, _money(found)]))
     return 0
 
 

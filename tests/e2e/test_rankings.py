@@ -22,10 +22,10 @@ SHOWN = ("o3-low", "qwen-max", "gpt-4.1-2025-04-14", "deepseek-v3", "jamba-1.6-m
 def imported(assay, tmp_path):
     """Import made-up annotations of one model against another; `shares` are the model's."""
 
-    def make(model: str, baseline: str, shares, judge: str = "judge"):
-        name = f"{model}-{baseline}-{judge}"
+    def make(model: str, baseline: str, shares, judge: str = "judge", said: str = "two"):
+        name = f"{model}-{baseline}-{judge}-{said}"
         rows = [
-            {"instruction": f"question {i}", "output_1": "one", "output_2": "two", "generator_1": baseline}
+            {"instruction": f"question {i}", "output_1": "one", "output_2": said, "generator_1": baseline}
             | {"generator_2": model, "annotator": judge, "preference": 1 + float(share)}
             for i, share in enumerate(shares)
         ]
@@ -105,6 +105,19 @@ class TestPairwise:
         status, _, err = assay("leaderboard", run, run, "--pairwise")
         assert status == 2
         assert "given twice" in err
+
+    def test_two_models_of_one_name_are_refused(self, assay, imported):
+        runs = [imported("b", "a", shares(1, 0.6)), imported("b", "a", shares(2, 0.9), said="three")]
+        status, _, err = assay("leaderboard", *runs, "--pairwise")
+        assert status == 2
+        assert f"two models are named 'b': one in {runs[0]}, another in {runs[1]}" in err
+        assert "--model-name" in err
+
+    def test_one_model_against_two_baselines_stays_one(self, assay, imported):
+        runs = [imported("b", "a", shares(1, 0.6)), imported("b", "c", shares(2, 0.4))]
+        status, out, err = assay("leaderboard", *runs, "--pairwise", "--format", "json")
+        assert status == 0, err
+        assert sorted(found["model"] for found in json.loads(out)["benchmarks"][0]["models"]) == ["a", "b", "c"]
 
     def test_runs_without_pairs_are_refused(self, assay, tmp_path):
         folder = DATA / "mt_bench/mt_bench"
