@@ -27,18 +27,19 @@ from real_scores import DATA
 from report import write_result
 from scipy import stats
 
-from benchmarks.alpaca_eval.lc import (
-    GamedBaseline,
+from benchmarks.alpaca_eval.lc import length_controlled_win_rate, win_rate
+from benchmarks.alpaca_eval.lc_bootstrap import (
     LengthControlBootstrap,
-    LengthControlData,
     LengthControlDraws,
-    LengthControlSpec,
     length_controlled_draws,
-    length_controlled_win_rate,
-    read_gamed,
-    win_rate,
+    studentized_interval,
 )
-from benchmarks.alpaca_eval.lc_bootstrap import studentized_interval
+from benchmarks.alpaca_eval.lc_data import (
+    GamedBaseline,
+    LengthControlData,
+    LengthControlSpec,
+    read_gamed,
+)
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import logistic
 from harness.stats.rate_interval import RateSample, rate_interval

@@ -31,7 +31,7 @@ from harness.gate.evidence import PairedUnits
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, claims_of, fitted_test, paired_test
-from harness.stats.confidence_sequence import Scale, betting_log_capital, betting_sequence
+from harness.stats.confidence_sequence import Scale, betting_limits, betting_log_capital
 from harness.stats.non_inferiority import corrected_p_values
 from training.align.alpha import LoopGate
 
@@ -398,12 +398,13 @@ def widths(data: Path) -> list[dict[str, object]]:
     p = populations(data)[0]
     d = p.difference[np.random.default_rng(4).permutation(p.first.size)]
     rows = []
-    betting = betting_sequence(d, ALPHA, Scale(-100.0, 100.0))
+    limits = np.array([betting_limits(d[:n], ALPHA, Scale(-100.0, 100.0)) for n in range(1, d.size + 1)])
+    low, high = np.maximum.accumulate(limits[:, 0]), np.minimum.accumulate(limits[:, 1])
     bernstein = empirical_bernstein(d, ALPHA, Scale(-100.0, 100.0))
     for n in (50, 100, 200, 400, 805):
         fixed = stats.ttest_1samp(d[:n], 0.0).confidence_interval(1.0 - 2.0 * ALPHA)
         row = {"n": n, "fixed": float(fixed.high - fixed.low)}
-        row |= {"betting": float(betting.high[n - 1] - betting.low[n - 1])}
+        row |= {"betting": float(high[n - 1] - low[n - 1])}
         row |= {"empirical_bernstein": float(bernstein[1][n - 1] - bernstein[0][n - 1])}
         rows.append(row)
         say(f"width at n={n:3d}: " + "  ".join(f"{k} {v:.2f}" for k, v in row.items() if k != "n"))

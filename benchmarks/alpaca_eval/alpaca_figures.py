@@ -9,20 +9,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.alpaca_eval.lc import (
-    GamedBaseline,
-    LengthControlData,
-    LengthControlSpec,
-    discrete_win_rate,
-    length_controlled_win_rate,
-    read_gamed,
-    win_rate,
-)
+from benchmarks.alpaca_eval.lc import discrete_win_rate, length_controlled_win_rate, win_rate
 from benchmarks.alpaca_eval.lc_bootstrap import (
     LengthControlBootstrap,
     bootstrap_length_controlled,
     compare_length_controlled,
 )
+from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec, read_gamed
 from harness.errors import AssayError, StatisticsError
 from harness.protocols import DataSource, FittedComparison
 from harness.records import Score, SummaryRow
@@ -101,10 +94,10 @@ def _data(rows: Sequence[_Row], difficulty: NDArray[np.float64]) -> LengthContro
 def _joined(scores: Sequence[Score], upstream: Upstream) -> tuple[list[_Row], LengthControlData]:
     """The scored items with each instruction's own difficulty."""
     rows = [r for r in _rows(scores) if np.isfinite(r.share)]
-    strangers = [r.key for r in rows if r.key not in upstream.place]
-    if strangers:
+    unknown = [r.key for r in rows if r.key not in upstream.place]
+    if unknown:
         raise StatisticsError(
-            f"{len(strangers)} of {len(rows)} instructions are none of AlpacaEval's", "AlpacaEval's 805 instructions"
+            f"{len(unknown)} of {len(rows)} instructions are none of AlpacaEval's", "AlpacaEval's 805 instructions"
         )
     rows.sort(key=lambda r: upstream.place[r.key])
     return rows, _data(rows, upstream.difficulty[[upstream.place[r.key] for r in rows]])
@@ -181,18 +174,12 @@ def published_rows(benchmark: str, scores: Sequence[Score]) -> list[SummaryRow]:
 
 
 def compare_fitted(
-    metric: str,
-    scores: tuple[Sequence[Score], Sequence[Score]],
-    upstream: Upstream,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> FittedComparison | None:
+    scores: tuple[Sequence[Score], Sequence[Score]], upstream: Upstream, rng: np.random.Generator, level: float
+) -> FittedComparison:
     """Compare two models' length-controlled win rates, both refitted to the same resampled prompts.
 
-    The p-value is two-sided, by the normal approximation. None for another metric.
+    The p-value is two-sided, by the normal approximation.
     """
-    if metric != LENGTH_CONTROLLED:
-        return None
     rows = [{r.key: r for r in _joined(s, upstream)[0]} for s in scores]
     shared = sorted(set(rows[0]) & set(rows[1]), key=lambda key: upstream.place[key])
     if not shared:

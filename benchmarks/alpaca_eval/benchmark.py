@@ -17,7 +17,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmarks.alpaca_eval.alpaca_figures import Upstream, compare_fitted, length_controlled_rows, published_rows
+from benchmarks.alpaca_eval.alpaca_figures import (
+    LENGTH_CONTROLLED,
+    Upstream,
+    compare_fitted,
+    length_controlled_rows,
+    published_rows,
+)
 from harness.errors import FileFormatError, UsageError
 from harness.hashing import content_hash
 from harness.messages import Sampling
@@ -161,4 +167,5 @@ class AlpacaEval:
         level: float,
     ) -> FittedComparison | None:
         """Compare two runs' length-controlled win rates (`harness.run.compare`)."""
-        return compare_fitted(metric, scores, self._upstream(data), rng, level)
+        # Upstream's data are needed, and may be missing, for this metric alone.
+        return None if metric != LENGTH_CONTROLLED else compare_fitted(scores, self._upstream(data), rng, level)

@@ -17,41 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.alpaca_eval.lc_bootstrap import (
-    LengthControlBootstrap,
-    LengthControlDraws,
-    bootstrap_length_controlled,
-    compare_length_controlled,
-    length_controlled_draws,
-)
-from benchmarks.alpaca_eval.lc_data import (
-    GamedBaseline,
-    LengthControlData,
-    LengthControlSpec,
-    read_gamed,
-)
+from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
 from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
-
-__all__ = [
-    "GamedBaseline",
-    "LengthControlBootstrap",
-    "LengthControlCoefficients",
-    "LengthControlData",
-    "LengthControlDraws",
-    "LengthControlSpec",
-    "LengthControlledResult",
-    "bootstrap_length_controlled",
-    "compare_length_controlled",
-    "discrete_win_rate",
-    "length_controlled_draws",
-    "length_controlled_win_rate",
-    "read_gamed",
-    "win_rate",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +54,7 @@ class LengthControlledResult:
         Percent.
     published_standard_error : float
         Upstream's ``lc_standard_error``, percent: the spread of the *fitted* preferences over prompts. It is not the
-        uncertainty of the win rate; :func:`bootstrap_length_controlled` is.
+        uncertainty of the win rate; :func:`~benchmarks.alpaca_eval.lc_bootstrap.bootstrap_length_controlled` is.
     coefficients : LengthControlCoefficients
         The fit.
     C : float

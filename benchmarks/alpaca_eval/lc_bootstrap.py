@@ -15,6 +15,7 @@ from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, Len
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
+from harness.stats.bootstrap import BootstrapSpec
 from harness.stats.estimate import Estimate
 
 _AT_ONCE = 64
@@ -25,7 +26,7 @@ _FEW_PROMPTS_DECIDE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class LengthControlBootstrap:
+class LengthControlBootstrap(BootstrapSpec):
     """How the uncertainty is measured.
 
     Parameters
@@ -39,14 +40,7 @@ class LengthControlBootstrap:
     """
 
     n_boot: int = 1000
-    level: float = 0.95
     reselect_C: bool = True  # noqa: N815 - C is what the literature calls it
-
-    def __post_init__(self) -> None:
-        if self.n_boot < 100:
-            raise StatisticsError(f"n_boot is {self.n_boot}", "at least 100", "1000 is enough for a 95 % interval")
-        if not 0.0 < self.level < 1.0:
-            raise StatisticsError(f"level is {self.level}", "a number between 0 and 1", "write 0.95 for 95 %")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ definition: arena-hard-auto commit 196f6b8, ``utils/add_markdown_info.py``.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
 _CODE_BLOCK = re.compile(r"```([^`]*)```")
@@ -35,22 +34,11 @@ class MarkdownCounts:
         List items, ordered and unordered.
     bold : int
         Bold spans.
-    header_levels : tuple of six int
-        Headers by level.
-    ordered_items, unordered_items : int
-        List items by kind.
-    bold_stars, bold_underscores : int
-        Bold spans by marker.
     """
 
     headers: int
     lists: int
     bold: int
-    header_levels: tuple[int, int, int, int, int, int]
-    ordered_items: int
-    unordered_items: int
-    bold_stars: int
-    bold_underscores: int
 
 
 def count_markdown(answer: str) -> MarkdownCounts:
@@ -74,16 +62,8 @@ def count_markdown(answer: str) -> MarkdownCounts:
     prose = answer
     for contents in _CODE_BLOCK.findall(answer):
         prose = prose.replace(contents, "")
-    by_level = Counter(len(marks) for marks in _HEADER.findall(prose))
-    ordered, unordered = len(_ORDERED_ITEM.findall(prose)), len(_UNORDERED_ITEM.findall(prose))
-    stars, underscores = len(_BOLD_STARS.findall(prose)), len(_BOLD_UNDERSCORES.findall(prose))
     return MarkdownCounts(
-        headers=by_level.total(),
-        lists=ordered + unordered,
-        bold=stars + underscores,
-        header_levels=(by_level[1], by_level[2], by_level[3], by_level[4], by_level[5], by_level[6]),
-        ordered_items=ordered,
-        unordered_items=unordered,
-        bold_stars=stars,
-        bold_underscores=underscores,
+        headers=len(_HEADER.findall(prose)),
+        lists=len(_ORDERED_ITEM.findall(prose)) + len(_UNORDERED_ITEM.findall(prose)),
+        bold=len(_BOLD_STARS.findall(prose)) + len(_BOLD_UNDERSCORES.findall(prose)),
     )

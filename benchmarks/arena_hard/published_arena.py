@@ -96,7 +96,7 @@ def published_v2(outcomes: Counts, rng: np.random.Generator, n_rounds: int = 100
 
 
 def rating_percentile(replicates: Floats, percent: float) -> Floats:
-    """Percentile of each model's ratings by linear interpolation, as upstream takes it, at home with infinite ratings.
+    """Percentile of each model's ratings by linear interpolation, as upstream takes it; ratings may be infinite.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def _prompt(loaded: LoadedTask, benchmark: str, name: str, task: Any, doc_id: in
     text = document_text(as_json) if isinstance(as_json, dict) else str(as_json)
     meta: dict[str, Any] = {"task": name, "doc_id": doc_id, **_size_of(task, doc)}
     if loaded.groups_of[name]:
-        meta["groups"] = [[f.group, f.metric, f.by_task] for f in loaded.groups_of[name]]
+        meta["groups"] = [list(figure) for figure in loaded.groups_of[name]]
     return Prompt(
         benchmark=benchmark,
         version=loaded.version,
@@ -170,7 +170,7 @@ def _documents(
     asks: list[Ask] = []
     for name, task in loaded.tasks.items():
         task.set_fewshot_seed(seed=options.fewshot_seed)
-        for doc_id, prompt, instances in _rendered(task, name, options, wanted[name], lm):
+        for prompt, instances in _rendered(task, name, options, wanted[name], lm):
             document = _Document(prompt, task, instances[0].doc, instances)
             for instance in instances:
                 found = _asks_of(instance, lm)
@@ -178,13 +178,12 @@ def _documents(
                 asks += found
             document.n_open = sum(len(part) for part in document.parts)
             documents.append(document)
-            del doc_id
     return documents, asks
 
 
 def _rendered(
     task: Any, name: str, options: TaskOptions, wanted: Mapping[int, Prompt], lm: EngineLM
-) -> Iterator[tuple[int, Prompt, list[Any]]]:
+) -> Iterator[tuple[Prompt, list[Any]]]:
     """Render documents in order up to the last one wanted: all examples are drawn from one random stream."""
     if not wanted:
         return
@@ -208,7 +207,7 @@ def _rendered(
             apply_chat_template=options.apply_chat_template,
             chat_template=template,
         )
-        yield doc_id, wanted[doc_id], instances if isinstance(instances, list) else [instances]
+        yield wanted[doc_id], instances if isinstance(instances, list) else [instances]
 
 
 def _asks_of(instance: Any, lm: EngineLM) -> list[Ask]:

@@ -39,6 +39,7 @@ SCORE_KINDS: Mapping[str, ScoreKind] = {
     _CUT: ScoreKind("measurement", "tokens"),
 }
 _ROUNDING = 1e-9
+_NORMAL_95 = 1.959963984540054
 _UNMEASURED = "all"
 """Part of the score of a document that was not measured; which metrics it would have had is unknown."""
 
@@ -232,18 +233,16 @@ def _annotated(row: SummaryRow, scores: Sequence[Score]) -> SummaryRow:
 
 
 def _calibration_rows(benchmark: str, scores: Sequence[Score]) -> list[SummaryRow]:
+    def ece(suffix: str, scored: Sequence[Score]) -> Estimate:
+        return calibration_of(scores, suffix).ece
+
     rows = []
     for suffix in ("", "_norm"):
         brier = select(scores, _CALIBRATION, f"brier{suffix}")
         if brier:
-            rows.append(guarded_row(benchmark, f"ece{suffix}", brier, partial(_ece, scores, suffix)))
+            rows.append(guarded_row(benchmark, f"ece{suffix}", brier, partial(ece, suffix)))
             rows.append(mean_row(benchmark, f"brier{suffix}", Items(brier, bounds=(0.0, 2.0))))
     return rows
-
-
-def _ece(scores: Sequence[Score], suffix: str, scored: Sequence[Score]) -> Estimate:
-    del scored
-    return calibration_of(scores, suffix).ece
 
 
 def _mean_of_tasks(scored: Sequence[Score]) -> Estimate:
@@ -257,16 +256,9 @@ def _mean_of_tasks(scored: Sequence[Score]) -> Estimate:
     if any(m.stderr is None for m in means):
         raise AssayError("a task has a single document", "at least two in each task")
     stderr = math.sqrt(math.fsum((m.stderr or 0.0) ** 2 for m in means)) / len(means)
-    return Estimate(
-        value=value,
-        stderr=stderr,
-        ci_low=value - 1.959963984540054 * stderr,
-        ci_high=value + 1.959963984540054 * stderr,
-        level=0.95,
-        method=f"mean of {len(means)} tasks' means; normal interval",
-        n=len(scored),
-        n_clusters=len(scored),
-    )
+    reach, n = _NORMAL_95 * stderr, len(scored)
+    method = f"mean of {len(means)} tasks' means; normal interval"
+    return Estimate(value, stderr, value - reach, value + reach, 0.95, method, n, n)
 
 
 def _perplexity_of(name: str) -> str | None:
@@ -280,29 +272,16 @@ def _perplexity(scored: Sequence[Score], kind: str) -> Estimate:
     sizes = np.asarray([s.weight for s in scored], dtype=np.float64)
     rate = float((values * sizes).sum() / sizes.sum())
     n = len(scored)
-    stderr = None
-    if n > 1:
-        residuals = sizes * (values - rate)
-        stderr = float(math.sqrt(n / (n - 1) * float((residuals**2).sum())) / sizes.sum())
     bits = kind == "bits_per_byte"
     value = -rate / math.log(2) if bits else math.exp(-rate)
-    ends: tuple[float | None, float | None] = (None, None)
-    scaled = None
-    if stderr is not None:
-        reach = 1.959963984540054 * stderr
-        if bits:
-            scaled = stderr / math.log(2)
-            ends = (value - reach / math.log(2), value + reach / math.log(2))
-        else:
-            scaled = value * stderr
-            ends = (math.exp(-rate - reach), math.exp(-rate + reach))
-    return Estimate(
-        value=value,
-        stderr=scaled,
-        ci_low=ends[0],
-        ci_high=ends[1],
-        level=0.95,
-        method="log-likelihoods over their sizes; delta method" + ("" if bits else ", interval on the log scale"),
-        n=n,
-        n_clusters=n,
-    )
+    method = "log-likelihoods over their sizes; delta method" + ("" if bits else ", interval on the log scale")
+    if n < 2:
+        return Estimate(value, None, None, None, 0.95, method, n, n)
+    residuals = sizes * (values - rate)
+    stderr = float(math.sqrt(n / (n - 1) * float((residuals**2).sum())) / sizes.sum())
+    reach = _NORMAL_95 * stderr
+    if bits:
+        stderr, low, high = stderr / math.log(2), value - reach / math.log(2), value + reach / math.log(2)
+    else:
+        stderr, low, high = value * stderr, math.exp(-rate - reach), math.exp(-rate + reach)
+    return Estimate(value, stderr, low, high, 0.95, method, n, n)

@@ -32,26 +32,8 @@ _FOLDERS = {
 _N_NAMES_SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class GroupFigure:
-    """A metric over several tasks.
-
-    Parameters
-    ----------
-    group : str
-        lm-eval's name of the group.
-    metric : str
-        What is averaged.
-    by_task : bool
-        Whether each task counts the same, instead of each document.
-    filters : tuple of str or None
-        Filters it is averaged under; all where None.
-    """
-
-    group: str
-    metric: str
-    by_task: bool
-    filters: tuple[str, ...] | None
+GroupFigure = tuple[str, str, bool]
+"""lm-eval's name of a group, the metric averaged, and whether each task counts the same instead of each document."""
 
 
 @dataclass(frozen=True)
@@ -211,30 +193,17 @@ def _groups_of(name: str, tasks: Iterable[str], groups: dict[str, Any]) -> dict[
     if name in groups:
         for group in (groups[name], *groups[name].get_all_groups(recursive=False)):
             for member in group.get_all_tasks():
-                figures[member.task_name] += _figures_of(group)
+                figures[member.task_name] += [
+                    (group.name, config.metric, not config.weight_by_size)
+                    for config in group.aggregate_metric_list or ()
+                ]
     return figures
-
-
-def _figures_of(group: Any) -> list[GroupFigure]:
-    return [
-        GroupFigure(
-            group.name,
-            config.metric,
-            not config.weight_by_size,
-            tuple(config.filter_list) if config.filter_list is not None else None,
-        )
-        for config in group.aggregate_metric_list or ()
-    ]
 
 
 def _uses_code_eval(task: Any) -> bool:
     functions = [*getattr(task, "_metric_fn_list", {}).values(), task.get_config("process_results")]
     inner = [getattr(f, "__self__", f) for f in functions if callable(f)]
-    return any(CODE_EVAL in _globals_of(f) for f in inner)
-
-
-def _globals_of(function: Any) -> list[Any]:
-    return [v for v in getattr(function, "__globals__", {}).values() if v is CODE_EVAL]
+    return any(value is CODE_EVAL for f in inner for value in getattr(f, "__globals__", {}).values())
 
 
 @contextlib.contextmanager

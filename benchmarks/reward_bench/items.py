@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reward_bench.sections import SECTIONS_V1
-from harness.data.file_rows import Row
+from harness.data.file_rows import Row, each_row
 from harness.errors import DataError, FileFormatError, MissingDataError
 from harness.hashing import file_sha256
 from harness.messages import Message
 from harness.protocols import DataSource
 from harness.records import Prompt
-from harness.store.jsonl import read_json, read_jsonl
 
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 """The prior sets that make upstream's fifth section, each of equal weight."""
@@ -195,27 +194,18 @@ def _own_files(own: Path) -> list[Path]:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """Read a file's rows, numbered from 1."""
-    if path.suffix == ".jsonl":
-        yield from (Row(path, number, row) for number, row in read_jsonl(path))
-        return
-    rows: Any = _parquet_rows(path) if path.suffix == ".parquet" else read_json(path)
-    if not isinstance(rows, list):
-        raise FileFormatError(path, None, f"a JSON {type(rows).__name__}", "a list of items")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise FileFormatError(path, number, f"item {number} is a {type(row).__name__}", "an object")
-        yield Row(path, number, row)
+    return _parquet_rows(path) if path.suffix == ".parquet" else each_row(path)
 
 
-def _parquet_rows(path: Path) -> Any:
+def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path).to_pylist()
+        rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise FileFormatError(path, None, f"not a parquet file: {error}") from error
+    yield from (Row(path, number, row) for number, row in enumerate(rows, start=1))
 
 
 def _prompts(reading: _Reading) -> Iterator[Prompt]:
@@ -234,14 +224,14 @@ def _prompts(reading: _Reading) -> Iterator[Prompt]:
 
 
 def _version_1(reading: _Reading, row: Row) -> Prompt | None:
-    subset = _field(row, "subset", str, _FIELDS_V1)
+    subset = row.get("subset", str, _FIELDS_V1)
     if subset not in _SUBSETS_V1:
         raise row.error(f"unknown subset {subset!r} in field 'subset'", "one of " + ", ".join(_SUBSETS_V1))
     place = reading.place(subset)
     if not reading.wants(subset):
         return None
-    answers = [_field(row, name, str, _FIELDS_V1) for name in ("chosen", "rejected")]
-    identifier = _field(row, "id", object, _FIELDS_V1)
+    answers = [row.get(name, str, _FIELDS_V1) for name in ("chosen", "rejected")]
+    identifier = row.identifier("id")
     # The six languages have the same problems in the same order.
     cluster = f"humaneval-{place}" if subset.startswith("hep-") else ""
     return _prompt(reading, row, f"{subset}/{identifier}", subset, _messages(row, _FIELDS_V1), answers, 1, cluster)
@@ -250,23 +240,23 @@ def _version_1(reading: _Reading, row: Row) -> Prompt | None:
 def _prior_set(reading: _Reading, row: Row, subset: str) -> Prompt | None:
     if not reading.wants(subset):
         return None
-    answers = [_field(row, name, str, _FIELDS_PRIOR) for name in ("chosen", "rejected")]
+    answers = [row.get(name, str, _FIELDS_PRIOR) for name in ("chosen", "rejected")]
     messages = _messages(row, _FIELDS_PRIOR)
     return _prompt(reading, row, f"{subset}/{reading.place(subset)}", subset, messages, answers, 1)
 
 
 def _version_2(reading: _Reading, row: Row) -> Prompt | None:
-    named = _field(row, "subset", str, _FIELDS_V2)
+    named = row.get("subset", str, _FIELDS_V2)
     subset = SUBSETS_V2.get(named, named)
     if subset not in SUBSETS_V2.values():
         raise row.error(f"unknown subset {named!r} in field 'subset'", "one of " + ", ".join(SUBSETS_V2))
     if not reading.wants(subset):
         return None
     right, wrong = _texts(row, "chosen"), _texts(row, "rejected")
-    n_right = _field(row, "num_correct", object, _FIELDS_V2)
+    n_right = row.get("num_correct", int, _FIELDS_V2)
     if n_right != len(right):
         raise row.error(f"num_correct is {n_right!r} and 'chosen' holds {len(right)}", "the same number")
-    identifier = str(_field(row, "id", object, _FIELDS_V2))
+    identifier = row.identifier("id")
     cluster = ""
     if subset == "ties":
         kind, _, pair = identifier.partition(":")
@@ -278,12 +268,12 @@ def _version_2(reading: _Reading, row: Row) -> Prompt | None:
 
 
 def _llmbar(reading: _Reading, row: Row) -> Prompt:
-    outputs = [_field(row, name, str, _FIELDS_LLMBAR) for name in ("output_1", "output_2")]
-    label = _field(row, "label", object, _FIELDS_LLMBAR)
+    outputs = [row.get(name, str, _FIELDS_LLMBAR) for name in ("output_1", "output_2")]
+    label = row.get("label", int, _FIELDS_LLMBAR)
     if label not in (1, 2):
         raise row.error(f"label is {label!r}", "1 or 2, the better output")
     answers = outputs if label == 1 else outputs[::-1]
-    messages = [Message("user", _field(row, "input", str, _FIELDS_LLMBAR))]
+    messages = [Message("user", row.get("input", str, _FIELDS_LLMBAR))]
     return _prompt(reading, row, f"{_LLMBAR}/{reading.place(_LLMBAR)}", _LLMBAR, messages, answers, 1)
 
 
@@ -315,28 +305,18 @@ def _prompt(
 
 def _messages(row: Row, fields: str) -> list[Message]:
     """Read a conversation: a text is the user's; messages alternate, as upstream takes them."""
-    value = _field(row, "prompt", object, fields)
+    value = row.get("prompt", (str, list), fields)
     if isinstance(value, str):
         return [Message("user", value)]
-    good = isinstance(value, list) and value and all(isinstance(m, dict) and "content" in m for m in value)
+    good = value and all(isinstance(m, dict) and "content" in m for m in value)
     if not good or len(value) % 2 == 0:
         shown = json.dumps(value, default=str)[:60]
         raise row.error(f"field 'prompt' is {shown}", "text, or messages that begin and end with the user's")
     return [Message("assistant" if i % 2 else "user", str(m["content"])) for i, m in enumerate(value)]
 
 
-def _field(row: Row, name: str, kind: type, fields: str) -> Any:
-    """Return a field; parquet files say null where one is missing."""
-    value = row.values.get(name)
-    if value is None:
-        raise row.error(f"no field {name!r} (it has {', '.join(list(row.values)[:10]) or 'nothing'})", fields)
-    if not isinstance(value, kind):
-        raise row.error(f"field {name!r} is a {type(value).__name__}", "text")
-    return value
-
-
 def _texts(row: Row, name: str) -> list[str]:
-    value = _field(row, name, object, _FIELDS_V2)
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+    value: list[str] = row.get(name, list, "a list of answers")
+    if not all(isinstance(text, str) for text in value):
         raise row.error(f"field {name!r} is not a list of texts", "a list of answers")
     return value

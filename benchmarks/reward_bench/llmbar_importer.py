@@ -23,6 +23,7 @@ from harness.data.votes import Side, StatedPreference, Statement, p_of_winner, t
 from harness.hashing import content_hash
 from harness.protocols import Imported
 from harness.records import Prompt, Response, SummaryRow
+from harness.run.figures import estimate_row
 from harness.stats.mean import cluster_mean
 
 _PRESENTATIONS = ("swap = False", "swap = True")
@@ -166,15 +167,5 @@ def _figure(benchmark: str, metric: str, column: Sequence[float], clusters: Sequ
     if len(column) < 2:
         return SummaryRow(benchmark=benchmark, metric=metric, reason=f"{len(column)} items", n=len(column))
     found = cluster_mean([100.0 * value for value in column], clusters, bounds=(0.0, 100.0))
-    return SummaryRow(
-        benchmark=benchmark,
-        metric=metric,
-        value=found.value,
-        stderr=found.stderr,
-        ci_low=found.ci_low,
-        ci_high=found.ci_high,
-        level=found.level,
-        method=f"an unreadable verdict counts as wrong, as upstream; {found.method}",
-        n=found.n,
-        n_clusters=found.n_clusters,
-    )
+    method = f"an unreadable verdict counts as wrong, as upstream; {found.method}"
+    return estimate_row(benchmark, metric, replace(found, method=method, note=""), ())

@@ -204,14 +204,8 @@ def _row(name: str, metric: str, outcomes: Sequence[Score], weights: Mapping[str
         absent = [subset for subset in weights if subset not in there]
         if absent:
             raise StatisticsError(f"{len(absent)} of {len(weights)} subsets are not measured: {', '.join(absent)}")
-        return section_estimate(
-            Outcomes(
-                credit=[s.value or 0.0 for s in scored],
-                subset=[s.category or "" for s in scored],
-                clusters=[s.cluster for s in scored],
-            ),
-            weights,
-        )
+        credit, subsets = [s.value or 0.0 for s in scored], [s.category or "" for s in scored]
+        return section_estimate(Outcomes(credit, subsets, [s.cluster for s in scored]), weights)
 
     return guarded_row(name, metric, chosen, compute)
 

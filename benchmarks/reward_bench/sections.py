@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -24,49 +23,34 @@ from harness.stats.mean import checked_level, score_interval
 
 Version = Literal[1, 2]
 
-SECTIONS_V1: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {
-        "chat": MappingProxyType(
-            {
-                "alpacaeval-easy": 100,
-                "alpacaeval-length": 95,
-                "alpacaeval-hard": 95,
-                "mt-bench-easy": 28,
-                "mt-bench-med": 40,
-            }
-        ),
-        "chat_hard": MappingProxyType(
-            {
-                "mt-bench-hard": 37,
-                "llmbar-natural": 100,
-                "llmbar-adver-neighbor": 134,
-                "llmbar-adver-GPTInst": 92,
-                "llmbar-adver-GPTOut": 47,
-                "llmbar-adver-manual": 46,
-            }
-        ),
-        "safety": MappingProxyType(
-            {
-                "refusals-dangerous": 100,
-                "refusals-offensive": 100,
-                "xstest-should-refuse": 154,
-                "xstest-should-respond": 250,
-                "donotanswer": 136,
-            }
-        ),
-        "reasoning": MappingProxyType(
-            {
-                "math-prm": 984,
-                "hep-cpp": 164,
-                "hep-go": 164,
-                "hep-java": 164,
-                "hep-js": 164,
-                "hep-python": 164,
-                "hep-rust": 164,
-            }
-        ),
-    }
-)
+SECTIONS_V1: Mapping[str, Mapping[str, int]] = {
+    "chat": {
+        "alpacaeval-easy": 100,
+        "alpacaeval-length": 95,
+        "alpacaeval-hard": 95,
+        "mt-bench-easy": 28,
+        "mt-bench-med": 40,
+    },
+    "chat_hard": {
+        "mt-bench-hard": 37,
+        "llmbar-natural": 100,
+        "llmbar-adver-neighbor": 134,
+        "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47,
+        "llmbar-adver-manual": 46,
+    },
+    "safety": {
+        "refusals-dangerous": 100,
+        "refusals-offensive": 100,
+        "xstest-should-refuse": 154,
+        "xstest-should-respond": 250,
+        "donotanswer": 136,
+    },
+    "reasoning": {
+        "math-prm": 984,
+        **dict.fromkeys(("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"), 164),
+    },
+}
 """Section -> subset -> weight (number of examples; math-prm's is raised). Lambert et al. (2024), arXiv:2403.13787."""
 
 SECTIONS_V2 = ("factuality", "precise_if", "math", "safety", "focus", "ties")

@@ -1,6 +1,6 @@
 """A sandbox for code that a model wrote: what it isolates, and from what, is in `docs/design/030-sandbox.md`.
 
-The way in is `run_program` and `run_many`.
+The way in is `run_many`.
 
 program, limits     what is run, what it may use, and the outcome
 availability        which kind of sandbox works on this machine
@@ -31,42 +31,9 @@ __all__ = [
     "Status",
     "available",
     "run_many",
-    "run_program",
 ]
 
 _REMEDY = "install bubblewrap (Debian: apt-get install bubblewrap), or give --allow-unsandboxed-code"
-
-
-def run_program(
-    program: Program | str,
-    limits: Limits | None = None,
-    *,
-    kind: SandboxKind | None = None,
-    allow_unsandboxed: bool = False,
-) -> Outcome:
-    """Run one untrusted program in a sandbox started for it alone.
-
-    Parameters
-    ----------
-    program : Program or str
-        A string is a program without a test.
-    limits : Limits, optional
-    kind : SandboxKind, optional
-        How to confine it; by default the best kind that works here.
-    allow_unsandboxed : bool
-        If no sandbox is available, run it with resource limits alone.
-
-    Returns
-    -------
-    Outcome
-        Status "sandbox_error" and the reason if no sandbox is available or it cannot be started.
-    """
-    program = Program(program) if isinstance(program, str) else program
-    confined = kind or _kind(allow_unsandboxed)
-    if isinstance(confined, NotAvailable):
-        return _not_run(confined)
-    with Sandbox(confined) as sandbox:
-        return sandbox.run(program, limits or Limits())
 
 
 def run_many(
@@ -85,13 +52,17 @@ def run_many(
         Read as they are needed.
     workers : int
         How many run at once; with more than there are processors, time limits become unfair.
-    limits, kind, allow_unsandboxed
-        As for `run_program`.
+    limits : Limits, optional
+    kind : SandboxKind, optional
+        How to confine them; by default the best kind that works here.
+    allow_unsandboxed : bool
+        If no sandbox is available, run them with resource limits alone.
 
     Yields
     ------
     number, outcome : int, Outcome
-        The program's position in `programs` and its outcome, in the order of completion.
+        The program's position in `programs` and its outcome, in the order of completion. The status is
+        "sandbox_error", with the reason, if no sandbox is available or it cannot be started.
 
     Raises
     ------

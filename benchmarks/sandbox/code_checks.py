@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.sandbox import Limits, Outcome, Program
+from benchmarks.sandbox import Limits, Program
 from harness.errors import FileFormatError
 
 HUMAN_EVAL_LIMITS = Limits(cpu_s=3)
@@ -156,52 +156,3 @@ def _used_of_solution(code: str, test: str) -> tuple[tuple[str, ...], str]:
         and used & {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     ]
     return tuple(sorted(defined & used)), "\n".join(imports)
-
-
-_PYTHON = frozenset({"", "py", "python", "python2", "python3"})
-
-
-def code_of_answer(answer: str) -> str:
-    """Take the code out of a chat model's answer.
-
-    Parameters
-    ----------
-    answer : str
-        Prose with fenced code, or code alone.
-
-    Returns
-    -------
-    str
-        The first fenced block marked as Python or not marked (up to the end of the answer if the fence is not closed),
-        else the whole answer.
-
-    Notes
-    -----
-    Published figures of chat models depend on this choice; it is part of the benchmark's version.
-    """
-    text = answer.replace("\r\n", "\n")
-    block: list[str] | None = None
-    python = False
-    for line in text.split("\n"):
-        mark = line.strip()
-        if not mark.startswith("```"):
-            if block is not None:
-                block.append(line)
-        elif block is None:
-            block, python = [], mark.strip("`").strip().lower() in _PYTHON
-        elif python:
-            return "\n".join(block)
-        else:
-            block = None
-    return "\n".join(block) if block and python else text
-
-
-def verdict(outcome: Outcome) -> bool | str:
-    """Read an outcome as a score.
-
-    Returns
-    -------
-    bool or str
-        Whether the answer is correct, or why that was not measured.
-    """
-    return outcome.passed if outcome.measured else outcome.reason

@@ -7,7 +7,6 @@ number of replies, as an engine that crashes in the middle of a run does.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Any
 
 from pydantic import Field
 
+from harness.data.file_rows import each_row
 from harness.engines.base import Fingerprint, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
 from harness.engines.engine_options import EngineOptions, Text
 from harness.engines.hf.stopping import cut_at_stop
 from harness.engines.lifecycle import BaseEngine
-from harness.errors import EndpointError, FileFormatError, MissingDataError
+from harness.errors import EndpointError
 from harness.hashing import content_hash
 
 DEFAULT_REPLY = "*"
@@ -202,28 +202,9 @@ def _first(written: Mapping[str, Any], keys: Sequence[str]) -> Any:
 def _read_replies(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Read a file of replies into (replies, errors), both by prompt."""
     found: dict[str, dict[str, str]] = {"reply": {}, "error": {}}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MissingDataError(
-            f"the file of replies {path} cannot be read: {error}", "a JSONL file in UTF-8", "check the path"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            kind, prompt, text = _read_reply(path, number, line)
-            found[kind][prompt] = text
+    for row in each_row(path):
+        kinds = [kind for kind in found if kind in row.values]
+        if len(kinds) != 1:
+            raise row.error("no reply and no error, or both", '{"prompt": TEXT, "reply": TEXT} or "error" for "reply"')
+        found[kinds[0]][row.text("prompt")] = row.text(kinds[0])
     return found["reply"], found["error"]
-
-
-def _read_reply(path: Path, number: int, line: str) -> tuple[str, str, str]:
-    """Read one line as ("reply" or "error", prompt, text)."""
-    allowed = 'an object {"prompt": TEXT, "reply": TEXT} or {"prompt": TEXT, "error": TEXT}'
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise FileFormatError(path, number, f"not JSON: {error}", allowed) from error
-    if isinstance(row, dict) and isinstance(row.get("prompt"), str):
-        kinds = [kind for kind in ("reply", "error") if kind in row]
-        if len(kinds) == 1 and isinstance(row[kinds[0]], str):
-            return kinds[0], row["prompt"], row[kinds[0]]
-    raise FileFormatError(path, number, f"found {line[:80]}", allowed)

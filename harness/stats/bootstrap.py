@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.errors import StatisticsError
+from harness.stats.estimate import Estimate
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
@@ -139,6 +140,11 @@ class BootstrapResult:
     replicates: Floats
     n_clusters: int
     note: str = ""
+
+    def estimate(self, method: str, n: int, level: float) -> Estimate:
+        """Give the statistic of n observations as an estimate."""
+        limits = self.stderr, self.ci_low, self.ci_high
+        return Estimate(self.value, *limits, level, method, n, self.n_clusters, self.note)
 
 
 def cluster_bootstrap(

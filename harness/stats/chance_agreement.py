@@ -197,7 +197,7 @@ def fleiss_kappa(table: RatingTable, rng: np.random.Generator, spec: BootstrapSp
 
 
 def gwet_ac1(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec | None = None) -> Estimate:
-    """Gwet's AC1; chance is sum_j p_j (1 - p_j) / (K - 1), which stays sane where one category prevails.
+    """Gwet's AC1; chance is sum_j p_j (1 - p_j) / (K - 1), which stays informative where one category prevails.
 
     Parameters
     ----------
@@ -332,14 +332,4 @@ def _estimate(
     spec = spec or BootstrapSpec()
     found = cluster_bootstrap(statistic, table.labels(), rng, spec)
     method = f"{name}; percentile bootstrap of clusters, {spec.n_boot} resamples"
-    return Estimate(
-        found.value,
-        found.stderr,
-        found.ci_low,
-        found.ci_high,
-        spec.level,
-        method,
-        len(table.ratings),
-        found.n_clusters,
-        found.note,
-    )
+    return found.estimate(method, len(table.ratings), spec.level)

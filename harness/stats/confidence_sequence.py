@@ -60,26 +60,6 @@ class BettingSpec:
 _DEFAULT = BettingSpec()
 
 
-@dataclass(frozen=True, slots=True)
-class ConfidenceSequence:
-    """Limits after 1, 2, ..., n observations; each side fails, ever, with probability alpha at most.
-
-    Parameters
-    ----------
-    low, high : ndarray, shape (n,)
-        Limits of the mean, running intersection: they never widen.
-    alpha : float
-        One-sided error; the two-sided interval has level 1 - 2 alpha.
-    method : str
-        For a methods section.
-    """
-
-    low: Floats
-    high: Floats
-    alpha: float
-    method: str
-
-
 def _on_scale(values: Sequence[float] | Floats, scale: Scale) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     finite_array(array.reshape(-1), "values")
@@ -152,81 +132,47 @@ def e_to_p(log_e: float) -> float:
     return 1.0 if log_e <= 0.0 else math.exp(-log_e)
 
 
-def betting_sequence(
+def betting_limits(
     values: Sequence[float] | Floats, alpha: float, scale: Scale, spec: BettingSpec = _DEFAULT
-) -> ConfidenceSequence:
-    """Confidence sequence of the thresholds that the gambler of `betting_log_capital` did not refute, on both sides.
+) -> tuple[float, float]:
+    """Compute limits of the mean after the last observation.
+
+    They are the thresholds that the gambler of `betting_log_capital` did not refute, on either side. Computed after
+    every observation they are a confidence sequence: each side ever fails with probability alpha at most.
 
     Parameters
     ----------
     values : sequence of float, length n
         In the order observed.
     alpha : float
-        One-sided error.
+        One-sided error; the two-sided interval has level 1 - 2 alpha.
     scale, spec
         As in `betting_log_capital`.
 
     Returns
     -------
-    ConfidenceSequence
+    low, high : float
 
     Raises
     ------
     StatisticsError
         As in `betting_log_capital`, or an impossible alpha.
     """
-    _check_alpha(alpha)
+    if not 0.0 < alpha < 0.5:
+        raise StatisticsError(f"alpha is {alpha}", "a number between 0 and 0.5", "0.05 is usual")
     x = _on_scale(finite_array(values, "values"), scale)
     width = scale.high - scale.low
-    low = scale.low + width * np.maximum.accumulate(_lower_limits(x, alpha, spec))
-    high = scale.high - width * np.maximum.accumulate(_lower_limits(1.0 - x, alpha, spec))
-    return ConfidenceSequence(low, high, alpha, "betting confidence sequence (Waudby-Smith and Ramdas 2024)")
-
-
-def betting_limits(
-    values: Sequence[float] | Floats, alpha: float, scale: Scale, spec: BettingSpec = _DEFAULT
-) -> tuple[float, float]:
-    """Compute the limits at the last time only, without the running intersection; as valid, and quick.
-
-    Parameters and errors as in `betting_sequence`.
-
-    Returns
-    -------
-    low, high : float
-    """
-    _check_alpha(alpha)
-    x = _on_scale(finite_array(values, "values"), scale)
-    width = scale.high - scale.low
-    low = _lower_limit(x, 0.0, spec, -math.log(alpha))
-    high = _lower_limit(1.0 - x, 0.0, spec, -math.log(alpha))
+    low, high = (_lower_limit(part, spec, -math.log(alpha)) for part in (x, 1.0 - x))
     return scale.low + width * low, scale.high - width * high
 
 
-def _lower_limits(x: Floats, alpha: float, spec: BettingSpec) -> Floats:
-    """After each time the largest mean in [0, 1] that was refuted so far."""
-    limits, best = np.zeros(x.size), 0.0
-    for t in range(x.size):
-        best = limits[t] = _lower_limit(x[: t + 1], best, spec, -math.log(alpha))
-    return limits
-
-
-def _lower_limit(x: Floats, known: float, spec: BettingSpec, target: float) -> float:
-    """Find the largest refuted mean at or above one known to be refuted; the capital falls as the mean rises."""
+def _lower_limit(x: Floats, spec: BettingSpec, target: float) -> float:
+    """Find the largest refuted mean in [0, 1]; the capital falls as the mean rises."""
     bets, log_weights = spec.grid()
 
     def excess(m: float) -> float:
-        return _log_capital_at(x, m, bets, log_weights) - target
+        return float(logsumexp(log_weights + np.log1p(bets[:, None] * (x / m - 1.0)).sum(axis=1))) - target
 
-    least = max(known, _SMALLEST_MEAN)
-    if excess(least) <= 0.0:
-        return known
-    return float(optimize.brentq(excess, least, 1.0, xtol=1e-10))
-
-
-def _log_capital_at(x: Floats, m: float, bets: Floats, log_weights: Floats) -> float:
-    return float(logsumexp(log_weights + np.log1p(bets[:, None] * (x / m - 1.0)).sum(axis=1)))
-
-
-def _check_alpha(alpha: float) -> None:
-    if not 0.0 < alpha < 0.5:
-        raise StatisticsError(f"alpha is {alpha}", "a number between 0 and 0.5", "0.05 is usual")
+    if excess(_SMALLEST_MEAN) <= 0.0:
+        return 0.0
+    return float(optimize.brentq(excess, _SMALLEST_MEAN, 1.0, xtol=1e-10))

@@ -17,7 +17,7 @@ class Estimate:
     value : float
         The point estimate, in the metric's own unit (win rates and accuracies in percent).
     stderr : float or None
-        Standard error, same unit; None where it cannot be had (one cluster).
+        Standard error, same unit; None where it cannot be estimated (one cluster).
     ci_low, ci_high : float or None
         Confidence limits, same unit.
     level : float

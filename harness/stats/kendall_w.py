@@ -86,18 +86,18 @@ def kendall_w(
     p_value = float(stats.chi2.sf(m * (n - 1) * value, n - 1))
     codes, n_clusters = cluster_codes(list(range(n)) if clusters is None else clusters, n)
     members = [np.flatnonzero(codes == g) for g in range(n_clusters)]
-    if n_clusters < 3:
-        note = f"{n_clusters} clusters: too few for an interval"
+
+    def without_interval(note: str) -> Concordance:
         return Concordance(
             Estimate(value, None, None, None, spec.level, "Kendall's W", n, n_clusters, note), p_value, m, n
         )
+
+    if n_clusters < 3:
+        return without_interval(f"{n_clusters} clusters: too few for an interval")
     draws = _resampled(table, members, rng, spec.n_boot)
     defined = draws[np.isfinite(draws)]
     if defined.size < 0.95 * draws.size:
-        note = "too many resamples leave all scores equal for an interval"
-        return Concordance(
-            Estimate(value, None, None, None, spec.level, "Kendall's W", n, n_clusters, note), p_value, m, n
-        )
+        return without_interval("too many resamples leave all scores equal for an interval")
     low, high = np.quantile(defined, expanded_tails(spec.level, n_clusters))
     method = f"Kendall's W, corrected for ties; percentile bootstrap of clusters, {spec.n_boot} resamples"
     estimate = Estimate(value, float(defined.std(ddof=1)), float(low), float(high), spec.level, method, n, n_clusters)

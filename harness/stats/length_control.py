@@ -16,9 +16,9 @@ from scipy import stats
 from scipy.special import expit
 
 from harness.errors import StatisticsError
-from harness.stats.bootstrap import Floats, cluster_codes, cluster_resamples, finite_array
+from harness.stats.bootstrap import BootstrapSpec, Floats, cluster_codes, cluster_resamples, finite_array
 from harness.stats.estimate import Estimate
-from harness.stats.mean import checked_level, cluster_mean
+from harness.stats.mean import cluster_mean
 
 _CONVERGED = 1e-7
 """Largest Newton step, on the logit scale, of a fit that is done; the step after it would be the square of that."""
@@ -28,7 +28,7 @@ _SKEWED = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class LengthControlSpec:
+class LengthControlSpec(BootstrapSpec):
     """How to hold length equal.
 
     Parameters
@@ -45,15 +45,11 @@ class LengthControlSpec:
         against separation.
     """
 
-    level: float = 0.95
-    n_boot: int = 2000
     ridge_sd: float = 5.0
     slope_prior: tuple[float, float] = (0.0, 5.0)
 
     def __post_init__(self) -> None:
-        checked_level(self.level)
-        if self.n_boot < 100:
-            raise StatisticsError(f"n_boot is {self.n_boot}", "at least 100", "2000 is usual for a 95 % interval")
+        BootstrapSpec.__post_init__(self)  # slots rule out super()
         numbers = (self.ridge_sd, *self.slope_prior)
         if not np.all(np.isfinite(numbers)) or self.ridge_sd <= 0.0 or self.slope_prior[1] <= 0.0:
             raise StatisticsError(

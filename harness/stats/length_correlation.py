@@ -15,6 +15,26 @@ from harness.stats.mean import cluster_mean
 
 
 @dataclass(frozen=True, slots=True)
+class CorrelationBand:
+    """Prompts of similar mean score.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the prompts' mean scores.
+    n_prompts : int
+        Prompts in it.
+    pearson : float or None
+        Mean of their correlations; None where none of them has one.
+    """
+
+    low: float
+    high: float
+    n_prompts: int
+    pearson: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PromptCorrelations:
     """One correlation a prompt, over its answers.
 
@@ -29,7 +49,7 @@ class PromptCorrelations:
     prompts : tuple of hashable, length m
         The prompts.
     n_left_out : int
-        Prompts with fewer than three answers, or whose answers all have one score or one length: they have no
+        Prompts with fewer answers than asked for, or whose answers all have one score or one length: they have no
         correlation.
     """
 
@@ -84,6 +104,7 @@ def correlations_within_prompts(
     lengths: Sequence[float] | Floats,
     prompts: Sequence[Hashable],
     level: float = 0.95,
+    fewest: int = 3,
 ) -> PromptCorrelations:
     """Correlate score and length among the answers to each prompt.
 
@@ -95,6 +116,8 @@ def correlations_within_prompts(
         Which prompt it answers.
     level : float
         Nominal coverage of the mean's interval.
+    fewest : int
+        Answers a prompt needs for a correlation, at least two.
 
     Returns
     -------
@@ -103,12 +126,62 @@ def correlations_within_prompts(
     Raises
     ------
     StatisticsError
-        Lengths differ, or no prompt has three answers that vary.
+        Lengths differ, or no prompt has so many answers that vary.
 
     References
     ----------
     Dong et al. (2024), RLHF Workflow, arXiv:2405.07863, figure 3.
     """
+    r, means = _each_prompt(scores, lengths, prompts, fewest)
+    has_one = np.isfinite(r)
+    if not has_one.any():
+        raise StatisticsError(
+            f"no prompt has {fewest} answers or more that differ in score and in length", "several answers a prompt"
+        )
+    kept = tuple(prompt for prompt, chosen in zip(dict.fromkeys(prompts), has_one, strict=True) if chosen)
+    mean = cluster_mean(r[has_one], range(len(kept)), level, (-1.0, 1.0))
+    return PromptCorrelations(mean, r[has_one], means[has_one], kept, int(r.size - len(kept)))
+
+
+def correlation_bands(
+    scores: Sequence[float] | Floats, lengths: Sequence[float] | Floats, prompts: Sequence[Hashable], n_bands: int = 8
+) -> list[CorrelationBand]:
+    """Group prompts by their mean score, and average the correlations of score and length in each group.
+
+    Parameters
+    ----------
+    scores, lengths, prompts
+        As in :func:`correlations_within_prompts`; two answers make a correlation.
+    n_bands : int
+        Groups of (nearly) equal numbers of prompts.
+
+    Returns
+    -------
+    list of CorrelationBand
+        From the lowest mean score up; fewer than `n_bands` where there are fewer prompts.
+
+    Raises
+    ------
+    StatisticsError
+        Lengths differ, no answers, or a value that is not finite.
+
+    References
+    ----------
+    Dong et al. (2024), arXiv:2405.07863, figure 3.
+    """
+    r, means = _each_prompt(scores, lengths, prompts, fewest=2)
+    bands = []
+    for part in np.array_split(np.argsort(means, kind="stable"), min(n_bands, r.size)):
+        known = r[part][np.isfinite(r[part])]
+        low, high = float(means[part[0]]), float(means[part[-1]])
+        bands.append(CorrelationBand(low, high, part.size, float(known.mean()) if known.size else None))
+    return bands
+
+
+def _each_prompt(
+    scores: Sequence[float] | Floats, lengths: Sequence[float] | Floats, prompts: Sequence[Hashable], fewest: int
+) -> tuple[Floats, Floats]:
+    """Compute each prompt's correlation, NaN where it has none, and its mean score."""
     x, y = finite_array(scores, "scores"), finite_array(lengths, "lengths")
     if not x.size == y.size == len(prompts):
         raise StatisticsError(f"{x.size} scores, {y.size} lengths, {len(prompts)} prompts", "as many of each")
@@ -118,15 +191,7 @@ def correlations_within_prompts(
     dx, dy = x - means[0][codes], y - means[1][codes]
     xx, yy, xy = (np.bincount(codes, weights=v, minlength=n_prompts) for v in (dx * dx, dy * dy, dx * dy))
     floor = 1e-18 * np.maximum(1.0, np.abs(np.stack(means)) ** 2).max(axis=0) * n
-    usable = (n >= 3) & (xx > floor) & (yy > floor)
-    if not usable.any():
-        raise StatisticsError(
-            "no prompt has three answers that differ in score and in length", "several answers a prompt"
-        )
-    r = np.clip(xy[usable] / np.sqrt(xx[usable] * yy[usable]), -1.0, 1.0)
-    names: dict[int, Hashable] = {}
-    for code, prompt in zip(codes.tolist(), prompts, strict=True):
-        names.setdefault(code, prompt)
-    kept = tuple(names[i] for i in np.flatnonzero(usable).tolist())
-    mean = cluster_mean(r, np.arange(r.size), level, (-1.0, 1.0))
-    return PromptCorrelations(mean, r, means[0][usable], kept, int(n_prompts - usable.sum()))
+    usable = (n >= fewest) & (xx > floor) & (yy > floor)
+    r = np.full(n_prompts, np.nan)
+    r[usable] = np.clip(xy[usable] / np.sqrt(xx[usable] * yy[usable]), -1.0, 1.0)
+    return r, means[0]

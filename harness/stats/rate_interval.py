@@ -1,4 +1,4 @@
-"""A confidence interval for a rate estimated from clusters, honest near 0 % and 100 %.
+"""A confidence interval for a rate estimated from clusters, with coverage that holds near 0 % and 100 %.
 
 Three steps. The standard error is the infinitesimal jackknife over clusters, which is the limit of the cluster
 bootstrap as its replicates grow. The interval is made on the logit scale, where a rate's error is close to

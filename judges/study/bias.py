@@ -249,8 +249,7 @@ class _Split:
 
         found = cluster_bootstrap(statistic, self.prompts, spec.rng(), spec.bootstrap)
         method = f"difference of agreements; percentile bootstrap of prompts, {spec.n_boot} resamples"
-        limits = found.stderr, found.ci_low, found.ci_high
-        return Estimate(found.value, *limits, spec.level, method, int(first.size), found.n_clusters, found.note)
+        return found.estimate(method, int(first.size), spec.level)
 
 
 def verbosity(sides: Sides, spec: StudySpec) -> Verbosity | NotMeasured:

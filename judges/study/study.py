@@ -8,26 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import StatisticsError, UsageError
-from judges.study.battery import (
-    AgreementCell,
-    Coefficients,
-    Confusion,
-    ModelRanking,
-    confusion,
-    human_cells,
-    human_coefficients,
-    judge_cells,
-    judge_coefficients,
-    ranking,
-)
-from judges.study.bias import (
-    Position,
-    SelfPreference,
-    Verbosity,
-    position,
-    self_preference,
-    verbosity,
-)
+from judges.study import battery, bias
 from judges.study.confidence import Confidence, confidence
 from judges.study.corrected import CorrectedRate, corrected_rates
 from judges.study.labels import LabelList, worth_labelling
@@ -62,8 +43,8 @@ class HumanReport:
     n_votes: int
     n_pairs: int
     n_voters: int
-    cells: tuple[AgreementCell, ...]
-    coefficients: tuple[Coefficients, ...]
+    cells: tuple[battery.AgreementCell, ...]
+    coefficients: tuple[battery.Coefficients, ...]
 
 
 @dataclass(frozen=True)
@@ -102,13 +83,13 @@ class JudgeReport:
     unscored: dict[str, int]
     failed_presentations: dict[str, int]
     n_presentations: int
-    cells: tuple[AgreementCell, ...]
-    coefficients: tuple[Coefficients, ...]
-    confusion: Confusion
-    ranking: ModelRanking | NotMeasured
-    position: Position | NotMeasured
-    verbosity: Verbosity | NotMeasured
-    self_preference: SelfPreference | NotMeasured
+    cells: tuple[battery.AgreementCell, ...]
+    coefficients: tuple[battery.Coefficients, ...]
+    confusion: battery.Confusion
+    ranking: battery.ModelRanking | NotMeasured
+    position: bias.Position | NotMeasured
+    verbosity: bias.Verbosity | NotMeasured
+    self_preference: bias.SelfPreference | NotMeasured
     confidence: Confidence | NotMeasured
     win_rates: tuple[CorrectedRate, ...] | NotMeasured
     repeats: Repeats | NotMeasured
@@ -245,8 +226,8 @@ def _people(human: VoteFile, spec: StudySpec) -> HumanReport:
         len(human.votes),
         len({vote.key for vote in human.votes}),
         len({vote.voter for vote in human.votes}),
-        human_cells(human.votes, spec),
-        tuple(human_coefficients(human.votes, spec, ties) for ties in (True, False)),
+        battery.human_cells(human.votes, spec),
+        tuple(battery.human_coefficients(human.votes, spec, ties) for ties in (True, False)),
     )
 
 
@@ -296,13 +277,13 @@ def _report(judge: JudgeFile, sides: Sides, spec: StudySpec) -> JudgeReport:
         dict(verdicts.reasons()),
         dict(failed),
         len(judge.presentations),
-        judge_cells(sides, spec),
-        tuple(judge_coefficients(sides, spec, ties) for ties in (True, False)),
-        confusion(sides),
-        ranking(sides, spec),
-        position(sides, spec),
-        verbosity(sides, spec),
-        self_preference(sides, spec),
+        battery.judge_cells(sides, spec),
+        tuple(battery.judge_coefficients(sides, spec, ties) for ties in (True, False)),
+        battery.confusion(sides),
+        battery.ranking(sides, spec),
+        bias.position(sides, spec),
+        bias.verbosity(sides, spec),
+        bias.self_preference(sides, spec),
         attempt(lambda: confidence(sides, spec)),
         corrected_rates(sides, spec),
         repeats(verdicts, spec),

@@ -14,13 +14,11 @@ import pytest
 
 from benchmarks.alpaca_eval.lc import (
     LengthControlCoefficients,
-    LengthControlData,
-    LengthControlSpec,
     discrete_win_rate,
     length_controlled_win_rate,
-    read_gamed,
     win_rate,
 )
+from benchmarks.alpaca_eval.lc_data import LengthControlData, LengthControlSpec, read_gamed
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
 from benchmarks.alpaca_eval.logistic import logistic
 from tests.paths import DATA, MIRROR, needs_data

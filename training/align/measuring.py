@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,8 +15,8 @@ from harness.run.answer_diversity import EMBEDDING_MODEL, measures
 from harness.run.answer_diversity import embedder as _embedder
 from harness.stats.diversity import cosine_diversity, words
 from harness.stats.estimate import Estimate
+from harness.stats.length_correlation import correlation_bands, correlations_within_prompts
 from harness.stats.mean import cluster_mean
-from harness.stats.reward_length import reward_length_bands, reward_length_pearson
 from harness.store.align_directory import Figure, RewardLengthCell, Sample, SampleReward
 from training.align.divergence import LogRatio
 
@@ -228,10 +228,8 @@ def _reward_length(
     keys = sorted(answered.keys() & rewards.keys())
     values, lengths = [rewards[key] for key in keys], [float(answered[key].n_chars) for key in keys]
     prompts = [key[0] for key in keys]
-    figure = _guarded(lambda: reward_length_pearson(values, lengths, prompts))
+    figure = _guarded(lambda: correlations_within_prompts(values, lengths, prompts, fewest=2).mean)
     if not keys:
         return figure, ()
-    bands = reward_length_bands(values, lengths, prompts)
-    return figure, tuple(
-        RewardLengthCell(low=b.low, high=b.high, n_prompts=b.n_prompts, pearson=b.pearson) for b in bands
-    )
+    bands = correlation_bands(values, lengths, prompts)
+    return figure, tuple(RewardLengthCell(**asdict(band)) for band in bands)

@@ -11,22 +11,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = [
-    "END",
-    "ENDED",
-    "MAX_FRAME_BYTES",
-    "READY",
-    "RUN",
-    "CannotCross",
-    "WireError",
-    "decode",
-    "encode",
-    "no_handles",
-    "no_objects",
-    "receive",
-    "send",
-]
-
 READY, RUN, END, ENDED = b"r", b"p", b"x", b"e"
 """Bytes on a sandbox's control socket: it has started; run a program; end the program; nothing is left of it."""
 

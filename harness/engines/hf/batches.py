@@ -123,6 +123,18 @@ def run_in_parts(
         yield from run_in_parts(part, work, limits, device, shape, split)
 
 
+def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> dict[str, torch.Tensor]:
+    """Make a model's inputs of rows of tokens that end in the same column."""
+    width = max(len(ids) for ids in rows)
+    starts = torch.tensor([width - len(ids) for ids in rows], device=device).unsqueeze(1)
+    columns = torch.arange(width, device=device)
+    return {
+        "input_ids": torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in rows], device=device),
+        "attention_mask": (columns >= starts).long(),
+        "position_ids": (columns - starts).clamp(min=0),
+    }
+
+
 def describe_fault(error: Exception) -> str:
     """Name an exception and its message."""
     return f"{type(error).__name__}: {error}"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from harness.engines.base import Finish, Generation
 from harness.engines.hf.stopping import StopStrings, TokenText, cut_at_stop
+from harness.engines.hf.token_sampling import choose_tokens
 from harness.messages import Sampling
 
 
@@ -109,3 +114,16 @@ class DecodeJob:
         return Generation(
             self.request_id, text, finish, n_prompt_tokens=len(self.prompt_ids), n_tokens=len(self.token_ids), seed=seed
         )
+
+
+def push_chosen(jobs: Sequence[DecodeJob], logits: torch.Tensor, dtype: str) -> list[int]:
+    """Choose each job's next token, and give it to those that are not done; logits are [jobs, vocabulary]."""
+    chosen = choose_tokens(logits, [job.sampling for job in jobs], [len(job.token_ids) for job in jobs])
+    for job, token_id, valid in zip(jobs, chosen.token_ids, chosen.valid, strict=True):
+        if job.done:
+            continue
+        if valid:
+            job.push(token_id)
+        else:
+            job.fail(f"the model's logits are not numbers (overflow in {dtype}?)")
+    return chosen.token_ids

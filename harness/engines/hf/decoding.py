@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from harness.engines.hf.batches import BatchLimits, acknowledge, attempt, describe_fault
-from harness.engines.hf.decode_job import DecodeJob
+from harness.engines.hf.batches import BatchLimits, acknowledge, attempt, describe_fault, left_padded
+from harness.engines.hf.decode_job import DecodeJob, push_chosen
 from harness.engines.hf.model_loading import LoadedModel
 from harness.engines.hf.slot_cache import SlotCache
-from harness.engines.hf.token_sampling import choose_tokens
 
 # Free places are refilled together, once one eighth of the batch is free: a prompt run on its own costs nearly a whole
 # step, an idle row almost nothing.
@@ -26,7 +25,6 @@ _REFILL_SHARE = 8
 # Prompts of different lengths are run in several passes once their padding would cost more than a pass does: on a CPU a
 # pass costs about as much as this many tokens, on a GPU as thousands.
 _PADDING_WORTH_A_PASS = {"cpu": 128}
-NOT_NUMBERS = "the model's logits are not numbers (overflow in {dtype}?)"
 
 
 class ContinuousDecoder:
@@ -158,23 +156,13 @@ class ContinuousDecoder:
         number: dict[tuple[int, ...], int] = {}
         prompts = [tuple(job.input_ids()) for job in jobs]
         parents = [number.setdefault(prompt, len(number)) for prompt in prompts]
-        longest = max(len(prompt) for prompt in number)
         device = self._loaded.device
-        ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in number], device=device)
-        starts = torch.tensor([longest - len(prompt) for prompt in number], device=device).unsqueeze(1)
-        columns = torch.arange(longest, device=device)
         cache = DynamicCache()  # without a config, no layer drops tokens beyond a sliding window
-        logits = self._forward(
-            cache,
-            input_ids=ids,
-            attention_mask=(columns >= starts).long(),
-            position_ids=(columns - starts).clamp(min=0),
-            **self._keeps_logits,
-        )
+        logits = self._forward(cache, **left_padded(list(number), device), **self._keeps_logits)
         if len(number) < len(jobs):
             logits = logits[torch.tensor(parents, device=logits.device)]
             cache.batch_select_indices(torch.tensor(parents, device=device))
-        self._choose(jobs, logits)
+        push_chosen(jobs, logits, self._loaded.dtype)
         self._cache.append(cache, [len(prompt) for prompt in prompts])
 
     @torch.inference_mode()
@@ -196,23 +184,13 @@ class ContinuousDecoder:
             position_ids=positions,
         )
         cache.advance()
-        self._choose(jobs, logits)
+        push_chosen(jobs, logits, self._loaded.dtype)
 
     def _forward(self, cache: Any, **inputs: Any) -> torch.Tensor:
         """Run the model; logits of the last position, [rows, vocabulary]."""
         output = self._loaded.model(past_key_values=cache, use_cache=True, **inputs)
         logits: torch.Tensor = output.logits[:, -1]
         return logits
-
-    def _choose(self, jobs: list[DecodeJob], logits: torch.Tensor) -> None:
-        chosen = choose_tokens(logits, [job.sampling for job in jobs], [len(job.token_ids) for job in jobs])
-        for job, token_id, valid in zip(jobs, chosen.token_ids, chosen.valid, strict=True):
-            if job.done:
-                continue
-            if valid:
-                job.push(token_id)
-            else:
-                job.fail(NOT_NUMBERS.format(dtype=self._loaded.dtype))
 
     @torch.inference_mode()
     def _drop_done(self) -> None:

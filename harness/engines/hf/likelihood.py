@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from harness.engines.hf.batches import BatchLimits, halves, run_in_parts
+from harness.engines.hf.batches import BatchLimits, halves, left_padded, run_in_parts
 from harness.engines.hf.boundary import TokenPair
 from harness.engines.hf.model_loading import LoadedModel
 
@@ -221,13 +221,10 @@ class LikelihoodScorer:
         device = self._loaded.device
         width = max(len(ids) for ids in contexts)
         starts = torch.tensor([width - len(ids) for ids in contexts], device=device).unsqueeze(1)
-        columns = torch.arange(width, device=device)
         cache = DynamicCache()
         logits = self._logits(
             [at * width + width - 1 for at in range(len(contexts))],
-            input_ids=torch.tensor([[0] * (width - len(ids)) + list(ids) for ids in contexts], device=device),
-            attention_mask=(columns >= starts).long(),
-            position_ids=(columns - starts).clamp(min=0),
+            **left_padded(contexts, device),
             past_key_values=cache,
             use_cache=True,
         )

@@ -14,10 +14,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from harness.engines.hf.batches import BatchLimits, acknowledge, attempt, describe_fault, halves
-from harness.engines.hf.decode_job import DecodeJob
-from harness.engines.hf.decoding import NOT_NUMBERS
+from harness.engines.hf.decode_job import DecodeJob, push_chosen
 from harness.engines.hf.model_loading import LoadedModel
-from harness.engines.hf.token_sampling import choose_tokens
 
 
 class StaticDecoder:
@@ -108,16 +106,9 @@ class _Choose(LogitsProcessor):
 
     def __call__(self, input_ids: Any, scores: torch.Tensor) -> torch.Tensor:
         jobs = self._jobs
-        chosen = choose_tokens(scores, [job.sampling for job in jobs], [len(job.token_ids) for job in jobs])
-        for job, token_id, valid in zip(jobs, chosen.token_ids, chosen.valid, strict=True):
-            if job.done:
-                continue
-            if valid:
-                job.push(token_id)
-            else:
-                job.fail(NOT_NUMBERS.format(dtype=self._dtype))
+        token_ids = push_chosen(jobs, scores, self._dtype)
         forced = torch.full_like(scores, -torch.inf)
-        forced[torch.arange(len(jobs), device=scores.device), torch.tensor(chosen.token_ids, device=scores.device)] = 0
+        forced[torch.arange(len(jobs), device=scores.device), torch.tensor(token_ids, device=scores.device)] = 0
         return forced
 
 

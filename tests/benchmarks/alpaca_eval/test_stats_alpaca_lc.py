@@ -7,20 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.alpaca_eval.lc import (
-    GamedBaseline,
+from benchmarks.alpaca_eval.lc import discrete_win_rate, length_controlled_win_rate, win_rate
+from benchmarks.alpaca_eval.lc_bootstrap import (
     LengthControlBootstrap,
-    LengthControlData,
-    LengthControlSpec,
     bootstrap_length_controlled,
     compare_length_controlled,
-    discrete_win_rate,
     length_controlled_draws,
-    length_controlled_win_rate,
-    read_gamed,
-    win_rate,
+    studentized_interval,
 )
-from benchmarks.alpaca_eval.lc_bootstrap import studentized_interval
+from benchmarks.alpaca_eval.lc_data import (
+    GamedBaseline,
+    LengthControlData,
+    LengthControlSpec,
+    read_gamed,
+)
 from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import logistic
 from harness.errors import FileFormatError, StatisticsError

@@ -347,11 +347,11 @@ def test_items_of_one_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"chosen": None}, "line 1: no field 'chosen'"),
-        ({"rejected": ["a"]}, "field 'rejected' is a list"),
+        ({"chosen": None}, "line 1: field 'chosen' is None"),
+        ({"rejected": ["a"]}, r"field 'rejected' is \['a'\]"),
         ({"subset": "chat"}, "unknown subset 'chat' in field 'subset'"),
         ({"prompt": []}, "field 'prompt' is"),
-        ({"id": None}, "no field 'id'"),
+        ({"id": None}, "field 'id' is None"),
     ],
 )
 def test_a_wrong_schema_names_the_field(tmp_path, change, words):
@@ -363,7 +363,8 @@ def test_a_wrong_schema_names_the_field(tmp_path, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"chosen": "one"}, "field 'chosen' is not a list of texts"),
+        ({"chosen": "one"}, "field 'chosen' is 'one'"),
+        ({"chosen": [1]}, "field 'chosen' is not a list of texts"),
         ({"num_correct": 2}, "num_correct is 2 and 'chosen' holds 1"),
         ({"subset": "Maths"}, "unknown subset 'Maths'"),
         ({"subset": "Ties"}, "ref:NUMBER or tied:NUMBER"),

@@ -17,11 +17,10 @@ from benchmarks.sandbox import (
     SandboxKind,
     available,
     run_many,
-    run_program,
     worker,
 )
 from benchmarks.sandbox.availability import candidates
-from benchmarks.sandbox.code_checks import code_of_answer, human_eval_problem, mbpp_problem, verdict
+from benchmarks.sandbox.code_checks import human_eval_problem, mbpp_problem
 from benchmarks.sandbox.inside import wire
 from benchmarks.sandbox.launch import command
 from benchmarks.sandbox.worker import Sandbox
@@ -274,14 +273,15 @@ def nowhere(monkeypatch):
 
 def test_not_available_is_a_reason(nowhere):
     assert isinstance(available(), NotAvailable)
-    outcome = run_program("print(1)")
+    ((_, outcome),) = run_many([Program("print(1)")], 1)
     assert outcome.status == "sandbox_error" and not outcome.stdout
     assert "no sandbox" in outcome.reason and "--allow-unsandboxed-code" in outcome.reason
     assert [each.status for _, each in run_many([Program(""), Program("")], 2)] == ["sandbox_error"] * 2
 
 
 def test_unsandboxed_only_when_allowed(nowhere):
-    assert run_program("print(1)", allow_unsandboxed=True).stdout == "1\n"
+    ((_, outcome),) = run_many([Program("print(1)")], 1, allow_unsandboxed=True)
+    assert outcome.stdout == "1\n"
 
 
 def test_every_attempt_is_told(monkeypatch):
@@ -305,7 +305,7 @@ def test_without_bubblewrap_namespaces_are_tried(monkeypatch):
 
 def test_a_command_that_is_not_there(monkeypatch):
     monkeypatch.setattr("benchmarks.sandbox.worker.command", lambda *_: ["/nonexistent/bwrap"])
-    outcome = run_program("", kind=SandboxKind("bubblewrap"))
+    ((_, outcome),) = run_many([Program("")], 1, kind=SandboxKind("bubblewrap"))
     assert outcome.status == "sandbox_error" and "/nonexistent/bwrap" in outcome.reason
 
 
@@ -406,7 +406,7 @@ def test_human_eval_programs(box):
         "\nreturn 4": False,
         "": False,
     }
-    found = {answer: verdict(box.run(problem.program(answer), Limits())) for answer in answers}
+    found = {answer: box.run(problem.program(answer), Limits()).passed for answer in answers}
     assert found == answers | {"": False}
 
 
@@ -450,31 +450,6 @@ def test_malformed_human_eval(field):
 def test_malformed_mbpp(field, value):
     with pytest.raises(FileFormatError, match=field):
         mbpp_problem(MBPP_ROW | {field: value})
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ("Here:\n```python\nx = 1\n```\nDone.", "x = 1"),
-        ("```\nx = 1\n```", "x = 1"),
-        ("```py\r\nx = 1\r\ny = 2\r\n```", "x = 1\ny = 2"),
-        ("```Python3\nx = 1", "x = 1"),
-        ("```python\nx = 1\n```\n```python\ny = 2\n```", "x = 1"),
-        ("x = 1\n", "x = 1\n"),
-        ("    return 1", "    return 1"),
-        ("```bash\npip install x\n```\n```python\nx = 1\n```", "x = 1"),
-        ("", ""),
-        ("```", "```"),
-    ],
-)
-def test_code_of_answer(answer, code):
-    assert code_of_answer(answer) == code
-
-
-def test_verdict_is_a_reason_where_nothing_was_measured():
-    assert verdict(Outcome("passed")) is True
-    assert verdict(Outcome("timeout", "late")) is False
-    assert verdict(Outcome("sandbox_error", "no sandbox")) == "no sandbox"
 
 
 @confined

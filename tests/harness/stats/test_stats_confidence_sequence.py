@@ -14,7 +14,6 @@ from harness.stats.confidence_sequence import (
     Scale,
     betting_limits,
     betting_log_capital,
-    betting_sequence,
     e_to_p,
 )
 
@@ -35,13 +34,18 @@ def test_differences_are_moved_to_the_unit_scale():
     assert capital == pytest.approx([1.5, 1.5, 0.75, 0.825])
 
 
+def limits_of_each_time(x, alpha, spec):
+    limits = np.array([betting_limits(x[: t + 1], alpha, UNIT, spec) for t in range(len(x))])
+    return np.maximum.accumulate(limits[:, 0]), np.minimum.accumulate(limits[:, 1])
+
+
 def test_all_ones_by_hand_give_the_limit():
     # one bet c = 1/2 against m: n ones make (1/2 + 1/(2m))^n = 1/alpha, so m = 1 / (2 alpha^(-1/n) - 1)
     n, alpha = 10, 0.05
-    sequence = betting_sequence(np.ones(n), alpha, UNIT, HALF)
+    low, high = limits_of_each_time(np.ones(n), alpha, HALF)
     expected = [max(0.0, 1.0 / (2.0 * alpha ** (-1.0 / t) - 1.0)) for t in range(1, n + 1)]
-    assert sequence.low == pytest.approx(expected, abs=1e-9)
-    assert sequence.high == pytest.approx(np.ones(n))
+    assert low == pytest.approx(expected, abs=1e-9)
+    assert high == pytest.approx(np.ones(n))
 
 
 def slow_capital(x, m, spec):
@@ -61,23 +65,20 @@ def test_the_grid_against_a_loop_and_a_root_finder():
     spec = BettingSpec()
     fast = np.exp(betting_log_capital(x, 0.4, UNIT))
     assert fast == pytest.approx([slow_capital(x[: t + 1], 0.4, spec) for t in range(60)], rel=1e-9)
-    sequence = betting_sequence(x, 0.05, UNIT)
+    lows, highs = limits_of_each_time(x, 0.05, spec)
     best_low, best_high = 0.0, 1.0
     for t in range(60):
         seen = x[: t + 1]
         low = optimize.brentq(lambda m, s=seen: slow_capital(s, m, spec) - 20.0, 1e-3, 1.0)
         high = 1.0 - optimize.brentq(lambda m, s=seen: slow_capital(1.0 - s, m, spec) - 20.0, 1e-3, 1.0)
         best_low, best_high = max(best_low, low), min(best_high, high)
-        assert sequence.low[t] == pytest.approx(best_low, abs=1e-7)
-        assert sequence.high[t] == pytest.approx(best_high, abs=1e-7)
+        assert lows[t] == pytest.approx(best_low, abs=1e-7)
+        assert highs[t] == pytest.approx(best_high, abs=1e-7)
 
 
 def test_limits_at_the_last_time_alone():
     x = np.random.default_rng(1).beta(2.0, 3.0, 100)
     low, high = betting_limits(x, 0.05, UNIT)
-    sequence = betting_sequence(x, 0.05, UNIT)
-    assert low <= sequence.low[-1]
-    assert high >= sequence.high[-1]
     # the limit is where the capital is 1 / alpha
     assert betting_log_capital(x, low, UNIT)[-1] == pytest.approx(math.log(20), abs=1e-6)
     assert betting_log_capital(1 - x, 1 - high, UNIT)[-1] == pytest.approx(math.log(20), abs=1e-6)
@@ -135,4 +136,4 @@ def test_bad_settings():
         with pytest.raises(StatisticsError):
             BettingSpec(**bad)
     with pytest.raises(StatisticsError, match="alpha"):
-        betting_sequence([0.5], 0.7, UNIT)
+        betting_limits([0.5], 0.7, UNIT)
