@@ -116,22 +116,14 @@ def bootstrap_length_controlled(
     low, high = studentized_interval(draws, 0, bootstrap.level)
     resampled = draws.resampled[0]
     chosen = "penalty chosen anew in each" if bootstrap.reselect_C else "penalty held"
-    method = f"prompt bootstrap of the whole length-controlled fit, {bootstrap.n_boot} resamples, {chosen}; "
+    method = f"prompt bootstrap of the whole length-controlled fit, {bootstrap.n_boot} resamples, {chosen}"
     decisive = int(np.count_nonzero(np.abs(data.preference - np.round(np.nanmean(data.preference))) > 0.5))
     note = ""
     if decisive < _FEW_PROMPTS_DECIDE:
         note = f"only {decisive} prompts go against the rest: the interval rests on them alone"
-    return Estimate(
-        value=float(draws.win_rate[0]),
-        stderr=float(resampled.std(ddof=1)),
-        ci_low=low,
-        ci_high=high,
-        level=bootstrap.level,
-        method=method + "studentized interval",
-        n=data.n,
-        n_clusters=data.n,
-        note=note,
-    )
+    value, stderr = float(draws.win_rate[0]), float(resampled.std(ddof=1))
+    method += "; studentized interval"
+    return Estimate(value, stderr, low, high, bootstrap.level, method, data.n, data.n, note)
 
 
 def compare_length_controlled(
@@ -168,16 +160,9 @@ def compare_length_controlled(
     difference = draws.resampled[0] - draws.resampled[1]
     tail = (1.0 - bootstrap.level) / 2.0
     low, high = np.quantile(difference, [tail, 1.0 - tail])
-    return Estimate(
-        value=float(draws.win_rate[0] - draws.win_rate[1]),
-        stderr=float(difference.std(ddof=1)),
-        ci_low=float(low),
-        ci_high=float(high),
-        level=bootstrap.level,
-        method=f"paired prompt bootstrap of the whole length-controlled fits, {bootstrap.n_boot} resamples; percentile",
-        n=model.n,
-        n_clusters=model.n,
-    )
+    method = f"paired prompt bootstrap of the whole length-controlled fits, {bootstrap.n_boot} resamples; percentile"
+    value, stderr = float(draws.win_rate[0] - draws.win_rate[1]), float(difference.std(ddof=1))
+    return Estimate(value, stderr, float(low), float(high), bootstrap.level, method, model.n, model.n)
 
 
 def length_controlled_draws(

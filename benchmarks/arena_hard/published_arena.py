@@ -121,14 +121,6 @@ def rating_percentile(replicates: Floats, percent: float) -> Floats:
     return np.asarray(np.where(both_finite, lower + (place - below) * gap, edge), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ratings:
-    """Elo ratings; columns are the models, the last one the baseline."""
-
-    point: Floats
-    replicates: Floats
-
-
 def published_v01(
     models: tuple[str, ...], outcomes: Counts, baseline: str, rng: np.random.Generator, n_rounds: int = 100
 ) -> dict[str, PublishedInterval]:
@@ -172,17 +164,15 @@ def published_v01(
     own = next((i for i, model in enumerate(models) if model == baseline), None)
     n_rows = int(counts.sum())
     drawn = rng.multinomial(n_rows, counts.ravel() / n_rows, size=n_rounds).reshape(n_rounds, *counts.shape)
-    ratings = _Ratings(
-        _elo(counts[None].astype(np.float64), contestants, own, pinned=True)[0],
-        _elo(drawn.astype(np.float64), contestants, own, pinned=baseline == PINNED_BASELINE),
-    )
-    low, high = (rating_percentile(ratings.replicates, q) for q in (2.5, 97.5))
+    point = _elo(counts[None].astype(np.float64), contestants, own, pinned=True)[0]
+    replicates = _elo(drawn.astype(np.float64), contestants, own, pinned=baseline == PINNED_BASELINE)
+    low, high = (rating_percentile(replicates, q) for q in (2.5, 97.5))
     method = (
         f"arena-hard-auto v0.1: row bootstrap of Bradley-Terry ratings, {n_rounds} rounds, 2.5th to 97.5th percentile"
     )
     return {
         models[i]: PublishedInterval(
-            _printed(ratings.point[k] - ratings.point[-1]),
+            _printed(point[k] - point[-1]),
             _printed(low[k] - low[-1]),
             _printed(high[k] - high[-1]),
             0.95,

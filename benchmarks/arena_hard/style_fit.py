@@ -70,15 +70,6 @@ class StyleFit:
     converged: bool
 
 
-@dataclass(slots=True)
-class _Derivatives:
-    """Gradient and negative Hessian of the penalised log likelihood, intercepts first, and each prompt's scores."""
-
-    gradient: Floats
-    information: Floats
-    prompt_scores: Floats
-
-
 def fit_style(problem: StyleProblem) -> StyleFit:
     """Maximise the penalised likelihood."""
     settled = problem.settled
@@ -88,12 +79,12 @@ def fit_style(problem: StyleProblem) -> StyleFit:
     free = np.concatenate([~settled, np.ones(problem.design.shape[2], dtype=np.bool_)])
     converged = False
     for _ in range(_MAX_ITERATIONS):
-        found = _derivatives(problem, point)
-        information = found.information[np.ix_(free, free)]
+        gradient, information, _ = _derivatives(problem, point)
+        information = information[np.ix_(free, free)]
         if np.linalg.eigvalsh(information)[0] < _VANISHED:
             break
         step = np.zeros_like(point)
-        step[free] = np.linalg.solve(information, found.gradient[free])
+        step[free] = np.linalg.solve(information, gradient[free])
         largest = float(np.abs(step).max())
         point = point + step * min(1.0, _LARGEST_STEP / max(largest, _LARGEST_STEP))
         if largest < _TOLERANCE:
@@ -120,13 +111,14 @@ def prompt_influence(problem: StyleProblem, fit: StyleFit) -> Floats:
         Intercepts first, then coefficients; 0 for the intercept of a model that is settled.
     """
     free = np.concatenate([~problem.settled, np.ones(len(fit.coefficients), dtype=np.bool_)])
-    found = _derivatives(problem, np.concatenate([fit.strength, fit.coefficients]))
+    _, information, scores = _derivatives(problem, np.concatenate([fit.strength, fit.coefficients]))
     influence = np.zeros((problem.won.shape[1], free.size))
-    influence[:, free] = np.linalg.solve(found.information[np.ix_(free, free)], found.prompt_scores[:, free].T).T
+    influence[:, free] = np.linalg.solve(information[np.ix_(free, free)], scores[:, free].T).T
     return influence
 
 
-def _derivatives(problem: StyleProblem, point: Floats) -> _Derivatives:
+def _derivatives(problem: StyleProblem, point: Floats) -> tuple[Floats, Floats, Floats]:
+    """Gradient and negative Hessian of the penalised log likelihood, intercepts first, and each prompt's scores."""
     design, scale = problem.design, problem.likelihood_scale
     n_models, _, n_design = design.shape
     strength, coefficients = point[:n_models], point[n_models:]
@@ -142,4 +134,4 @@ def _derivatives(problem: StyleProblem, point: Floats) -> _Derivatives:
     weighted = (curvature[..., None] * design).reshape(-1, n_design)
     information[n_models:, n_models:] += weighted.T @ design.reshape(-1, n_design)
     penalty = ridge * np.where(np.isfinite(point), point, 0.0)
-    return _Derivatives(scores.sum(axis=0) - penalty, information, scores)
+    return scores.sum(axis=0) - penalty, information, scores

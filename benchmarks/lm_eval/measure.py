@@ -62,13 +62,14 @@ def prompts_of(loaded: LoadedTask, benchmark: str) -> list[Prompt]:
 def _prompt(loaded: LoadedTask, benchmark: str, name: str, task: Any, doc_id: int, doc: Any) -> Prompt:
     as_json = json.loads(json.dumps(doc, default=handle_non_serializable))
     text = document_text(as_json) if isinstance(as_json, dict) else str(as_json)
+    doc_hash = hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
     meta: dict[str, Any] = {"task": name, "doc_id": doc_id, **_size_of(task, doc)}
     if loaded.groups_of[name]:
         meta["groups"] = [list(figure) for figure in loaded.groups_of[name]]
     return Prompt(
         benchmark=benchmark,
         version=loaded.version,
-        key=document_key(name, benchmark, doc_id, _doc_hash(doc)),
+        key=document_key(name, benchmark, doc_id, doc_hash),
         turns=(text,),
         reference=(_text_of(task.doc_to_target(doc)),),
         category=name if loaded.is_group else None,
@@ -86,10 +87,6 @@ def _size_of(task: Any, doc: Any) -> dict[str, int]:
         repeats = int(task.get_config("repeats") or 1)
         return {"n_generated": repeats, "max_tokens": repeats * int(settings.get("max_gen_toks", 256))}
     return {"n_scored": 1}
-
-
-def _doc_hash(doc: Any) -> str:
-    return str(hash_string(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)))
 
 
 def measure_task(

@@ -22,7 +22,6 @@ from harness.gate.testing import fitted_test
 from harness.gate.validity import benchmark_problems, judge_problem, run_problems
 from harness.gate.words import overall_message, rule_reason
 from harness.protocols import Benchmark, DataSource, FittedBenchmark, FittedComparison
-from harness.records import Score
 from harness.run.figures import deciding
 
 _SEED = 20240917  # of the bootstraps; fixed for reproducible decisions
@@ -82,7 +81,7 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
     if not problems and not rules:
         problems = ["no rule of the policy applies: neither run holds any of its benchmarks"]
         verdict = "invalid"
-    if verdict == "pass" and _passed_undecided(rules):
+    if verdict == "pass" and any(r.decision == "undecided" and not r.group for r in rules):
         notes.append("undecided rules count as passed (on_undecided: pass), so alpha does not bound the error rate")
     notes += _saved(rules)
     message = overall_message(verdict, rules, groups)
@@ -101,16 +100,6 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
         f"{sides.baseline.model} ({sides.baseline.path})",
         tuple(notes),
     )
-
-
-def _about_the_same(scores: Sequence[Score], others: Sequence[Score]) -> list[Score]:
-    """Return the scores of prompts that also have scores in `others`."""
-    prompts = {s.prompt_id for s in others}
-    return [s for s in scores if s.prompt_id in prompts]
-
-
-def _passed_undecided(rules: Sequence[RuleDecision]) -> bool:
-    return any(r.decision == "undecided" and not r.group for r in rules)
 
 
 def _saved(rules: Sequence[RuleDecision]) -> list[str]:
@@ -196,7 +185,8 @@ class _Sides:
         benchmark = self.candidate.benchmark(name)
         scores = self.candidate.scores_of(name), self.baseline.scores_of(name)
         if self.candidate.stopped_seed is not None:
-            scores = scores[0], _about_the_same(scores[1], scores[0])
+            asked = {s.prompt_id for s in scores[0]}
+            scores = scores[0], [s for s in scores[1] if s.prompt_id in asked]
         items = benchmark.items(rule.metric, scores[0]), benchmark.items(rule.metric, scores[1])
         if not (items[0] and items[1] and items[0].scores and items[1].scores):
             return self._fitted(kind, rule, group, (name, scores))

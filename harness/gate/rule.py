@@ -61,7 +61,12 @@ def decide_units(
     problem = _too_little(rule, policy, units) or _out_of_reach(kind, rule, units)
     if problem:
         return RuleDecision(kind, rule, "invalid", problem, asked.group, **counts)
-    tested, sequential = (asked.test or _fixed)(kind, rule, policy, units, asked.group_size)
+    tested: TestedRule
+    sequential: dict[str, Any] | None
+    if asked.test is None:
+        tested, sequential = paired_test(kind, rule, policy, units), None
+    else:
+        tested, sequential = asked.test(kind, rule, policy, units, asked.group_size)
     verdict = verdict_of(tested, policy.alpha)
     reason = rule_reason(kind, rule, tested, verdict, asked.n_all)
     return RuleDecision(
@@ -109,9 +114,3 @@ def _out_of_reach(kind: Kind, rule: Rule, units: PairedUnits) -> str:
             f"gain is {room:.2f}, but more than {margin:g} is required"
         )
     return ""
-
-
-def _fixed(
-    kind: Kind, rule: Rule, policy: Policy, units: PairedUnits, group_size: int
-) -> tuple[TestedRule, dict[str, Any] | None]:
-    return paired_test(kind, rule, policy, units), None

@@ -168,17 +168,10 @@ def _at_stop(
         raise StatisticsError(f"{n} prompts", "at least 2")
     low, high = betting_limits(differences, policy.alpha, Scale(-reach, reach))
     sd = float(differences.std(ddof=1))
-    estimate = Estimate(
-        float(differences.mean()),
-        sd / math.sqrt(n),
-        low,
-        high,
-        1.0 - 2.0 * policy.alpha,
-        "paired difference up to the stop; betting confidence sequence",
-        n,
-        n,
-        "valid at any stop; the estimate at a stop is biased away from the threshold",
-    )
+    mean, stderr, level = float(differences.mean()), sd / math.sqrt(n), 1.0 - 2.0 * policy.alpha
+    method = "paired difference up to the stop; betting confidence sequence"
+    note = "valid at any stop; the estimate at a stop is biased away from the threshold"
+    estimate = Estimate(mean, stderr, low, high, level, method, n, n, note)
     planned = Planned(estimate.value, sd or None, n)
     values = float(first.mean()), float(second.mean())
     return tested_rule(values, estimate, claims, (stopped.p_pass, stopped.p_fail), planned, policy)

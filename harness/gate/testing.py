@@ -150,16 +150,12 @@ def fitted_test(
         raise StatisticsError("the paired bootstrap shows no spread", "answers that differ")
     df = max(difference.n_clusters - 1, 1)
     half = float(stats.t.isf(policy.alpha, df)) * difference.stderr
-    shown = Estimate(
-        difference.value,
-        difference.stderr,
-        difference.value - half,
-        difference.value + half,
-        1.0 - 2.0 * policy.alpha,
-        f"{difference.method}; interval and p from its standard error",
-        difference.n,
-        difference.n_clusters,
-        difference.note,
+    shown = replace(
+        difference,
+        ci_low=difference.value - half,
+        ci_high=difference.value + half,
+        level=1.0 - 2.0 * policy.alpha,
+        method=f"{difference.method}; interval and p from its standard error",
     )
     claims = claims_of(kind, rule, values[1])
     passes, fails = [], []

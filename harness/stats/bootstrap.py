@@ -190,7 +190,8 @@ def cluster_bootstrap(
     if n_clusters == 1:
         note = "one cluster: no spread between clusters to learn an interval from"
         return BootstrapResult(value, None, None, None, np.empty(0), 1, note)
-    replicates = _replicates(statistic, codes, n_clusters, rng, spec.n_boot)
+    batches = cluster_resamples(n_clusters, codes.size, rng, spec.n_boot)
+    replicates = np.concatenate([statistic(counts[:, codes]) for counts in batches])
     defined = replicates[np.isfinite(replicates)]
     n_undefined = replicates.size - defined.size
     if n_undefined > 0.05 * replicates.size:
@@ -255,10 +256,3 @@ def expanded_tails(level: float, n_clusters: int) -> Floats:
     quantile = stats.t.ppf(0.5 + level / 2.0, n_clusters - 1) * (n_clusters / (n_clusters - 1)) ** 0.5
     tail = float(stats.norm.sf(quantile))
     return np.array([tail, 1.0 - tail])
-
-
-def _replicates(
-    statistic: Statistic, codes: NDArray[np.int64], n_clusters: int, rng: np.random.Generator, n_boot: int
-) -> Floats:
-    batches = cluster_resamples(n_clusters, codes.size, rng, n_boot)
-    return np.concatenate([statistic(counts[:, codes]) for counts in batches])

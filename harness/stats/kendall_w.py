@@ -80,7 +80,7 @@ def kendall_w(
             f"scores of shape {table.shape}", "finite scores, at least two raters and two items", "repeat the judging"
         )
     m, n = table.shape
-    value = _w(table)
+    value = float(_w_of_many(table[None, :, :])[0])
     if not np.isfinite(value):
         raise StatisticsError("every rater gives all items the same score", "scores that differ")
     p_value = float(stats.chi2.sf(m * (n - 1) * value, n - 1))
@@ -102,10 +102,6 @@ def kendall_w(
     method = f"Kendall's W, corrected for ties; percentile bootstrap of clusters, {spec.n_boot} resamples"
     estimate = Estimate(value, float(defined.std(ddof=1)), float(low), float(high), spec.level, method, n, n_clusters)
     return Concordance(estimate, p_value, m, n)
-
-
-def _w(table: Floats) -> float:
-    return float(_w_of_many(table[None, :, :])[0])
 
 
 def _resampled(table: Floats, members: list[NDArray[np.intp]], rng: np.random.Generator, n_boot: int) -> Floats:

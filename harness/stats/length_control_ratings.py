@@ -176,7 +176,11 @@ def length_controlled_panel(
     np.add.at(moment, codes, design * response[:, None])
     penalty = _slope_penalty(float(response.var(ddof=1)), spec)
     _refuse_constant(_swept(design), penalty, spec)
-    per_model = _PerModel.of(models, codes, rating, feature, len(names), n_clusters)
+    cells, shape = codes * len(names) + models, (n_clusters, len(names))
+    per_cluster = [
+        np.bincount(cells, weights=column, minlength=n_clusters * len(names)).reshape(shape).astype(np.float64)
+        for column in (np.ones_like(rating), rating, feature)
+    ]
 
     def fit(counts: Floats) -> tuple[Floats, Floats]:
         matrix = (counts @ gram).reshape(-1, k, k)
@@ -186,7 +190,9 @@ def length_controlled_panel(
         matrix[:, -1, -1] += penalty
         right[:, -1] += penalty * spec.slope_prior[0]
         slopes: Floats = np.linalg.solve(matrix, right[:, :, None])[:, -1, 0].astype(np.float64)
-        return slopes, per_model.figures(counts, slopes)
+        n, rated, longer = (counts @ sums for sums in per_cluster)
+        with np.errstate(invalid="ignore", divide="ignore"):  # NaN where a resample holds no rating of a model
+            return slopes, (rated - slopes[:, None] * longer) / n
 
     slope, figure = fit(np.ones((1, n_clusters)))
     batches = [fit(counts) for counts in cluster_resamples(n_clusters, k * k, rng, spec.n_boot)]
@@ -211,32 +217,6 @@ class _Fitted:
     slopes: Floats
     n_clusters: int
     method: str
-
-
-@dataclass(frozen=True, slots=True)
-class _PerModel:
-    """Sums by cluster and model, from which a model's mean of rating - b x follows for any cluster weights."""
-
-    count: Floats
-    rating: Floats
-    feature: Floats
-
-    @classmethod
-    def of(
-        cls, models: NDArray[np.int64], codes: NDArray[np.int64], rating: Floats, feature: Floats, m: int, g: int
-    ) -> _PerModel:
-        cell = codes * m + models
-
-        def table(weights: Floats) -> Floats:
-            return np.bincount(cell, weights=weights, minlength=g * m).reshape(g, m).astype(np.float64)
-
-        return cls(table(np.ones_like(rating)), table(rating), table(feature))
-
-    def figures(self, counts: Floats, slopes: Floats) -> Floats:
-        n = counts @ self.count
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means: Floats = (counts @ self.rating - slopes[:, None] * (counts @ self.feature)) / n
-        return means
 
 
 def _checked_ratings(values: Sequence[float] | Floats, bounds: tuple[float, float]) -> Floats:

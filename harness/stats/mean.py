@@ -221,16 +221,11 @@ def _bounded(found: ClusterVariance, array: Floats, level: float, bounds: tuple[
     independent = found.n == found.n_clusters
     note = ""
     if independent and bool(np.all((array == low) | (array == high))):
-        n_effective, quantile, method = (
-            float(found.n),
-            float(stats.norm.ppf(0.5 + level / 2.0)),
-            "mean; Wilson interval",
-        )
+        n_effective, quantile = float(found.n), float(stats.norm.ppf(0.5 + level / 2.0))
+        method = "mean; Wilson interval"
     elif stderr == 0.0 and mean not in (0.0, 1.0):
-        note = "every score is the same; the interval shows no spread"
-        return Estimate(
-            found.mean, 0.0, found.mean, found.mean, level, "mean; no spread", found.n, found.n_clusters, note
-        )
+        note, limits = "every score is the same; the interval shows no spread", (found.mean, found.mean)
+        return Estimate(found.mean, 0.0, *limits, level, "mean; no spread", found.n, found.n_clusters, note)
     else:
         n_effective = mean * (1.0 - mean) / (stderr / width) ** 2 if stderr > 0.0 else float(found.n_clusters)
         quantile = float(stats.t.ppf(0.5 + level / 2.0, df))
@@ -239,7 +234,6 @@ def _bounded(found: ClusterVariance, array: Floats, level: float, bounds: tuple[
         note = "every score lies on the same end of the scale; the standard error of 0 understates what is not known"
     elif method != "mean; Wilson interval":
         note = _skew_note(found)
-    ci_low, ci_high = score_interval(mean, n_effective, quantile)
-    return Estimate(
-        found.mean, stderr, low + width * ci_low, low + width * ci_high, level, method, found.n, found.n_clusters, note
-    )
+    limits = score_interval(mean, n_effective, quantile)
+    ci_low, ci_high = (low + width * limit for limit in limits)
+    return Estimate(found.mean, stderr, ci_low, ci_high, level, method, found.n, found.n_clusters, note)

@@ -20,7 +20,7 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level, cluster_variance
-from harness.stats.paired_binary import mcnemar, tango_interval, tango_z
+from harness.stats.paired_binary import mcnemar_mid_p, tango_interval, tango_z
 from harness.stats.power import PowerSpec, minimum_detectable_effect, units_needed
 from harness.stats.sign_flip import sign_flip_test
 
@@ -78,8 +78,6 @@ class PairedComparison:
         Size of one binary success in the scores' unit (1 or 100).
     minimum_detectable_effect : float or None
         With the design given in the spec; None where there is no spread to compute it from.
-    mcnemar_exact : float or None
-        McNemar's exact two-sided p for independent binary scores.
     """
 
     difference: Estimate
@@ -90,7 +88,6 @@ class PairedComparison:
     discordant: tuple[int, int] | None
     unit: float
     minimum_detectable_effect: float | None
-    mcnemar_exact: float | None
 
     def p_above(self, threshold: float = 0.0) -> float | None:
         """One-sided p-value against "the true difference is at most `threshold`".
@@ -222,19 +219,17 @@ def _compare_binary(differences: Floats, unit: float, spec: PairedSpec) -> Paire
     value = (only_first - only_second) / n * unit
     if only_first + only_second == 0:
         estimate = _no_difference(n, n, spec.level, "paired difference of proportions; no discordant pair")
-        return PairedComparison(estimate, 1.0, "McNemar mid-p", 0.0, None, (0, 0), unit, None, 1.0)
+        return PairedComparison(estimate, 1.0, "McNemar mid-p", 0.0, None, (0, 0), unit, None)
     variance = (only_first + only_second - (only_first - only_second) ** 2 / n) / (n - 1)
     sd = unit * variance**0.5
     low, high = tango_interval(only_first, only_second, n, spec.level)
-    tests = mcnemar(only_first, only_second)
+    p_value = mcnemar_mid_p(only_first, only_second)
     method = "paired difference of proportions; Tango score interval"
     note = "every pair differs the same way; the standard error of 0 understates what is not known" if sd == 0 else ""
     estimate = Estimate(value, sd / n**0.5, low * unit, high * unit, spec.level, method, n, n, note)
     detectable = minimum_detectable_effect(sd, n, spec.power) if sd > 0.0 else None
     discordant: tuple[int, int] = (only_first, only_second)
-    return PairedComparison(
-        estimate, tests.mid_p, "McNemar mid-p", sd, None, discordant, unit, detectable, tests.exact_p
-    )
+    return PairedComparison(estimate, p_value, "McNemar mid-p", sd, None, discordant, unit, detectable)
 
 
 def _compare_by_cluster(
@@ -249,11 +244,11 @@ def _compare_by_cluster(
     if found.stderr is None or found.df is None:
         note = "one cluster: no spread between clusters to learn an interval from"
         estimate = Estimate(found.mean, None, None, None, level, "paired difference", n, n_clusters, note)
-        return PairedComparison(estimate, None, test, None, None, None, 1.0, None, None)
+        return PairedComparison(estimate, None, test, None, None, None, 1.0, None)
     if not differences.any():
         estimate = _no_difference(n, n_clusters, level, "paired difference; no spread")
-        return PairedComparison(estimate, 1.0, test, 0.0, found.df, None, 1.0, None, None)
-    p_value = sign_flip_test(differences, clusters, rng, spec.n_permutations).p_value
+        return PairedComparison(estimate, 1.0, test, 0.0, found.df, None, 1.0, None)
+    p_value = sign_flip_test(differences, clusters, rng, spec.n_permutations)
     half = float(stats.t.ppf(0.5 + level / 2.0, found.df)) * found.stderr
     low, high = found.mean - half, found.mean + half
     if spec.scale is not None:
@@ -263,7 +258,7 @@ def _compare_by_cluster(
     estimate = Estimate(found.mean, found.stderr, low, high, level, method, n, n_clusters, note)
     sd = found.stderr * n_clusters**0.5
     detectable = minimum_detectable_effect(sd, n_clusters, spec.power) if sd > 0.0 else None
-    return PairedComparison(estimate, p_value, test, sd, found.df, None, 1.0, detectable, None)
+    return PairedComparison(estimate, p_value, test, sd, found.df, None, 1.0, detectable)
 
 
 def _no_difference(n: int, n_clusters: int, level: float, method: str) -> Estimate:

@@ -6,38 +6,17 @@ did, of n in all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scipy import optimize, stats
 
 from harness.errors import StatisticsError
 
 
-@dataclass(frozen=True, slots=True)
-class McNemarResult:
-    """Two-sided p-values of McNemar's test.
-
-    Parameters
-    ----------
-    exact_p : float
-        Doubled binomial tail: never too small, often much too large.
-    mid_p : float
-        The tail with half the weight of what was seen: close to the nominal level.
-    only_first, only_second : int
-        The discordant counts.
-    """
-
-    exact_p: float
-    mid_p: float
-    only_first: int
-    only_second: int
-
-
-def mcnemar(only_first: int, only_second: int) -> McNemarResult:
+def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     """Test whether two runs pass the same prompts equally often.
 
-    Given d discordant prompts the smaller count k is Binomial(d, 1/2) if the runs are equally good. Exact:
-    min(1, 2 P(X <= k)); mid-p: 2 P(X <= k) - P(X = k), and 1 where the counts are equal.
+    McNemar's test, two-sided. Given d discordant prompts the smaller count k is Binomial(d, 1/2) if the runs are
+    equally good; the mid-p value is 2 P(X <= k) - P(X = k), and 1 where the counts are equal. It is close to the
+    nominal level, where the exact p-value is often much too large.
 
     Parameters
     ----------
@@ -46,7 +25,7 @@ def mcnemar(only_first: int, only_second: int) -> McNemarResult:
 
     Returns
     -------
-    McNemarResult
+    float
 
     Raises
     ------
@@ -60,13 +39,11 @@ def mcnemar(only_first: int, only_second: int) -> McNemarResult:
     """
     if only_first < 0 or only_second < 0:
         raise StatisticsError(f"discordant counts {only_first} and {only_second}", "counts of 0 or more")
-    n_discordant = only_first + only_second
     if only_first == only_second:
-        return McNemarResult(1.0, 1.0, only_first, only_second)
-    smaller = min(only_first, only_second)
+        return 1.0
+    smaller, n_discordant = min(only_first, only_second), only_first + only_second
     tail = 2.0 * float(stats.binom.cdf(smaller, n_discordant, 0.5))
-    mid_p = tail - float(stats.binom.pmf(smaller, n_discordant, 0.5))
-    return McNemarResult(min(1.0, tail), mid_p, only_first, only_second)
+    return tail - float(stats.binom.pmf(smaller, n_discordant, 0.5))
 
 
 def tango_z(only_first: int, only_second: int, n: int, threshold: float) -> float:

@@ -159,17 +159,10 @@ def prediction_powered_mean(
     lam = _tuned_power(a, b) if power is None else power
     plain, reduced = float(a @ a), float((a - lam * b) @ (a - lam * b))
     stderr, quantile = _clustered(y, labels, (plain, reduced), level, lost=int(power is None and lam > 0.0))
-    estimate = Estimate(
-        float(y.mean() - lam * (f.mean() - other.mean())),
-        stderr,
-        None,
-        None,
-        level,
-        "PPI++, power-tuned; cluster-robust t interval over prompts",
-        y.size + other.size,
-        n_clusters,
-        "" if lam > 0.0 else "the judge does not help (power 0): this is the mean of the labels",
-    )
+    value, n = float(y.mean() - lam * (f.mean() - other.mean())), y.size + other.size
+    method = "PPI++, power-tuned; cluster-robust t interval over prompts"
+    note = "" if lam > 0.0 else "the judge does not help (power 0): this is the mean of the labels"
+    estimate = Estimate(value, stderr, None, None, level, method, n, n_clusters, note)
     return PredictionPowered(
         _with_limits(estimate, quantile * stderr, bounds),
         _mean(y, labels, level, bounds),

@@ -119,22 +119,20 @@ def rate_interval(sample: RateSample, level: float = 0.95, method: str = "") -> 
     centred = sample.influence - sample.influence.mean()
     stderr = math.sqrt(float(centred @ centred) * n_clusters / (n_clusters - 1))
     notes = [f"only {n_clusters} prompts: the interval is approximate"] if n_clusters < SMALL_SAMPLE else []
-    prefix = f"{method}; " if method else ""
+    spread: tuple[float | None, float | None, float | None]
     if stderr > _DEGENERATE and _DEGENERATE < rate < 1.0 - _DEGENERATE:
         low, high = _logit_limits(rate, stderr, informative_degrees_of_freedom(sample.influence), level)
-        how = "cluster-robust over prompts, t on the logit scale"
+        spread, how = (100 * stderr, 100 * low, 100 * high), "cluster-robust over prompts, t on the logit scale"
     elif rate <= _DEGENERATE or rate >= 1.0 - _DEGENERATE:
         low, high = _one_sided_limits(rate > 0.5, n_clusters, level)
-        how = "Clopper-Pearson with prompts as trials"
+        spread, how = (100 * stderr, 100 * low, 100 * high), "Clopper-Pearson with prompts as trials"
         notes.append(f"every verdict {'won' if rate > 0.5 else 'lost'}")
     else:
+        spread, how = (None, None, None), "no interval"
         notes.append("every prompt gave the same result: no spread to make an interval from")
-        return Estimate(
-            100 * rate, None, None, None, level, prefix + "no interval", sample.n, n_clusters, "; ".join(notes)
-        )
-    return Estimate(
-        100 * rate, 100 * stderr, 100 * low, 100 * high, level, prefix + how, sample.n, n_clusters, "; ".join(notes)
-    )
+    how = f"{method}; {how}" if method else how
+    error, lower, upper = spread
+    return Estimate(100 * rate, error, lower, upper, level, how, sample.n, n_clusters, "; ".join(notes))
 
 
 def _logit_limits(rate: float, stderr: float, degrees: float, level: float) -> tuple[float, float]:

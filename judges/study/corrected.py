@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.errors import StatisticsError
 from harness.stats.prediction_powered import (
@@ -16,6 +16,9 @@ from harness.stats.prediction_powered import (
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
 
 _CURVE = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0)
+
+_Credit = tuple[str, float, float | None]
+"""What a model's answer to a prompt got, in percent: the prompt, by the judge, by people (None where nobody voted)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +58,28 @@ class CorrectedRate:
 
 def corrected_rates(sides: Sides, spec: StudySpec) -> tuple[CorrectedRate, ...] | NotMeasured:
     """Correct every model's win rate. A pair is one observation, its votes averaged; prompts are the clusters."""
-    credit: dict[str, _Credit] = defaultdict(_Credit)
+    credit: dict[str, list[_Credit]] = defaultdict(list)
     for key, pair in sides.judge.scored().items():
         votes, (first, second) = sides.votes.get(key), sides.models(key)
         if first is None or second is None or pair.p_first is None:
             return NotMeasured("the files do not say whose answers they are")
         human = 100.0 * sum(vote.p_first for vote in votes) / len(votes) if votes else None
-        credit[first].add(key.prompt, human, 100.0 * pair.p_first)
-        credit[second].add(key.prompt, None if human is None else 100.0 - human, 100.0 * (1.0 - pair.p_first))
+        credit[first].append((key.prompt, 100.0 * pair.p_first, human))
+        credit[second].append((key.prompt, 100.0 * (1.0 - pair.p_first), None if human is None else 100.0 - human))
     return tuple(_corrected(model, credit[model], spec) for model in sorted(credit))
 
 
-@dataclass
-class _Credit:
-    """What a model's answers got, in percent: (prompt, by people, by the judge), and (prompt, by the judge)."""
-
-    labelled: list[tuple[str, float, float]] = field(default_factory=list)
-    unlabelled: list[tuple[str, float]] = field(default_factory=list)
-
-    def add(self, prompt: str, human: float | None, judge: float) -> None:
-        """Take a pair; `human` is None where nobody voted."""
-        if human is None:
-            self.unlabelled.append((prompt, judge))
-        else:
-            self.labelled.append((prompt, human, judge))
-
-
-def _corrected(model: str, credit: _Credit, spec: StudySpec) -> CorrectedRate:
-    if not credit.unlabelled:
+def _corrected(model: str, credit: list[_Credit], spec: StudySpec) -> CorrectedRate:
+    labelled = [(prompt, judge, human) for prompt, judge, human in credit if human is not None]
+    unlabelled = [(prompt, judge) for prompt, judge, human in credit if human is None]
+    if not unlabelled:
         missing = NotMeasured("people voted on every judged pair: the mean of the votes needs no correction")
         return CorrectedRate(model, missing, missing)
-    if not credit.labelled:
+    if not labelled:
         missing = NotMeasured("no pair of this model has a human vote")
         return CorrectedRate(model, missing, missing)
-    prompts, human, judge = zip(*credit.labelled, strict=True)
-    other_prompts, other_judge = zip(*credit.unlabelled, strict=True)
+    prompts, judge, human = zip(*labelled, strict=True)
+    other_prompts, other_judge = zip(*unlabelled, strict=True)
     sample = LabelledSample(human, judge, other_judge, prompts, other_prompts)
     rate = attempt(lambda: prediction_powered_mean(sample, spec.level, (0.0, 100.0)))
     if isinstance(rate, NotMeasured):

@@ -106,8 +106,11 @@ def read_judges(sources: Iterable[tuple[str | None, Path]]) -> list[JudgeFile]:
     """
     judges: dict[str, _Judge] = {}
     for name, path in sources:
-        run = statements_of_run(path) if (path / "run.json").is_file() else None
-        verdicts = _of_files(path) if run is None else ((stated, path, None) for stated in run.verdicts)
+        problems: list[str] = []
+        verdicts = _of_files(path)
+        if (path / "run.json").is_file():
+            found, problems = statements_of_run(path)
+            verdicts = ((stated, path, None) for stated in found)
         named: dict[str, _Judge] = {}
         for stated, place, line in verdicts:
             called = name or stated.who or _stem(place)
@@ -116,7 +119,7 @@ def read_judges(sources: Iterable[tuple[str | None, Path]]) -> list[JudgeFile]:
         if not named:
             raise MissingDataError(f"{path} holds no judgments", "at least one verdict", "check that it was judged")
         for judge in named.values():
-            judge.file.problems += [] if run is None else run.problems
+            judge.file.problems += problems
     return [_filled(judge) for judge in judges.values()]
 
 
@@ -160,18 +163,10 @@ def _filled(judge: _Judge) -> JudgeFile:
         key, shown = _keyed(stated, path, line)
         _add_facts(file.facts, key, shown)
         n_said[key, stated.game] += 1
-        file.presentations.append(
-            Presentation(
-                key,
-                shown.p_a,
-                stated.reason,
-                (shown is stated) if stated.ordered else None,
-                stated.game,
-                stated.repeat or n_said[key, stated.game],
-                stated.inconsistent,
-                stated.cost,
-            )
-        )
+        is_first = (shown is stated) if stated.ordered else None
+        repeat = stated.repeat or n_said[key, stated.game]
+        judged = (shown.p_a, stated.reason, is_first, stated.game, repeat, stated.inconsistent, stated.cost)
+        file.presentations.append(Presentation(key, *judged))
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data.votes import Grade, Side, StatedPreference
@@ -13,24 +12,7 @@ from harness.store.run_directory import RunDirectory
 Verdict = StatedPreference | Grade
 
 
-@dataclass
-class RunVerdicts:
-    """What a run holds.
-
-    Parameters
-    ----------
-    verdicts : list of StatedPreference or Grade
-        Preferences between the candidate and a baseline; grades of single answers, which make preferences with the
-        run of another model.
-    problems : list of str
-        Why the run is not whole.
-    """
-
-    verdicts: list[Verdict] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def statements_of_run(path: Path) -> RunVerdicts:
+def statements_of_run(path: Path) -> tuple[list[Verdict], list[str]]:
     """Read a run directory.
 
     Parameters
@@ -40,8 +22,11 @@ def statements_of_run(path: Path) -> RunVerdicts:
 
     Returns
     -------
-    RunVerdicts
-        Prompts by their names upstream, answers by the names of their models.
+    verdicts : list of StatedPreference or Grade
+        Preferences between the candidate and a baseline; grades of single answers, which make preferences with the
+        run of another model. Prompts by their names upstream, answers by the names of their models.
+    problems : list of str
+        Why the run is not whole.
 
     Raises
     ------
@@ -53,20 +38,19 @@ def statements_of_run(path: Path) -> RunVerdicts:
     prompts = directory.prompts()
     responses = {r.id: r for r in directory.responses().values()}
     candidate = str(header["model"]["name"])
-    found = RunVerdicts()
-    if not directory.complete:
-        found.problems.append(f"{path} is not complete: `assay resume {path}` continues it")
+    problems = [] if directory.complete else [f"{path} is not complete: `assay resume {path}` continues it"]
+    found: list[Verdict] = []
     for judgment in directory.judgments().values():
         prompt = prompts.get(judgment.prompt_id)
         if prompt is None:
             continue  # a question that was taken out of the run again
         verdict = judgment.verdict
         if len(judgment.response_ids) == 2:
-            found.verdicts.append(_preference(judgment, prompt, responses, candidate))
+            found.append(_preference(judgment, prompt, responses, candidate))
         elif isinstance(verdict, Rating | Unscored):
             value = verdict.value if isinstance(verdict, Rating) else None
-            found.verdicts.append(Grade(prompt.key, candidate, judgment.judge, value, judgment.turn, _price(judgment)))
-    return found
+            found.append(Grade(prompt.key, candidate, judgment.judge, value, judgment.turn, _price(judgment)))
+    return found, problems
 
 
 def _preference(judgment: Judgment, prompt: Prompt, responses: dict[str, Response], candidate: str) -> StatedPreference:

@@ -88,10 +88,6 @@ def _int_bytes(value: int) -> bytes:
     return number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _range_bytes(value: range) -> bytes:
-    return f"{value.start} {value.stop} {value.step}".encode()
-
-
 _SCALARS: tuple[tuple[type, bytes, Callable[[Any], bytes]], ...] = (
     (int, b"i", _int_bytes),
     (float, b"d", lambda value: float.hex(value).encode()),
@@ -99,7 +95,7 @@ _SCALARS: tuple[tuple[type, bytes, Callable[[Any], bytes]], ...] = (
     (bytes, b"b", bytes),
     (bytearray, b"a", bytes),
     (complex, b"c", lambda value: f"{value.real.hex()} {value.imag.hex()}".encode()),
-    (range, b"r", _range_bytes),
+    (range, b"r", lambda value: f"{value.start} {value.stop} {value.step}".encode()),
 )
 
 
@@ -130,10 +126,6 @@ def _complex(body: bytes) -> complex:
     return complex(float.fromhex(real), float.fromhex(imaginary))
 
 
-def _range(body: bytes) -> range:
-    return range(*map(int, body.decode("ascii").split()))
-
-
 _READ_SCALAR: dict[bytes, Callable[[bytes], Any]] = {
     b"i": lambda body: int.from_bytes(body, "big", signed=True),
     b"d": lambda body: float.fromhex(body.decode("ascii")),
@@ -141,7 +133,7 @@ _READ_SCALAR: dict[bytes, Callable[[bytes], Any]] = {
     b"b": bytes,
     b"a": bytearray,
     b"c": _complex,
-    b"r": _range,
+    b"r": lambda body: range(*map(int, body.decode("ascii").split())),
     b"p": lambda body: _PLAIN_TYPES[body.decode("ascii")],
 }
 _READ_CONTAINER = {tag: build for _, tag, build in _CONTAINERS}

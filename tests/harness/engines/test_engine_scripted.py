@@ -98,7 +98,7 @@ def test_a_bad_line_is_named(tmp_path, line):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(MissingDataError, match="none.jsonl"):
+    with pytest.raises(MissingDataError, match=r"none\.jsonl"):
         ScriptedEngine.from_options({"model": str(tmp_path / "none.jsonl")})
 
 
