@@ -108,7 +108,7 @@ def _is_the_baseline(rows: Sequence[_Row]) -> bool:
 
 
 def length_controlled_rows(benchmark: str, scores: Sequence[Score], load: Callable[[], Upstream]) -> list[SummaryRow]:
-    """Make the corrected row and the two published ones; where upstream's files cannot be had each says so."""
+    """Make the corrected row and the two published ones; where upstream's files are missing each says so."""
     preferences = select(scores, "preference")
     names = (LENGTH_CONTROLLED, "published_length_controlled_win_rate", "published_lc_standard_error")
     try:

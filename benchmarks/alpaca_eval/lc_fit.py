@@ -22,7 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.alpaca_eval.lc_data import GamedBaseline, LengthControlData, LengthControlSpec, refuse_unusable
+from benchmarks.alpaca_eval.lc_data import (
+    GAMED_WEIGHT,
+    N_FOLDS,
+    GamedBaseline,
+    LengthControlData,
+    LengthControlSpec,
+    refuse_unusable,
+)
 from benchmarks.alpaca_eval.lc_published import fit_as_published
 from benchmarks.alpaca_eval.logistic import Array, Rows, l1_logistic_path, logistic
 from harness.errors import StatisticsError
@@ -164,12 +171,12 @@ class LengthControlEstimator:
         self._label = np.where(self._scored, data.preference, 0.0)
         n_gamed = len(gamed.preference)
         n_rows = n_gamed + int(self._scored.sum())
-        fold = (n_rows - 1 - np.arange(n_rows)) % spec.n_folds
+        fold = (n_rows - 1 - np.arange(n_rows)) % N_FOLDS
         self._gamed_fold = fold[:n_gamed]
         self._prompt_fold = np.full(data.n, -1)
         self._prompt_fold[self._scored] = fold[n_gamed:]
         design = np.stack([np.tanh(gamed.std_delta_len), gamed.instruction_difficulty, np.zeros(n_gamed)])
-        self._gamed = Rows(design, gamed.preference, np.full(n_gamed, spec.gamed_weight / spec.n_gamed_models))
+        self._gamed = Rows(design, gamed.preference, np.full(n_gamed, GAMED_WEIGHT))
 
     @property
     def data(self) -> LengthControlData:
@@ -197,8 +204,8 @@ class LengthControlEstimator:
         features = np.concatenate([gamed.features, own.features[0][:, self._scored]], axis=1)
         label = np.concatenate([gamed.label, own.label[0, self._scored]])
         weight = np.concatenate([gamed.weight, own.weight[0, self._scored]])
-        point, C = fit_as_published(features, label, weight, self._spec.n_folds, np.asarray(self._spec.C_grid))
-        folds = np.zeros((1, self._spec.n_folds, len(self._spec.C_grid), 3))
+        point, C = fit_as_published(features, label, weight, N_FOLDS, np.asarray(self._spec.C_grid))
+        folds = np.zeros((1, N_FOLDS, len(self._spec.C_grid), 3))
         fits = self._predict(sample, point[None], np.array([C]), folds)
         self._refuse_separated(sample, fits)
         return sample, fits
@@ -232,11 +239,11 @@ class LengthControlEstimator:
         first_C = C if C is not None else (grid[-1] if start is None else float(start.C[0]))
         point = l1_logistic_path(everything, [first_C], origin, self._tolerance)[:, 0]
         chosen = np.full(n_samples, first_C)
-        folds = np.zeros((n_samples, self._spec.n_folds, len(grid), 3))
+        folds = np.zeros((n_samples, N_FOLDS, len(grid), 3))
         if C is None:
             shift = (point - origin)[:, None, None]
             folds[:] = point[:, None, None] if start is None else start.folds[:1] + shift
-            for fold in range(self._spec.n_folds):
+            for fold in range(N_FOLDS):
                 training = self.training_rows(resamples, fold)
                 folds[:, fold] = l1_logistic_path(training, grid[::-1], folds[:, fold], self._tolerance)
             chosen = self._select_penalty(resamples, folds)
@@ -352,7 +359,7 @@ class LengthControlEstimator:
         """Inverse penalty with the lowest held-out log loss, averaged over folds, shape (R,)."""
         grid = np.asarray(self._spec.C_grid)
         loss = np.zeros((len(resamples.scale), len(grid)))
-        for fold in range(self._spec.n_folds):
+        for fold in range(N_FOLDS):
             loss += _held_out_loss(self._held_out_rows(resamples, fold), folds[:, fold])
         # Of equal losses the smallest C wins, as in scikit-learn.
         return np.asarray(grid[np.argmin(loss[:, ::-1], axis=1)])

@@ -111,7 +111,7 @@ class ArenaHard:
         return (self.form,)
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
-        """Read the questions; a part whose baseline cannot be had is left out and named."""
+        """Read the questions; a part whose baseline is missing is left out and named."""
         left_out = [
             NotAvailable(part.metric, part.n_prompts, " ".join(str(error).split()))
             for part in self.parts

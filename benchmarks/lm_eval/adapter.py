@@ -40,17 +40,12 @@ class EngineLM(LM):  # type: ignore[misc]
         File that stores each answer as it arrives; None stores nothing.
     seed : int
         Seed of sampled generations.
-    max_gen_toks : int
-        Limit on new tokens if the task sets none.
     """
 
-    def __init__(
-        self, engine: Engine, store: Path | None = None, seed: int = 0, max_gen_toks: int | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, store: Path | None = None, seed: int = 0) -> None:
         super().__init__()
         self.engine = engine
         self.asker = Asker(engine, store, seed)
-        self.max_gen_toks = max_gen_toks or _MAX_GEN_TOKS
         self.tokenizer = self.asker.tokenizer
 
     def close(self) -> None:
@@ -129,7 +124,7 @@ class EngineLM(LM):  # type: ignore[misc]
         return self._generation_ask(context, dict(settings), sample)
 
     def _generation_ask(self, context: str, settings: dict[str, Any], sample: int) -> GenerationAsk:
-        wanted: dict[str, Any] = dict(normalize_gen_kwargs(settings, self.max_gen_toks))
+        wanted: dict[str, Any] = dict(normalize_gen_kwargs(settings, _MAX_GEN_TOKS))
         refuse_unknown_settings({name: value for name, value in wanted.items() if name not in _DECODING})
         until = handle_stop_sequences(wanted.get("until"), eos=self._eos_text())
         prompt, messages = _prompt_or_messages(context)

@@ -29,6 +29,9 @@ MBPP_LIMITS = Limits(cpu_s=10)
 """Our limit: a published solution (task 123) takes 2.5 s on a fast machine, and must not fail on a slow one."""
 
 
+_HUMAN_EVAL, _MBPP = "HumanEval.jsonl.gz", "mbpp.jsonl"
+
+
 @dataclass(frozen=True, slots=True)
 class CodeProblem:
     """A problem: what is the same for every answer to it.
@@ -69,72 +72,65 @@ class CodeProblem:
         return Program(f"{self.prefix}{answer}\n", self.test, self.names, self.given)
 
 
-def human_eval_problem(
-    row: Mapping[str, Any], path: str = "HumanEval.jsonl.gz", line: int | None = None
-) -> CodeProblem:
+def human_eval_problem(row: Mapping[str, Any]) -> CodeProblem:
     """Read a line of HumanEval.
 
     Parameters
     ----------
     row : mapping
         ``task_id``, ``prompt``, ``entry_point``, ``canonical_solution``, ``test``.
-    path, line
-        Source of the row, for the error.
 
     Raises
     ------
     FileFormatError
         A field is missing or not a string.
     """
-    task, prompt, entry, solution, test = (
-        _text(row, field, path, line) for field in ("task_id", "prompt", "entry_point", "canonical_solution", "test")
-    )
+    fields = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+    task, prompt, entry, solution, test = (_text(row, field, _HUMAN_EVAL) for field in fields)
     return CodeProblem(task, prompt, f"{test}\ncheck({entry})\n", (entry,), prompt, solution)
 
 
-def mbpp_problem(row: Mapping[str, Any], path: str = "mbpp.jsonl", line: int | None = None) -> CodeProblem:
+def mbpp_problem(row: Mapping[str, Any]) -> CodeProblem:
     """Read a problem of MBPP, of the full file or of the sanitized one.
 
     Parameters
     ----------
     row : mapping
         ``task_id``, ``code``, ``test_list``, and ``test_setup_code`` (full) or ``test_imports`` (sanitized).
-    path, line
-        Source of the row, for the error.
 
     Raises
     ------
     FileFormatError
         A field is missing, of another type, or not valid Python.
     """
-    code = _text(row, "code", path, line)
+    code = _text(row, "code", _MBPP)
     number = row.get("task_id")
     if not isinstance(number, int):
-        raise FileFormatError(path, line, f"task_id is {number!r}", "a whole number")
+        raise FileFormatError(_MBPP, None, f"task_id is {number!r}", "a whole number")
     setup = row.get("test_setup_code", "")
-    tests = [*_texts(row, "test_list", path, line), ""]
-    before = [*_texts(row, "test_imports", path, line, needed=False), *([setup] if setup else [])]
+    tests = [*_texts(row, "test_list"), ""]
+    before = [*_texts(row, "test_imports", []), *([setup] if setup else [])]
     test = "\n".join([*before, *tests])
     try:
         names, given = _used_of_solution(code, test)
     except (SyntaxError, ValueError) as error:
         raise FileFormatError(
-            path, line, f"code or tests of problem {number} are not valid Python ({error})"
+            _MBPP, None, f"code or tests of problem {number} are not valid Python ({error})"
         ) from error
     return CodeProblem(f"MBPP/{number}", "", test, names, given, code)
 
 
-def _text(row: Mapping[str, Any], field: str, path: str, line: int | None) -> str:
+def _text(row: Mapping[str, Any], field: str, path: str) -> str:
     value = row.get(field)
     if not isinstance(value, str):
-        raise FileFormatError(path, line, f"{field} is {value!r}", "a string")
+        raise FileFormatError(path, None, f"{field} is {value!r}", "a string")
     return value
 
 
-def _texts(row: Mapping[str, Any], field: str, path: str, line: int | None, needed: bool = True) -> Sequence[str]:
-    value = row.get(field, None if needed else [])
+def _texts(row: Mapping[str, Any], field: str, otherwise: Any = None) -> Sequence[str]:
+    value = row.get(field, otherwise)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise FileFormatError(path, line, f"{field} is {value!r}", "a list of strings")
+        raise FileFormatError(_MBPP, None, f"{field} is {value!r}", "a list of strings")
     return value
 
 

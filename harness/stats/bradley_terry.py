@@ -233,7 +233,7 @@ def bootstrap_bradley_terry(
     return BradleyTerryDraws(data.models, np.concatenate(chunks), n_dropped)
 
 
-def elo_ratings(log_strength: Floats, anchor: int | None = None, anchor_rating: float = 1000.0) -> Floats:
+def elo_ratings(log_strength: Floats, anchor: int | None = None) -> Floats:
     """Put strengths on the Elo scale: 400 points are odds of ten to one.
 
     Parameters
@@ -241,9 +241,7 @@ def elo_ratings(log_strength: Floats, anchor: int | None = None, anchor_rating: 
     log_strength : ndarray, shape (..., M)
         Natural-log strengths.
     anchor : int, optional
-        Position of the model that is given `anchor_rating`; otherwise the mean is.
-    anchor_rating : float
-        That rating.
+        Position of the model that is given 1000 points; otherwise the mean is.
 
     Returns
     -------
@@ -251,7 +249,7 @@ def elo_ratings(log_strength: Floats, anchor: int | None = None, anchor_rating: 
     """
     ratings = 400.0 / math.log(10.0) * np.asarray(log_strength, dtype=np.float64)
     base = ratings.mean(axis=-1, keepdims=True) if anchor is None else ratings[..., [anchor]]
-    return np.asarray(ratings - base + anchor_rating, dtype=np.float64)
+    return np.asarray(ratings - base + 1000.0, dtype=np.float64)
 
 
 def refuse_unconnected(data: Comparisons) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec, Floats, Statistic, cluster_bootstrap
 from harness.stats.estimate import Estimate
 
-Metric = Literal["nominal", "ordinal", "interval"]
 _MOST_CATEGORIES = 200
 
 
@@ -89,16 +87,10 @@ class RatingTable:
         return labels
 
 
-def cohen_kappa(
-    table: RatingTable,
-    rng: np.random.Generator,
-    spec: BootstrapSpec | None = None,
-    weights: Literal["nominal", "linear", "quadratic"] = "nominal",
-) -> Estimate:
+def cohen_kappa(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec | None = None) -> Estimate:
     """Cohen's kappa of two raters; chance is each rater's own use of the categories.
 
-    1 - sum_jk v_jk p_jk / sum_jk v_jk p_j. p_.k, with v_jk 1 off the diagonal (nominal), |j - k| or (j - k)^2 in ranks
-    of the categories.
+    1 - sum_jk v_jk p_jk / sum_jk v_jk p_j. p_.k, with v_jk 1 off the diagonal and 0 on it.
 
     Parameters
     ----------
@@ -108,8 +100,6 @@ def cohen_kappa(
         For the bootstrap.
     spec : BootstrapSpec, optional
         Replicates and level.
-    weights : {"nominal", "linear", "quadratic"}
-        Cost of a disagreement.
 
     Returns
     -------
@@ -137,8 +127,7 @@ def cohen_kappa(
     cells = np.zeros((len(keep), k * k))
     for i, (one, other) in enumerate(both.ratings):
         cells[i, index[one] * k + index[other]] = 1.0
-    gap = np.abs(np.arange(k)[:, None] - np.arange(k)).astype(np.float64)
-    cost = {"nominal": (gap > 0).astype(np.float64), "linear": gap, "quadratic": gap**2}[weights]
+    cost = 1.0 - np.eye(k)
 
     def statistic(resamples: Floats) -> Floats:
         joint = (resamples @ cells).reshape(-1, k, k) / resamples.sum(axis=1)[:, None, None]
@@ -146,7 +135,7 @@ def cohen_kappa(
         expected = np.einsum("bj,jk,bk->b", joint.sum(axis=2), cost, joint.sum(axis=1))
         return _beyond_chance(seen, expected)
 
-    return _estimate(statistic, both, rng, spec, f"Cohen's kappa, {weights} weights")
+    return _estimate(statistic, both, rng, spec, "Cohen's kappa, nominal weights")
 
 
 def fleiss_kappa(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec | None = None) -> Estimate:
@@ -244,14 +233,11 @@ def gwet_ac1(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec |
     return _estimate(statistic, table, rng, spec, "Gwet's AC1")
 
 
-def krippendorff_alpha(
-    table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec | None = None, metric: Metric = "nominal"
-) -> Estimate:
-    """Krippendorff's alpha: any number of raters, missing entries, and a metric for how far two ratings are apart.
+def krippendorff_alpha(table: RatingTable, rng: np.random.Generator, spec: BootstrapSpec | None = None) -> Estimate:
+    """Krippendorff's alpha for nominal categories: any number of raters, and missing entries.
 
     With the coincidences o_ck = sum_u n_uc (n_uk - [c = k]) / (m_u - 1) over items u of m_u >= 2 ratings, margins n_c
-    and n in all, alpha = 1 - (n - 1) sum o_ck d_ck / sum n_c n_k d_ck. d is [c != k] (nominal), (c - k)^2 (interval)
-    or (sum_{g=c..k} n_g - (n_c + n_k) / 2)^2 (ordinal, from the margins of each resample).
+    and n in all, alpha = 1 - (n - 1) sum o_ck / sum n_c n_k, both sums over c != k.
 
     Parameters
     ----------
@@ -261,8 +247,6 @@ def krippendorff_alpha(
         For the bootstrap.
     spec : BootstrapSpec, optional
         Replicates and level.
-    metric : {"nominal", "ordinal", "interval"}
-        Ordinal takes the categories in sorted order; interval needs numbers.
 
     Returns
     -------
@@ -271,7 +255,7 @@ def krippendorff_alpha(
     Raises
     ------
     StatisticsError
-        No item with two ratings, one category only, or interval with categories that are text.
+        No item with two ratings, or one category only.
 
     References
     ----------
@@ -287,37 +271,16 @@ def krippendorff_alpha(
     k = len(categories)
     coincidences = counts[:, :, None] * (counts[:, None, :] - np.eye(k)) / (per_item - 1.0)[:, None, None]
     flat = coincidences.reshape(-1, k * k)
-    fixed = _fixed_distance(metric, categories)
+    distance = 1.0 - np.eye(k)
 
     def statistic(resamples: Floats) -> Floats:
         together = (resamples @ flat).reshape(-1, k, k)
         margins = together.sum(axis=2)
-        distance = _ordinal_distance(margins) if fixed is None else fixed[None, :, :]
         seen = (together * distance).sum(axis=(1, 2))
-        by_chance = np.einsum("bc,bck,bk->b", margins, np.broadcast_to(distance, together.shape), margins)
+        by_chance = np.einsum("bc,ck,bk->b", margins, distance, margins)
         return _beyond_chance(seen * (margins.sum(axis=1) - 1.0), by_chance)
 
-    return _estimate(statistic, table, rng, spec, f"Krippendorff's alpha, {metric}")
-
-
-def _fixed_distance(metric: Metric, categories: tuple[str | float, ...]) -> Floats | None:
-    """Squared distance between categories; None for ordinal, whose distance depends on the margins."""
-    if metric == "ordinal":
-        return None
-    if metric == "nominal":
-        return 1.0 - np.eye(len(categories))
-    numbers = [category for category in categories if not isinstance(category, str)]
-    if len(numbers) != len(categories):
-        raise StatisticsError("categories that are text with the interval metric", "numbers, or nominal or ordinal")
-    values = np.array(numbers, dtype=np.float64)
-    squared: Floats = (values[:, None] - values) ** 2
-    return squared
-
-
-def _ordinal_distance(margins: Floats) -> Floats:
-    middle = np.cumsum(margins, axis=1) - margins / 2.0
-    squared: Floats = (middle[:, :, None] - middle[:, None, :]) ** 2
-    return squared
+    return _estimate(statistic, table, rng, spec, "Krippendorff's alpha, nominal")
 
 
 def _beyond_chance(seen: Floats, expected: NDArray[np.float64]) -> Floats:

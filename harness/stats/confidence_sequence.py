@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,35 +28,8 @@ class Scale(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class BettingSpec:
-    """Which bets are made.
-
-    Parameters
-    ----------
-    smallest, largest : float
-        Ends of the grid of bets, as shares of the capital that can be lost at one observation, in (0, 1).
-    n_bets : int
-        Bets, spaced geometrically; each starts with capital in proportion to its size.
-    """
-
-    smallest: float = 0.01
-    largest: float = 0.95
-    n_bets: int = 16
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.smallest <= self.largest < 1.0:
-            raise StatisticsError(f"bets from {self.smallest} to {self.largest}", "0 < smallest <= largest < 1")
-        if self.n_bets < 1:
-            raise StatisticsError(f"{self.n_bets} bets", "at least 1")
-
-    def grid(self) -> tuple[Floats, Floats]:
-        """Bets and the logarithm of their first capital, both of shape (n_bets,)."""
-        bets = np.geomspace(self.smallest, self.largest, self.n_bets)
-        return bets, np.log(bets / bets.sum())
-
-
-_DEFAULT = BettingSpec()
+_BETS = np.geomspace(0.01, 0.95, 16)
+"""The bets, as shares of the capital that can be lost at one observation; each starts with capital in proportion."""
 
 
 def _on_scale(values: Sequence[float] | Floats, scale: Scale) -> Floats:
@@ -76,7 +48,7 @@ def _on_scale(values: Sequence[float] | Floats, scale: Scale) -> Floats:
 
 
 def betting_log_capital(
-    values: Sequence[float] | Floats, threshold: float, scale: Scale, spec: BettingSpec = _DEFAULT
+    values: Sequence[float] | Floats, threshold: float, scale: Scale, bets: Floats = _BETS
 ) -> Floats:
     """Logarithm of the capital of a gambler who bets that the mean exceeds the threshold.
 
@@ -93,8 +65,8 @@ def betting_log_capital(
         In the values' unit.
     scale : Scale
         Ends of the values' scale.
-    spec : BettingSpec
-        The grid of bets.
+    bets : ndarray, shape (n_bets,)
+        Shares of the capital that can be lost at one observation, in (0, 1); each starts with capital in proportion.
 
     Returns
     -------
@@ -118,7 +90,7 @@ def betting_log_capital(
         raise StatisticsError(f"threshold {threshold:g} is not above the scale's low end {scale.low:g}")
     if m >= 1.0:
         return np.zeros_like(x)
-    bets, log_weights = spec.grid()
+    log_weights = np.log(bets / bets.sum())
     gains = (x - m) / m
     paths = np.empty((bets.size, *x.shape))
     for index, bet in enumerate(bets):
@@ -133,7 +105,7 @@ def e_to_p(log_e: float) -> float:
 
 
 def betting_limits(
-    values: Sequence[float] | Floats, alpha: float, scale: Scale, spec: BettingSpec = _DEFAULT
+    values: Sequence[float] | Floats, alpha: float, scale: Scale, bets: Floats = _BETS
 ) -> tuple[float, float]:
     """Compute limits of the mean after the last observation.
 
@@ -146,7 +118,7 @@ def betting_limits(
         In the order observed.
     alpha : float
         One-sided error; the two-sided interval has level 1 - 2 alpha.
-    scale, spec
+    scale, bets
         As in `betting_log_capital`.
 
     Returns
@@ -162,13 +134,13 @@ def betting_limits(
         raise StatisticsError(f"alpha is {alpha}", "a number between 0 and 0.5", "0.05 is usual")
     x = _on_scale(finite_array(values, "values"), scale)
     width = scale.high - scale.low
-    low, high = (_lower_limit(part, spec, -math.log(alpha)) for part in (x, 1.0 - x))
+    low, high = (_lower_limit(part, bets, -math.log(alpha)) for part in (x, 1.0 - x))
     return scale.low + width * low, scale.high - width * high
 
 
-def _lower_limit(x: Floats, spec: BettingSpec, target: float) -> float:
+def _lower_limit(x: Floats, bets: Floats, target: float) -> float:
     """Find the largest refuted mean in [0, 1]; the capital falls as the mean rises."""
-    bets, log_weights = spec.grid()
+    log_weights = np.log(bets / bets.sum())
 
     def excess(m: float) -> float:
         return float(logsumexp(log_weights + np.log1p(bets[:, None] * (x / m - 1.0)).sum(axis=1))) - target

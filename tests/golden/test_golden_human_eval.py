@@ -26,9 +26,7 @@ MBPP = DATA / "academic/mbpp"
 @pytest.fixture(scope="module")
 def human_eval() -> dict[str, CodeProblem]:
     with gzip.open(HUMAN_EVAL, "rt") as lines:
-        problems = [
-            human_eval_problem(json.loads(line), HUMAN_EVAL.name, number) for number, line in enumerate(lines, 1)
-        ]
+        problems = [human_eval_problem(json.loads(line)) for line in lines]
     assert len(problems) == 164
     return {problem.name: problem for problem in problems}
 
@@ -75,7 +73,7 @@ def test_wrong_solutions_score_0(human_eval):
 def test_mbpp_solutions_score_100(name, n_problems):
     text = (MBPP / name).read_text()
     rows = json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
-    problems = [mbpp_problem(row, name, number) for number, row in enumerate(rows, 1)]
+    problems = [mbpp_problem(row) for row in rows]
     assert len(problems) == n_problems
     found = outcomes((problem.program(problem.solution) for problem in problems), MBPP_LIMITS)
     wrong = {problem.name: each for problem, each in zip(problems, found, strict=True) if not each.passed}

@@ -34,7 +34,7 @@ def prefix_token_id(tokenizer: Any) -> int | None:
     return bos if bos is not None else eos
 
 
-def encode_text(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> list[int]:
+def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Tokenise text with the tokenizer's special tokens, but without a second bos.
 
     Parameters
@@ -43,17 +43,13 @@ def encode_text(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -
         Has `bos_token_id`, `eos_token_id`, `decode` and is callable.
     text : str
         The text; if it already begins with the bos token (a rendered chat template), nothing is added.
-    add_special_tokens : bool
-        False adds no special tokens.
 
     Returns
     -------
     list of int
         Token ids; empty if the text is empty and the tokenizer adds nothing.
     """
-    if add_special_tokens and text.startswith(_prefix_text(tokenizer)):
-        add_special_tokens = False
-    return _tokenise(tokenizer, [text], add_special_tokens)[0]
+    return _tokenise(tokenizer, [text], not text.startswith(_prefix_text(tokenizer)))[0]
 
 
 def encode_requests(tokenizer: Any, requests: Sequence[LogLikelihoodRequest]) -> list[TokenPair | str]:

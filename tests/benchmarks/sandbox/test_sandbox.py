@@ -440,7 +440,7 @@ def test_mbpp_programs(box):
 def test_malformed_human_eval(field):
     row = {name: value for name, value in HUMAN_EVAL_ROW.items() if name != field}
     with pytest.raises(FileFormatError, match=field):
-        human_eval_problem(row, line=3)
+        human_eval_problem(row)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from harness.gate.policy import make_policy
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest, sequential_decide
 from harness.gate.testing import Claim
-from harness.stats.confidence_sequence import BettingSpec
 from tests.support.gate_runs import NoData, alpaca_prompt, write_run
 
 UP = [Claim(1.0, 0.0)]
@@ -24,7 +23,8 @@ LEVELS = (0.05, 0.05)
 
 
 def capital(differences, threshold, reach=1.0):
-    bets, log_weights = BettingSpec().grid()
+    bets = np.geomspace(0.01, 0.95, 16)
+    log_weights = np.log(bets / bets.sum())
     factors = 1.0 + bets[:, None] * (np.asarray(differences) - threshold) / (reach + threshold)
     return (np.exp(log_weights)[:, None] * np.cumprod(factors, axis=1)).sum(axis=0)
 

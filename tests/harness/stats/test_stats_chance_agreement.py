@@ -32,9 +32,8 @@ EXAMPLE_C = RatingTable(
 )
 
 
-@pytest.mark.parametrize(("metric", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
-def test_krippendorff_textbook(metric, alpha):
-    assert krippendorff_alpha(EXAMPLE_C, RNG(0), FAST, metric).value == pytest.approx(alpha, abs=5e-4)
+def test_krippendorff_textbook():
+    assert krippendorff_alpha(EXAMPLE_C, RNG(0), FAST).value == pytest.approx(0.743, abs=5e-4)
 
 
 def test_krippendorff_by_hand():
@@ -51,14 +50,13 @@ def test_cohen_by_hand():
     assert result.ci_low < 0.4 < result.ci_high
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("nominal", None), ("linear", "linear"), ("quadratic", "quadratic")])
-def test_cohen_agrees_with_sklearn(ours, theirs):
+def test_cohen_agrees_with_sklearn():
     rng = RNG(1)
     first = rng.integers(1, 6, 100)
     second = np.clip(first + rng.integers(-1, 2, 100), 1, 5)
     table = RatingTable(list(zip(first.astype(float), second.astype(float), strict=True)))
-    expected = cohen_kappa_score(first, second, weights=theirs)
-    assert cohen_kappa(table, RNG(0), FAST, ours).value == pytest.approx(expected)
+    expected = cohen_kappa_score(first, second)
+    assert cohen_kappa(table, RNG(0), FAST).value == pytest.approx(expected)
 
 
 def test_cohen_leaves_out_items_one_rater_skipped():
@@ -136,7 +134,6 @@ def test_clusters_widen_the_interval():
         lambda: gwet_ac1(RatingTable([["a", "a"], ["a", "a"]]), RNG(0)),
         lambda: gwet_ac1(RatingTable([["a", None], ["b", None]]), RNG(0)),
         lambda: krippendorff_alpha(RatingTable([["a", None], ["b", None]]), RNG(0)),
-        lambda: krippendorff_alpha(RatingTable([["a", "b"], ["b", "a"]]), RNG(0), None, "interval"),
         lambda: krippendorff_alpha(RatingTable([[1.0, math.nan]]), RNG(0)),
         lambda: krippendorff_alpha(RatingTable([[1.0, "a"]]), RNG(0)),
         lambda: krippendorff_alpha(RatingTable([]), RNG(0)),

@@ -10,7 +10,6 @@ from scipy import optimize
 
 from harness.errors import StatisticsError
 from harness.stats.confidence_sequence import (
-    BettingSpec,
     Scale,
     betting_limits,
     betting_log_capital,
@@ -19,7 +18,8 @@ from harness.stats.confidence_sequence import (
 
 UNIT = Scale(0.0, 1.0)
 SIGNED = Scale(-1.0, 1.0)
-HALF = BettingSpec(0.5, 0.5, 1)
+HALF = np.array([0.5])
+BETS = np.geomspace(0.01, 0.95, 16)
 
 
 def test_one_bet_by_hand():
@@ -34,8 +34,8 @@ def test_differences_are_moved_to_the_unit_scale():
     assert capital == pytest.approx([1.5, 1.5, 0.75, 0.825])
 
 
-def limits_of_each_time(x, alpha, spec):
-    limits = np.array([betting_limits(x[: t + 1], alpha, UNIT, spec) for t in range(len(x))])
+def limits_of_each_time(x, alpha, bets):
+    limits = np.array([betting_limits(x[: t + 1], alpha, UNIT, bets) for t in range(len(x))])
     return np.maximum.accumulate(limits[:, 0]), np.minimum.accumulate(limits[:, 1])
 
 
@@ -48,8 +48,8 @@ def test_all_ones_by_hand_give_the_limit():
     assert high == pytest.approx(np.ones(n))
 
 
-def slow_capital(x, m, spec):
-    bets = [spec.smallest * (spec.largest / spec.smallest) ** (j / (spec.n_bets - 1)) for j in range(spec.n_bets)]
+def slow_capital(x, m):
+    bets = [0.01 * 95.0 ** (j / 15) for j in range(16)]
     total = 0.0
     for bet in bets:
         capital = bet / sum(bets)
@@ -62,15 +62,14 @@ def slow_capital(x, m, spec):
 def test_the_grid_against_a_loop_and_a_root_finder():
     rng = np.random.default_rng(3)
     x = rng.beta(4.0, 1.5, 60)
-    spec = BettingSpec()
     fast = np.exp(betting_log_capital(x, 0.4, UNIT))
-    assert fast == pytest.approx([slow_capital(x[: t + 1], 0.4, spec) for t in range(60)], rel=1e-9)
-    lows, highs = limits_of_each_time(x, 0.05, spec)
+    assert fast == pytest.approx([slow_capital(x[: t + 1], 0.4) for t in range(60)], rel=1e-9)
+    lows, highs = limits_of_each_time(x, 0.05, BETS)
     best_low, best_high = 0.0, 1.0
     for t in range(60):
         seen = x[: t + 1]
-        low = optimize.brentq(lambda m, s=seen: slow_capital(s, m, spec) - 20.0, 1e-3, 1.0)
-        high = 1.0 - optimize.brentq(lambda m, s=seen: slow_capital(1.0 - s, m, spec) - 20.0, 1e-3, 1.0)
+        low = optimize.brentq(lambda m, s=seen: slow_capital(s, m) - 20.0, 1e-3, 1.0)
+        high = 1.0 - optimize.brentq(lambda m, s=seen: slow_capital(1.0 - s, m) - 20.0, 1e-3, 1.0)
         best_low, best_high = max(best_low, low), min(best_high, high)
         assert lows[t] == pytest.approx(best_low, abs=1e-7)
         assert highs[t] == pytest.approx(best_high, abs=1e-7)
@@ -131,9 +130,6 @@ def test_refusals(values, threshold, scale, said):
         betting_log_capital(values, threshold, scale)
 
 
-def test_bad_settings():
-    for bad in ({"smallest": 0.0}, {"largest": 1.0}, {"n_bets": 0}):
-        with pytest.raises(StatisticsError):
-            BettingSpec(**bad)
+def test_an_impossible_alpha():
     with pytest.raises(StatisticsError, match="alpha"):
         betting_limits([0.5], 0.7, UNIT)

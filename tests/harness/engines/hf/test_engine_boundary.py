@@ -105,4 +105,3 @@ def test_no_second_bos():
     tokenizer = AutoTokenizer.from_pretrained(MODELS / "stories260K-hf")
     assert encode_text(tokenizer, "Hi")[0] == tokenizer.bos_token_id
     assert encode_text(tokenizer, "<s>Hi").count(tokenizer.bos_token_id) == 1
-    assert tokenizer.bos_token_id not in encode_text(tokenizer, "Hi", add_special_tokens=False)
