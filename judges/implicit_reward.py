@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import Field
 
+from harness.engines.rewards.scorers import sigmoid
 from harness.hashing import content_hash
 from harness.protocols import JudgeContext
 from harness.spec import Options, validated
-from judges.model_judges import Compared, preferred, sigmoid
+from judges.model_judges import Compared, preferred
 from judges.reward_model import RewardModelJudge
 
 

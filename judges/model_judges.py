@@ -8,7 +8,6 @@ verdict twice. A grade on a scale is not theirs to give.
 from __future__ import annotations
 
 import asyncio
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -177,8 +176,3 @@ def unread(reason: str, n_tokens: int = 0) -> Compared:
 def preferred(p_first: float, meta: dict[str, Any], n_tokens: int) -> Compared:
     """Make a verdict of a probability."""
     return Compared(Preference(p_first=min(max(p_first, 0.0), 1.0)), meta, n_tokens)
-
-
-def sigmoid(x: float) -> float:
-    """Compute 1 / (1 + exp(-x)) without overflow."""
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0.0 else math.exp(x) / (1.0 + math.exp(x))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.engines.rewards.scorers import RewardRequest
+from harness.engines.rewards.scorers import RewardRequest, sigmoid
 from harness.protocols import JudgeTask
-from judges.model_judges import Compared, ModelJudge, conversation, preferred, sigmoid, unread
+from judges.model_judges import Compared, ModelJudge, conversation, preferred, unread
 
 
 class RewardModelJudge(ModelJudge):

@@ -55,12 +55,10 @@ def arena_rows(
             rows.append(guarded_row(benchmark, name + suffix, verdicts, compute))
         else:
             rows.append(reason_row(benchmark, name + suffix, "the answers of both sides are needed"))
-    lengths = select(scores, "length", _MODEL)
-    if lengths:
-        rows.append(mean_row(benchmark, f"avg_length{suffix}", Items(lengths)))
-    tokens = select(scores, "tokens", _MODEL)
-    if tokens:
-        rows.append(mean_row(benchmark, f"avg_tokens{suffix}", Items(tokens)))
+    for measured in ("length", "tokens"):
+        sizes = select(scores, measured, _MODEL)
+        if sizes:
+            rows.append(mean_row(benchmark, f"avg_{measured}{suffix}", Items(sizes)))
     return rows
 
 

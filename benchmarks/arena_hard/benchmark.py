@@ -199,10 +199,9 @@ class ArenaHard:
             chosen = self._of_part(part, scores)
             if metric == part.metric:
                 return Items(select(chosen, "verdict"), scale=100.0, bounds=(0.0, 1.0))
-            if metric == f"avg_length{suffix}":
-                return Items(select(chosen, "length", "candidate"))
-            if metric == f"avg_tokens{suffix}":
-                return Items(select(chosen, "tokens", "candidate"))
+            for measured in ("length", "tokens"):
+                if metric == f"avg_{measured}{suffix}":
+                    return Items(select(chosen, measured, "candidate"))
         return None
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:

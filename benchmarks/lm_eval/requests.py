@@ -192,17 +192,15 @@ class Asker:
                     fitting.append(fitted)
             requests = fitting
         for found in self.engine.loglikelihood(requests):
-            yield (
-                found.request_id,
-                Answer(
-                    logprob=found.logprob,
-                    is_greedy=found.is_greedy,
-                    n_tokens=found.n_tokens,
-                    n_cut=n_cut.get(found.request_id, 0),
-                    finish="error" if found.error else "stop",
-                    error=found.error,
-                ),
+            answer = Answer(
+                logprob=found.logprob,
+                is_greedy=found.is_greedy,
+                n_tokens=found.n_tokens,
+                n_cut=n_cut.get(found.request_id, 0),
+                finish="error" if found.error else "stop",
+                error=found.error,
             )
+            yield found.request_id, answer
 
     def _fit(
         self, requests: Sequence[LogLikelihoodRequest], n_cut: dict[str, int]
@@ -244,18 +242,16 @@ class Asker:
             requests.append(request)
         for found in self.engine.generate(requests):
             key = found.request_id
-            yield (
-                key,
-                Answer(
-                    text=_until(found.text, asks[key].stop) if found.finish != "error" else None,
-                    finish=found.finish,
-                    n_tokens=found.n_tokens,
-                    n_cut=n_cut.get(key, 0),
-                    max_tokens=lowered.get(key),
-                    error=found.error,
-                    retryable=found.retryable,
-                ),
+            answer = Answer(
+                text=_until(found.text, asks[key].stop) if found.finish != "error" else None,
+                finish=found.finish,
+                n_tokens=found.n_tokens,
+                n_cut=n_cut.get(key, 0),
+                max_tokens=lowered.get(key),
+                error=found.error,
+                retryable=found.retryable,
             )
+            yield key, answer
 
     def _fit_prompt(self, request: GenerationRequest) -> tuple[GenerationRequest, int]:
         """Cut the beginning of a prompt so that the new tokens fit."""

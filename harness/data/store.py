@@ -123,13 +123,7 @@ class DataStore:
         file = find(name, self.catalog)
         path = self._obtain(file)
         sha256 = self._checked(file, path)
-        before = self._used.setdefault(name, sha256)
-        if sha256 != before:
-            raise ChecksumError(
-                f"{name}: {path} changed while it was in use; its sha256 is now {sha256}",
-                f"sha256 {before}, as at the start",
-                "start again; what was computed may rest on two versions of the file",
-            )
+        self._note_use(name, path, sha256)
         return path
 
     def local(self, relative: str) -> Path | None:
@@ -155,11 +149,18 @@ class DataStore:
         for place in (self.data_dir, self.data_dir.resolve().parent):
             path = place / relative
             if path.is_file():
-                sha256 = file_sha256(path)
-                if self._used.setdefault(relative, sha256) != sha256:
-                    raise ChecksumError(f"{path} changed while it was in use", remedy="start again")
+                self._note_use(relative, path, file_sha256(path))
                 return path
         return None
+
+    def _note_use(self, name: str, path: Path, sha256: str) -> None:
+        before = self._used.setdefault(name, sha256)
+        if sha256 != before:
+            raise ChecksumError(
+                f"{name}: {path} changed while it was in use; its sha256 is now {sha256}",
+                f"sha256 {before}, as at the start",
+                "start again; what was computed may rest on two versions of the file",
+            )
 
     def used(self) -> dict[str, str]:
         """List the files that were used.

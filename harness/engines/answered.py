@@ -55,3 +55,8 @@ def cut_start(ids: list[int], limit: int | None, bos: int | None) -> tuple[list[
     if bos is not None and ids[0] == bos and limit > 1:
         return [bos, *ids[len(ids) - limit + 1 :]], True
     return ids[len(ids) - limit :], True
+
+
+def tightest(*limits: int | None) -> int | None:
+    """Return the smallest of several limits; None where there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)

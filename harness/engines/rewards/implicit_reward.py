@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.engines.answered import cut_start, not_an_answer, required_template
+from harness.engines.answered import cut_start, not_an_answer, required_template, tightest
 from harness.engines.base import Fingerprint, LogLikelihood, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
@@ -150,7 +150,8 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         if reason:
             raise ChatTemplateError(reason)
         prompt, answer = self._split(request.messages)
-        limit = self._limit()
+        engines = [self._policy] if self._reference is None else [self._policy, self._reference]
+        limit = tightest(self.options.max_length, *(engine.context_length for engine in engines))
         if limit is None:
             return _Tokens(tuple(prompt), tuple(answer), False)
         # The last token of the answer is predicted, not read.
@@ -176,11 +177,6 @@ class ImplicitRewardEngine(BaseEngine[ImplicitRewardOptions]):
         if not answer or not prompt:
             raise ChatTemplateError(f"the {'prompt' if answer else 'answer'} has no tokens")
         return prompt, answer
-
-    def _limit(self) -> int | None:
-        engines = [self._policy] if self._reference is None else [self._policy, self._reference]
-        limits = [self.options.max_length, *(engine.context_length for engine in engines)]
-        return min((n for n in limits if n is not None), default=None)
 
     def _check_vocabularies(self, reference: HFEngine) -> None:
         """Check that token ids mean the same to both models, which score the same ids."""

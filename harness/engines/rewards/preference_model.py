@@ -10,11 +10,10 @@ answered with "A" and with "B" differ, as in training.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.engines.answered import cut_start, required_template
+from harness.engines.answered import cut_start, required_template, tightest
 from harness.engines.base import Fingerprint, LogLikelihoodRequest
 from harness.engines.chat_template import ChatTemplate, ChatTemplateError
 from harness.engines.hf.engine import HFEngine
@@ -23,7 +22,7 @@ from harness.engines.lifecycle import BaseEngine
 from harness.engines.prompt_tokens import ENCODING_ERRORS
 from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.engines.rewards.scorer_options import PreferenceModelOptions
-from harness.engines.rewards.scorers import PreferenceProbability, PreferenceRequest
+from harness.engines.rewards.scorers import PreferenceProbability, PreferenceRequest, sigmoid
 from harness.errors import ModelError
 from harness.messages import Message
 
@@ -135,8 +134,7 @@ class PreferenceModelEngine(BaseEngine[PreferenceModelOptions]):
         bos = self._engine.tokenizer.bos_token_id
         if self.options.without_bos and ids[0] == bos:
             ids = ids[1:]
-        limits = [n for n in (self.options.max_length, self._engine.context_length) if n is not None]
-        ids, truncated = cut_start(ids, min(limits, default=None), bos)
+        ids, truncated = cut_start(ids, tightest(self.options.max_length, self._engine.context_length), bos)
         return _Asked(tuple(ids), (answered[0][place], answered[1][place]), truncated)
 
     def _check_labels(self) -> None:
@@ -161,8 +159,8 @@ def _questions(request_id: str, asked: Sequence[_Asked]) -> list[LogLikelihoodRe
 
 def _probability(request_id: str, logprobs: Mapping[str, float], asked: Sequence[_Asked]) -> PreferenceProbability:
     """Average over both orders; keys are the order's number and the label."""
-    as_shown = _sigmoid(logprobs["0A"] - logprobs["0B"])
-    swapped = _sigmoid(logprobs["1B"] - logprobs["1A"])
+    as_shown = sigmoid(logprobs["0A"] - logprobs["0B"])
+    swapped = sigmoid(logprobs["1B"] - logprobs["1A"])
     return PreferenceProbability(
         request_id,
         p_first=(as_shown + swapped) / 2.0,
@@ -171,7 +169,3 @@ def _probability(request_id: str, logprobs: Mapping[str, float], asked: Sequence
         n_tokens=sum(len(one.context_ids) for one in asked),
         truncated=any(one.truncated for one in asked),
     )
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0.0 else math.exp(x) / (1.0 + math.exp(x))

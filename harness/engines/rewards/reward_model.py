@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.engines.adapter_dirs import resolve_adapter
-from harness.engines.answered import cut_start, not_an_answer, required_template
+from harness.engines.answered import cut_start, not_an_answer, required_template, tightest
 from harness.engines.base import Fingerprint
 from harness.engines.chat_template import ChatTemplateError
 from harness.engines.hf.batches import BatchLimits
@@ -120,12 +120,9 @@ class RewardModelEngine(CheckpointEngine[RewardModelOptions]):
         unknown = unknown_token(ids, loaded.n_embeddings)
         if unknown:
             return Reward(request.request_id, None, len(ids), error=unknown)
-        ids, truncated = cut_start(ids, self._limit(loaded), loaded.tokenizer.bos_token_id)
+        limit = tightest(self.options.max_length, loaded.context_length)
+        ids, truncated = cut_start(ids, limit, loaded.tokenizer.bos_token_id)
         return RewardJob(request.request_id, ids, self._place(loaded, ids), truncated)
-
-    def _limit(self, loaded: LoadedModel) -> int | None:
-        limits = [n for n in (self.options.max_length, loaded.context_length) if n is not None]
-        return min(limits, default=None)
 
     def _place(self, loaded: LoadedModel, ids: Sequence[int]) -> int:
         """Find the token at which the reward is read."""

@@ -6,6 +6,7 @@ iterations. A score does not depend on the other requests in its batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -102,3 +103,8 @@ class PreferenceEngine(LoadedEngine, Protocol):
     def preferences(self, requests: Sequence[PreferenceRequest]) -> Iterator[PreferenceProbability]:
         """Yield one probability per request, in the order they complete."""
         ...
+
+
+def sigmoid(x: float) -> float:
+    """Turn a difference of rewards, or of log-probabilities, into a probability, without overflow."""
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0.0 else math.exp(x) / (1.0 + math.exp(x))

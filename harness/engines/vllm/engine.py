@@ -180,26 +180,12 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
 
     def _generation(self, request: GenerationRequest, output: Any) -> Generation:
         completion = output.outputs[0]
-        n_prompt_tokens, n_tokens = len(output.prompt_token_ids), len(completion.token_ids)
+        counts = len(output.prompt_token_ids), len(completion.token_ids), seed_used(request)
         finish = _FINISHES.get(completion.finish_reason)
         if finish is None:
-            return Generation(
-                request.request_id,
-                "",
-                "error",
-                n_prompt_tokens,
-                n_tokens,
-                seed_used(request),
-                error=f"vLLM ended the request with {completion.finish_reason!r}",
-            )
-        return Generation(
-            request.request_id,
-            self._text(completion, request.sampling.stop),
-            finish,
-            n_prompt_tokens,
-            n_tokens,
-            seed_used(request),
-        )
+            error = f"vLLM ended the request with {completion.finish_reason!r}"
+            return Generation(request.request_id, "", "error", *counts, error=error)
+        return Generation(request.request_id, self._text(completion, request.sampling.stop), finish, *counts)
 
     def _text(self, completion: Any, stop: tuple[str, ...]) -> str:
         """Decode all tokens at once, as the other engines do; vLLM assembles its text incrementally."""

@@ -19,16 +19,7 @@ from harness.errors import ModelError, SpecError, UsageError, nearest
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # ranks for which vLLM has kernels
 # What vLLM, transformers, torch and safetensors raise on a checkpoint or a setting that does not work.
-_LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-)
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
