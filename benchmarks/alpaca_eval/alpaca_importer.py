@@ -57,7 +57,7 @@ class AlpacaEvalImporter:
         places = {key: place for place, key in enumerate(annotated)}
         others = {key: row for key, row in {**baseline_outputs, **outputs}.items() if key not in annotated}
         for key, row in {**annotated, **others}.items():
-            prompt, annotation = _prompt(key, row, places.get(key)), annotated.get(key)
+            prompt, annotation = benchmark.prompt(row, places.get(key)), annotated.get(key)
             shown: list[tuple[Role, str, Response | None]] = [
                 ("baseline", baseline, _response(prompt, "baseline", baseline, annotation, baseline_outputs.get(key))),
                 ("candidate", model, _response(prompt, "candidate", model, annotation, outputs.get(key))),
@@ -77,18 +77,6 @@ def _outputs(path: Path | None, imported: Imported) -> dict[str, Row]:
     imported.sources.append(path)
     rows = read_rows(path)
     return unique_by(rows, "output for", [instruction_key(row.text("instruction")) for row in rows])
-
-
-def _prompt(key: str, row: Row, place: int | None) -> Prompt:
-    benchmark = AlpacaEval()
-    return Prompt(
-        benchmark=benchmark.name,
-        version=benchmark.version,
-        key=key,
-        turns=(row.text("instruction"),),
-        category=row.values.get("dataset"),
-        meta={} if place is None else {"row": place},
-    )
 
 
 def _response(prompt: Prompt, role: Role, model: str, annotation: Row | None, output: Row | None) -> Response | None:

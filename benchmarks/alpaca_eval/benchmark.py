@@ -24,13 +24,13 @@ from benchmarks.alpaca_eval.alpaca_figures import (
     length_controlled_rows,
     published_rows,
 )
-from harness.errors import FileFormatError, UsageError
+from harness.data.file_rows import Row, read_rows
+from harness.errors import UsageError
 from harness.hashing import content_hash
 from harness.messages import Sampling
 from harness.protocols import DataSource, FittedComparison, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, missing_reason, prompt_score, select, verdict_of, verdict_score
-from harness.store.jsonl import read_json
 
 BASELINE = "gpt4_1106_preview"
 
@@ -76,25 +76,21 @@ class AlpacaEval:
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Read the instructions out of the baseline's outputs, which is where upstream keeps them too."""
-        return [self._prompt(index, row) for index, row in enumerate(self._outputs(data))], []
+        return [self.prompt(row, place) for place, row in enumerate(self._outputs(data))], []
 
-    def _prompt(self, index: int, row: dict[str, str]) -> Prompt:
+    def prompt(self, row: Row, place: int | None) -> Prompt:
+        """Read a row with an instruction; `place` is its place in upstream's file, None where it is not known."""
         return Prompt(
             benchmark=self.name,
             version=self.version,
-            key=instruction_key(row["instruction"]),
-            turns=(row["instruction"],),
-            category=row.get("dataset"),
-            meta={"row": index},
+            key=instruction_key(row.text("instruction")),
+            turns=(row.text("instruction"),),
+            category=row.values.get("dataset"),
+            meta={} if place is None else {"row": place},
         )
 
-    def _outputs(self, data: DataSource) -> list[dict[str, str]]:
-        path = data.path("alpaca_eval/baseline")
-        rows = read_json(path)
-        wanted = {"instruction", "output"}
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and wanted <= set(row) for row in rows):
-            raise FileFormatError(path, None, "not a list of outputs", "objects with instruction and output")
-        return rows
+    def _outputs(self, data: DataSource) -> list[Row]:
+        return read_rows(data.path("alpaca_eval/baseline"))
 
     def sampling(self, prompt: Prompt) -> Sampling:
         """Greedy, at most 2,048 tokens."""
@@ -102,7 +98,7 @@ class AlpacaEval:
 
     def baselines(self, prompts: Sequence[Prompt], data: DataSource) -> list[Response]:
         """The baseline's published outputs."""
-        by_instruction = {row["instruction"]: row["output"] for row in self._outputs(data)}
+        by_instruction = {row.text("instruction"): row.text("output") for row in self._outputs(data)}
         return [
             Response(
                 prompt_id=prompt.id,
@@ -156,7 +152,7 @@ class AlpacaEval:
         return [*controlled[:1], *rows, *published_rows(self.name, scores), *controlled[1:]]
 
     def _upstream(self, data: DataSource) -> Upstream:
-        return Upstream.read(data, [instruction_key(row["instruction"]) for row in self._outputs(data)])
+        return Upstream.read(data, [instruction_key(row.text("instruction")) for row in self._outputs(data)])
 
     def compare_fitted(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arena_hard.benchmark import ArenaHard, answer_text, question_text
+from benchmarks.arena_hard.benchmark import ArenaHard, answer_text
 from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
 from harness.protocols import Imported
 from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
@@ -64,21 +64,7 @@ def _prompts(rows: list[Row]) -> tuple[ArenaHard, dict[str, Prompt]]:
     keys = [row.identifier("uid", "question_id") for row in rows]
     modern = any(row.values.get("category") in ("hard_prompt", "creative_writing") for row in rows)
     benchmark = ArenaHard.of_version("v2.0" if modern else "v0.1")
-    prompts = {}
-    for key, row in unique_by(rows, "question", keys).items():
-        try:
-            text = question_text(row.values)
-        except (KeyError, IndexError, TypeError):
-            raise row.error("no question text", "prompt, or turns[0].content") from None
-        prompts[key] = Prompt(
-            benchmark=benchmark.name,
-            version=benchmark.version,
-            key=key,
-            turns=(text,),
-            category=row.text("category"),
-            meta={k: row.values[k] for k in ("cluster", "subcategory") if k in row.values},
-        )
-    return benchmark, prompts
+    return benchmark, {key: benchmark.prompt(row) for key, row in unique_by(rows, "question", keys).items()}
 
 
 def _answers(
@@ -92,13 +78,9 @@ def _answers(
     refuse_unknown(path, "answers", keys, prompts)
     found = {}
     for key, row in unique_by(rows, "answer to question", keys).items():
-        try:
-            text = answer_text(row.values)
-        except (KeyError, IndexError, TypeError):
-            raise row.error("no answer text", "messages, or choices[0].turns[0].content") from None
         name = model or str(row.values.get("model") or row.values.get("model_id") or _NOT_NAMED)
         prompt = prompts[key]
-        found[prompt.id] = stored_response(prompt, name, [text], role, (_token_count(row.values),))
+        found[prompt.id] = stored_response(prompt, name, [answer_text(row)], role, (_token_count(row.values),))
     return found
 
 

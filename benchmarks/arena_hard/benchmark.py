@@ -17,18 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmarks.arena_hard.arena_figures import STYLE_METRICS, arena_rows
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.style_features import Version
-from harness.errors import FileFormatError, MissingDataError, UnknownNameError
+from harness.data.file_rows import Row, each_row
+from harness.errors import MissingDataError, UnknownNameError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow
 from harness.run.figures import missing_reason, prompt_score, reason_row, select, verdict_of, verdict_score
-from harness.store.jsonl import read_jsonl
 
 DECISIVE_WEIGHT = 3.0
 """How often upstream counts "significantly better"."""
@@ -58,17 +57,37 @@ _V2 = (
 )
 
 
-def question_text(row: Mapping[str, Any]) -> str:
-    """Read a question's text out of either of upstream's layouts ("prompt", or "turns" of v0.1's first release)."""
-    return str(row["prompt"]) if "prompt" in row else str(row["turns"][0]["content"])
+def question_text(row: Row) -> str:
+    """Return the question of a row of either version.
+
+    Raises
+    ------
+    FileFormatError
+        The row holds none.
+    """
+    values = row.values
+    try:
+        return str(values["prompt"]) if "prompt" in values else str(values["turns"][0]["content"])
+    except (KeyError, IndexError, TypeError):
+        raise row.error("no question text", "prompt, or turns[0].content") from None
 
 
-def answer_text(row: Mapping[str, Any]) -> str:
-    """Read an answer's text out of either of upstream's layouts ("messages", or "choices" of v0.1's first release)."""
-    if "messages" in row:
-        content = row["messages"][-1]["content"]
+def answer_text(row: Row) -> str:
+    """Return the answer of a row of either version.
+
+    Raises
+    ------
+    FileFormatError
+        The row holds none.
+    """
+    values = row.values
+    try:
+        if "messages" not in values:
+            return str(values["choices"][0]["turns"][-1]["content"])
+        content = values["messages"][-1]["content"]
         return str(content["answer"] if isinstance(content, Mapping) else content)
-    return str(row["choices"][0]["turns"][-1]["content"])
+    except (KeyError, IndexError, TypeError):
+        raise row.error("no answer text", "messages, or choices[0].turns[0].content") from None
 
 
 @dataclass(frozen=True)
@@ -121,26 +140,25 @@ class ArenaHard:
             data.path(self.parts[0].baseline_file)  # raises, saying what is missing and what to do
         without = {part.part for part in left_out}
         wanted = {part.category for part in self.parts if part.metric not in without}
-        path = data.path(f"arena_hard_{self.version}/questions")
-        prompts = []
-        for number, row in read_jsonl(path):
-            prompt = self._prompt(path, number, row)
-            if prompt.category in wanted:
-                prompts.append(prompt)
-        return prompts, left_out
+        questions = map(self.prompt, each_row(data.path(f"arena_hard_{self.version}/questions")))
+        return [prompt for prompt in questions if prompt.category in wanted], left_out
 
-    def _prompt(self, path: Path, number: int, row: Mapping[str, Any]) -> Prompt:
-        try:
-            return Prompt(
-                benchmark=self.name,
-                version=self.version,
-                key=str(row.get("uid") or row["question_id"]),
-                turns=(question_text(row),),
-                category=row["category"],
-                meta={k: row[k] for k in ("cluster", "subcategory") if k in row},
-            )
-        except (KeyError, IndexError, TypeError) as error:
-            raise FileFormatError(path, number, f"no field {error}", "uid, category, prompt") from None
+    def prompt(self, row: Row) -> Prompt:
+        """Read a row of the questions.
+
+        Raises
+        ------
+        FileFormatError
+            A field is missing.
+        """
+        return Prompt(
+            benchmark=self.name,
+            version=self.version,
+            key=row.identifier("uid", "question_id"),
+            turns=(question_text(row),),
+            category=row.text("category"),
+            meta={k: row.values[k] for k in ("cluster", "subcategory") if k in row.values},
+        )
 
     def sampling(self, prompt: Prompt) -> Sampling:
         """Greedy, at most 4,096 tokens."""
@@ -153,14 +171,10 @@ class ArenaHard:
             wanted = {p.key: p for p in prompts if p.category == part.category}
             if not wanted:
                 continue
-            path = data.path(part.baseline_file)
-            for number, row in read_jsonl(path):
-                try:
-                    key, text = str(row.get("uid") or row["question_id"]), answer_text(row)
-                except (KeyError, IndexError, TypeError) as error:
-                    raise FileFormatError(path, number, f"no field {error}", "uid, messages") from None
-                if key in wanted:
-                    found.append(_baseline(wanted[key], part.baseline_model, text))
+            for row in each_row(data.path(part.baseline_file)):
+                prompt = wanted.get(row.identifier("uid", "question_id"))
+                if prompt is not None:
+                    found.append(_baseline(prompt, part.baseline_model, answer_text(row)))
         return found
 
     def tasks(self, prompt: Prompt, candidate: Response, baseline: Response | None) -> list[JudgeTask]:

@@ -17,6 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from benchmarks.mt_bench.fastchat_votes import answer_turns
+from harness.data.file_rows import each_row
 from harness.errors import AssayError, FileFormatError, UsageError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
@@ -32,7 +34,6 @@ from harness.run.figures import (
     verdict_score,
 )
 from harness.stats.length_control_ratings import RatingPanel, length_controlled_panel
-from harness.store.jsonl import read_jsonl
 
 # FastChat samples answers in open-ended categories and decodes the others (nearly) greedily.
 _TEMPERATURE = {
@@ -75,20 +76,12 @@ class MTBench:
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Read the questions, with GPT-4's reference answers for math, reasoning and coding."""
-        path = data.path("mt_bench/questions")
         references_path = data.path("mt_bench/references")
-        references: dict[int, tuple[str, ...]] = {}
-        for number, row in read_jsonl(references_path):
-            try:
-                references[row["question_id"]] = tuple(row["choices"][0]["turns"])
-            except (KeyError, IndexError, TypeError) as error:
-                raise FileFormatError(references_path, number, f"no {error}", "question_id, choices[0].turns") from None
+        references = {row.identifier("question_id"): answer_turns(row) for row in each_row(references_path)}
         prompts = []
-        for number, row in read_jsonl(path):
-            try:
-                question, category, turns = row["question_id"], row["category"], tuple(row["turns"])
-            except KeyError as error:
-                raise FileFormatError(path, number, f"no field {error}", "question_id, category, turns") from None
+        for row in each_row(data.path("mt_bench/questions")):
+            question, category = row.identifier("question_id"), row.text("category")
+            turns = tuple(row.get("turns", list, "turns as a list of texts"))
             guided = category in _REFERENCE_GUIDED
             if guided and question not in references:
                 raise FileFormatError(
@@ -98,7 +91,7 @@ class MTBench:
                 Prompt(
                     benchmark=self.name,
                     version=self.version,
-                    key=str(question),
+                    key=question,
                     turns=turns,
                     reference=references[question] if guided else None,
                     category=category,

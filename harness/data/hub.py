@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from harness.data.catalog import DataFile
 from harness.data.checksum import Pin
 from harness.data.download import MIRROR_ADVICE, HostUnreachableError, write_error
 from harness.errors import AssayError, MissingDataError
 
-_SHA256_LENGTH, _SHA1_LENGTH = 64, 40
+_KINDS: dict[int, Literal["sha256", "git_blob"]] = {64: "sha256", 40: "git_blob"}
+"""Which checksum the name of a blob is, by its length."""
 
 
 def cached(file: DataFile) -> Path | None:
@@ -29,11 +31,8 @@ def cached_pin(path: Path) -> Pin | None:
     content = path.resolve()
     if content.parent.name != "blobs" or set(content.name) - set("0123456789abcdef"):
         return None
-    if len(content.name) == _SHA256_LENGTH:
-        return Pin("sha256", content.name, "the hub, when it was fetched")
-    if len(content.name) == _SHA1_LENGTH:
-        return Pin("git_blob", content.name, "the hub, when it was fetched")
-    return None
+    kind = _KINDS.get(len(content.name))
+    return None if kind is None else Pin(kind, content.name, "the hub, when it was fetched")
 
 
 def discard(path: Path) -> None:

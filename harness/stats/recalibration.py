@@ -65,9 +65,8 @@ def fit_temperature(p: Sequence[float] | Floats, outcome: Sequence[float] | Floa
     ----------
     Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML 70:1321-1330, section 4.2.
     """
-    x, y = _logits(finite_array(p, "confidences")), finite_array(outcome, "outcomes")
-    if x.size != y.size:
-        raise StatisticsError(f"{x.size} confidences for {y.size} outcomes", "one of each per observation")
+    sure, y = _pairs(p, outcome)
+    x = _logits(sure)
 
     def slope_of_likelihood(slope: float) -> float:
         return float(x @ (y - special.expit(slope * x)))
@@ -101,10 +100,7 @@ def fit_isotonic(p: Sequence[float] | Floats, outcome: Sequence[float] | Floats)
     ----------
     Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates, KDD.
     """
-    first, second = finite_array(p, "confidences"), finite_array(outcome, "outcomes")
-    if first.size != second.size:
-        raise StatisticsError(f"{first.size} confidences for {second.size} outcomes", "one of each per observation")
-    confidence, correct = folded(first, second)
+    confidence, correct = folded(*_pairs(p, outcome))
     levels, which = np.unique(confidence, return_inverse=True)
     weights = np.bincount(which).astype(np.float64)
     fitted = optimize.isotonic_regression(np.bincount(which, weights=correct) / weights, weights=weights).x
@@ -149,9 +145,7 @@ def cross_fitted(
     StatisticsError
         Fewer than two prompts or folds, NaN, lengths that differ.
     """
-    values, truth = finite_array(p, "confidences"), finite_array(outcome, "outcomes")
-    if truth.size != values.size:
-        raise StatisticsError(f"{values.size} confidences for {truth.size} outcomes", "one of each per observation")
+    values, truth = _pairs(p, outcome)
     codes, n_clusters = cluster_codes(clusters, values.size)
     n_folds = min(n_folds, n_clusters)
     if n_folds < 2:
@@ -168,6 +162,13 @@ def cross_fitted(
         else:
             fitted[here] = fit_isotonic(values[there], truth[there])(values[here])
     return fitted
+
+
+def _pairs(p: Sequence[float] | Floats, outcome: Sequence[float] | Floats) -> tuple[Floats, Floats]:
+    values, truth = finite_array(p, "confidences"), finite_array(outcome, "outcomes")
+    if truth.size != values.size:
+        raise StatisticsError(f"{values.size} confidences for {truth.size} outcomes", "one of each per observation")
+    return values, truth
 
 
 def _logits(p: Floats) -> Floats:

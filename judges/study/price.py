@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -85,14 +86,20 @@ class Contest:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A contender's verdicts on the shared pairs, and which votes they agree with."""
+    """A contender's verdicts on the shared pairs, and the votes on them."""
 
     name: str
     kind: Literal["judge", "majority", "mean"]
     members: tuple[str, ...]
     price: float | None
     choices: list[Choice]
-    hits: Floats
+    votes: dict[PairKey, list[Vote]]
+
+    @cached_property
+    def hits(self) -> Floats:
+        """1 for each vote it agrees with, 0 for the others."""
+        said = zip(self.choices, self.votes.values(), strict=True)
+        return np.array([float(choice == vote.choice) for choice, given in said for vote in given])
 
     @property
     def accuracy(self) -> float:
@@ -119,7 +126,7 @@ def contest(judges: list[Verdicts], votes: dict[PairKey, list[Vote]], spec: Stud
     pairs = {name: [mine[key] for key in shared] for name, mine in scored.items()}
     entries = _entries(pairs, {judge.name: _price(judge, spec) for judge in judges}, shared)
     best = max(entries, key=lambda entry: (entry.accuracy, -len(entry.members)))
-    contenders = [_contender(entry, best, entries, shared, spec) for entry in entries]
+    contenders = [_contender(entry, best, entries, spec) for entry in entries]
     contenders.sort(key=lambda c: (-c.accuracy.value, len(c.members), c.name))
     prompts = _prompts(shared)
     return Contest(
@@ -137,7 +144,7 @@ def _entries(
 ) -> list[_Entry]:
     """The judges, and the ensembles of the most accurate of them."""
     judges = [
-        _entry(name, "judge", (name,), prices[name], [pair.choice or "tie" for pair in mine], votes)
+        _Entry(name, "judge", (name,), prices[name], [pair.choice or "tie" for pair in mine], votes)
         for name, mine in pairs.items()
     ]
     most_accurate = sorted(judges, key=lambda entry: -entry.accuracy)[:_MOST_JUDGES_IN_ENSEMBLES]
@@ -149,27 +156,12 @@ def _prompts(votes: dict[PairKey, list[Vote]]) -> list[str]:
     return [key.prompt for key, given in votes.items() for _ in given]
 
 
-def _entry(
-    name: str,
-    kind: Literal["judge", "majority", "mean"],
-    members: tuple[str, ...],
-    price: float | None,
-    choices: list[Choice],
-    votes: dict[PairKey, list[Vote]],
-) -> _Entry:
-    said = zip(choices, votes.values(), strict=True)
-    hits = np.array([float(choice == vote.choice) for choice, given in said for vote in given])
-    return _Entry(name, kind, members, price, choices, hits)
-
-
-def _contender(
-    entry: _Entry, best: _Entry, entries: list[_Entry], votes: dict[PairKey, list[Vote]], spec: StudySpec
-) -> Contender:
-    prompts = _prompts(votes)
+def _contender(entry: _Entry, best: _Entry, entries: list[_Entry], spec: StudySpec) -> Contender:
+    prompts = _prompts(entry.votes)
     behind: Estimate | NotMeasured = NotMeasured("it is the most accurate")
     if entry is not best:
         behind = cluster_mean(100.0 * (best.hits - entry.hits), prompts, spec.level, (-100.0, 100.0))
-    said = zip(entry.choices, votes.items(), strict=True)
+    said = zip(entry.choices, entry.votes.items(), strict=True)
     decisive = [
         (key.prompt, 100.0 * (choice == vote.choice))
         for choice, (key, given) in said
@@ -205,10 +197,10 @@ def _ensembles(
             columns = list(zip(*(pairs[name] for name in group), strict=True))
             price, listed = _price_of(group, prices), ", ".join(group)
             means = [choice_of(sum(p.p_first or 0.0 for p in column) / size) for column in columns]
-            found.append(_entry(f"mean({listed})", "mean", group, price, means, votes))
+            found.append(_Entry(f"mean({listed})", "mean", group, price, means, votes))
             if size > 2:  # two judges' majority is their agreement, which the mean has too
                 choices = [majority([p.choice or "tie" for p in column]) for column in columns]
-                found.append(_entry(f"majority({listed})", "majority", group, price, choices, votes))
+                found.append(_Entry(f"majority({listed})", "majority", group, price, choices, votes))
     return found
 
 
