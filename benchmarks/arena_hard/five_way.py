@@ -17,14 +17,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
-from harness.stats.bootstrap import cluster_codes, finite_array
+from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.rate_interval import RateSample, rate_interval
-
-Floats = NDArray[np.float64]
 
 
 def win_rate(

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
+from harness.stats.bootstrap import Floats
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 ELO_SCALE = 400.0

@@ -25,17 +25,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
 from benchmarks.arena_hard.style_features import FEATURES, StyleCounts, Version, refuse_missing_style, style_differences
 from benchmarks.arena_hard.style_fit import StyleFit, StyleProblem, fit_style, prompt_influence
 from harness.errors import StatisticsError
+from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
-Floats = NDArray[np.float64]
 Reference = Literal["equal", "mean"]
 
 _LOG_10 = math.log(10.0)

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
+from harness.stats.bootstrap import Floats
 
-Floats = NDArray[np.float64]
 Version = Literal["v0.1", "v2"]
 
 FEATURES = ("tokens", "headers", "lists", "bold")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-Floats = NDArray[np.float64]
+from harness.stats.bootstrap import Floats
 
 _MAX_ITERATIONS = 100
 _TOLERANCE = 1e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -12,25 +12,16 @@ from harness.spec import Options
 _DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-def _path(value: Any) -> Any:
-    return Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _dtype(value: Any) -> Any:
-    return _DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 """Text, or a path, which becomes text."""
 
-TemplateFile = Annotated[Path, BeforeValidator(_path)]
+TemplateFile = Annotated[
+    Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)
+]
 """A path, or text, which becomes a path with its `~` expanded."""
 
-DTypeName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeValidator(_dtype)]
+_short_name = BeforeValidator(lambda value: _DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value)
+DTypeName = Annotated[Literal["auto", "float32", "bfloat16", "float16"], _short_name]
 """A floating type by its name in torch, or by its short name ("bf16")."""
 
 

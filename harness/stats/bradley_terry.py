@@ -28,9 +28,8 @@ from scipy.sparse import csgraph
 from scipy.special import expit
 
 from harness.errors import StatisticsError
-from harness.stats.bootstrap import cluster_codes, cluster_resamples, finite_array
+from harness.stats.bootstrap import Floats, cluster_codes, cluster_resamples, finite_array
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _MAX_ITERATIONS = 100

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.errors import StatisticsError
-from harness.stats.bootstrap import finite_array
+from harness.stats.bootstrap import Floats, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
-
-Floats = NDArray[np.float64]
 
 _FEWEST = 5
 """Models below which a rank correlation is given without an interval."""

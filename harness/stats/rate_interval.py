@@ -13,15 +13,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import expit
 
 from harness.errors import StatisticsError
+from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
-
-Floats = NDArray[np.float64]
 
 SMALL_SAMPLE = 30
 """Clusters below which an estimate carries a note."""

@@ -17,8 +17,6 @@ from harness.engines.hf.model_loading import LoadedModel, load_model
 from harness.engines.hf.stopping import TokenText, declared_stop_ids
 from harness.engines.prompt_tokens import encode_pairs, encode_prompt, misfit, refused_generation, refused_loglikelihood
 
-__all__ = ["HFEngine", "HFOptions"]
-
 _MIN_BATCH_TOKENS = 4_096
 _CPU_BATCH_TOKENS = 65_536
 _CPU_CACHE_BYTES = 2 * 2**30

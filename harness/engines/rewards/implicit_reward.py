@@ -27,8 +27,6 @@ from harness.engines.rewards.scorers import Reward, RewardRequest
 from harness.errors import ModelError
 from harness.messages import Message
 
-__all__ = ["ImplicitRewardEngine", "ImplicitRewardOptions"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:

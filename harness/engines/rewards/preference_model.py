@@ -26,8 +26,6 @@ from harness.engines.rewards.scorers import PreferenceProbability, PreferenceReq
 from harness.errors import ModelError
 from harness.messages import Message
 
-__all__ = ["PreferenceModelEngine", "PreferenceModelOptions"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Asked:

@@ -28,8 +28,6 @@ from harness.engines.rewards.scorer_options import RewardModelOptions
 from harness.engines.rewards.scorers import Reward, RewardRequest
 from harness.engines.weights_hash import weight_files
 
-__all__ = ["RewardModelEngine", "RewardModelOptions", "load_reward_model"]
-
 _BATCH_TOKENS = 2**20  # a pass is limited by `LoadedModel.pass_tokens`; this applies if the user gives no budget
 
 

@@ -26,8 +26,6 @@ from harness.engines.vllm.pool import Job, RequestPool
 from harness.engines.vllm.vllm_loading import LoadedVLLM, load_vllm, stop_vllm
 from harness.engines.vllm.vllm_options import VLLMOptions
 
-__all__ = ["VLLMEngine", "VLLMOptions"]
-
 _FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
 

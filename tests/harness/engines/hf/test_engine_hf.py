@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.engines.base import Engine, Generation, GenerationRequest, LogLikelihood, LogLikelihoodRequest
-from harness.engines.hf.engine import HFEngine, HFOptions
+from harness.engines.hf.engine import HFEngine
+from harness.engines.hf.hf_options import HFOptions
 from harness.engines.hf.model_loading import describe_model
 from harness.errors import ModelError, NoChatTemplateError
 from harness.messages import Message, Sampling

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.engines.base import GenerationRequest
-from harness.engines.hf.engine import HFEngine, HFOptions
+from harness.engines.hf.engine import HFEngine
+from harness.engines.hf.hf_options import HFOptions
 from harness.engines.weights_hash import weight_files, weights_hash
 from harness.errors import MissingDataError, ModelError, SpecError
 from harness.messages import Sampling

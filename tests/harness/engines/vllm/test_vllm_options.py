@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.engines.vllm.engine import VLLMEngine, VLLMOptions
+from harness.engines.vllm.engine import VLLMEngine
+from harness.engines.vllm.vllm_options import VLLMOptions
 from harness.errors import ModelError, SpecError, UsageError
 from harness.spec import validated
 
