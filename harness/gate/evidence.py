@@ -92,7 +92,7 @@ def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
         n_items=len(shared),
         n_all=len(every),
         unscored=dict(missing.most_common()),
-        reach=None if floor is None or ceiling is None else ceiling - floor,
+        reach=_reach(candidate),
         floor=floor,
         ceiling=ceiling,
         sequential=all(_weigh_alike(side.scores) for side in sides),
@@ -101,6 +101,12 @@ def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
 
 def _keyed(items: Items) -> dict[tuple[str, str], Score]:
     return {(s.prompt_id, s.part): s for s in items.scores}
+
+
+def _reach(items: Items) -> float | None:
+    """Width of a metric's scale, in its unit."""
+    floor, ceiling = _ends(items)
+    return None if floor is None or ceiling is None else ceiling - floor
 
 
 def _ends(items: Items) -> tuple[float | None, float | None]:
