@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from harness.commands import describe
+
 _COMMANDS = {
     "run": "generate, judge and score; resumes an unfinished run in the run directory",
     "resume": "resume a run from its run.json",
@@ -49,6 +51,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     for name, text in _COMMANDS.items():
         command = subparsers.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == chosen:
+            describe(command, _module(name).__doc__)
             _module(name).add_arguments(command)
     return parser
 

@@ -15,8 +15,7 @@ Trainer          TRL's SFTTrainer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +26,21 @@ from scipy.special import expit
 from harness.engines.rewards.preference_format import LABELS, preference_messages
 from harness.errors import ModelError
 from harness.messages import Message
-from training.checks import ItemReport, check_packing, checked_rows
+from training.checks import ItemReport, checked_rows
 from training.data.records import PreferencePair
 from training.encode import IGNORED, Encoder
 from training.inputs import Data, pair_inputs
 from training.loop import Finding, Prepared, Stage, run_stage
-from training.models import load_causal, lora_config
 from training.recipe import TrainingRecipe
 from training.scoring import accuracy, logits_of
-from training.sft import as_dataset, largest_batch
+from training.sft import SFTRecipe, prepared
 from training.stage import StageEntry, StageResult
-from training.trainer_args import common_arguments
 
 _CONSTANT = 1e-6
 """Spread of log odds (largest minus smallest) below which they count as constant."""
 
 
-class PreferenceRecipe(TrainingRecipe):
+class PreferenceRecipe(SFTRecipe):
     """The fields of `preference` besides those of all stages.
 
     Parameters
@@ -55,7 +52,6 @@ class PreferenceRecipe(TrainingRecipe):
     learning_rate: float = Field(default=5e-6, gt=0)
     batch_size: int = Field(default=128, ge=1)
     max_length: int = Field(default=3072, ge=8)
-    packing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +104,11 @@ def train(
     inputs = pair_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
-        from trl.trainer.sft_config import SFTConfig
-        from trl.trainer.sft_trainer import SFTTrainer
-
         rows = checked_rows(recipe, inputs, encode_questions, answers=False)
-        arguments = SFTConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), packing=recipe.packing
-        )
-        base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
-        model = base()
-        if recipe.packing:
-            check_packing(model, largest_batch(recipe, arguments))
-        trainer = SFTTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=as_dataset([training_row(question) for question in rows.train]),
-            eval_dataset=as_dataset([training_row(question) for question in rows.held_out]),
-            processing_class=rows.tokenizer,
-            peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
-        )
+        train, held_out = ([training_row(question) for question in own] for own in (rows.train, rows.held_out))
+        found = prepared(recipe, replace(rows, train=train, held_out=held_out), directory, n_processes)
         both = both_orders(rows.encoder, inputs.held_out, recipe)
-        return Prepared(trainer, rows.tokenizer, rows.reports, base, lambda t: examine(t, both, recipe))
+        return replace(found, examine=lambda t: examine(t, both, recipe))
 
     return run_stage(Stage("preference", recipe, inputs, prepare), out)
 

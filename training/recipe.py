@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from harness.errors import SpecError, UnknownNameError
 from harness.spec import read_yaml, validated
@@ -34,11 +34,22 @@ OPERATIONAL = (
 """Fields that do not change the trained model, up to rounding."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of a recipe: immutable, and without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
-class LoraRecipe(_Frozen):
+def _one_is_enough(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Several = BeforeValidator(_one_is_enough)
+Sources = Annotated[tuple[str, ...], Several]
+"""Files or hub ids; one needs no list."""
+
+
+class LoraRecipe(Frozen):
     """Low-rank adapters instead of full training.
 
     Parameters
@@ -59,7 +70,7 @@ class LoraRecipe(_Frozen):
     target_modules: tuple[str, ...] | str = "all-linear"
 
 
-class TrainingRecipe(_Frozen):
+class TrainingRecipe(Frozen):
     """The fields all stages share.
 
     Parameters
@@ -120,8 +131,8 @@ class TrainingRecipe(_Frozen):
 
     stage: str = Field(default="", exclude_if=lambda stage: not stage)
     model: str = Field(min_length=1)
-    data: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = ()
+    data: Sources = ()
+    held_out: Sources = ()
     held_out_share: float = Field(default=0.0, ge=0, le=0.5)
     chat_template: str | None = None
     eos_token: str | None = None
@@ -147,13 +158,8 @@ class TrainingRecipe(_Frozen):
     eval_steps: int | None = Field(default=None, ge=1)
     save_steps: int | None = Field(default=200, ge=1)
     save_total_limit: int = Field(default=2, ge=2)
-    report_to: tuple[Literal["trackio", "wandb", "tensorboard"], ...] = ()
+    report_to: Annotated[tuple[Literal["trackio", "wandb", "tensorboard"], ...], Several] = ()
     use_cpu: bool = False
-
-    @field_validator("data", "held_out", "report_to", mode="before")
-    @classmethod
-    def _one_is_enough(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _held_out_once(self) -> Self:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import Field
 
-from training.checks import ItemReport, check_packing, checked_rows
+from training.checks import ItemReport, Rows, check_packing, checked_rows
 from training.data.records import Conversation
 from training.encode import IGNORED, Encoder
 from training.inputs import Data, conversation_inputs
@@ -73,33 +73,33 @@ def train(
     inputs = conversation_inputs(recipe, data, held_out)
 
     def prepare(directory: Path, n_processes: int) -> Prepared:
-        from trl.trainer.sft_config import SFTConfig
-        from trl.trainer.sft_trainer import SFTTrainer
-
-        rows = checked_rows(recipe, inputs, encode_conversations)
-        arguments = SFTConfig(
-            **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), packing=recipe.packing
-        )
-        base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
-        model = base()
-        if recipe.packing:
-            check_packing(model, largest_batch(recipe, arguments))
-        trainer = SFTTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=as_dataset(rows.train),
-            eval_dataset=as_dataset(rows.held_out),
-            processing_class=rows.tokenizer,
-            peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
-        )
-        return Prepared(trainer, rows.tokenizer, rows.reports, base)
+        return prepared(recipe, checked_rows(recipe, inputs, encode_conversations), directory, n_processes)
 
     return run_stage(Stage("sft", recipe, inputs, prepare), out)
 
 
-def largest_batch(recipe: TrainingRecipe, arguments: Any) -> int:
-    """Tokens of the largest batch of packed blocks, which TRL concatenates."""
-    return recipe.max_length * int(max(arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size))
+def prepared(recipe: SFTRecipe, rows: Rows, directory: Path, n_processes: int) -> Prepared:
+    """Make TRL's SFT trainer for encoded rows, packed where the recipe says so."""
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    arguments = SFTConfig(
+        **common_arguments(recipe, directory, n_processes, held_out=bool(rows.held_out)), packing=recipe.packing
+    )
+    base = partial(load_causal, recipe.model, recipe.seed, rows.tokenizer)
+    model = base()
+    if recipe.packing:  # TRL concatenates the packed blocks of a batch
+        most = max(arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size)
+        check_packing(model, recipe.max_length * int(most))
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=as_dataset(rows.train),
+        eval_dataset=as_dataset(rows.held_out),
+        processing_class=rows.tokenizer,
+        peft_config=lora_config(recipe.lora, "CAUSAL_LM"),
+    )
+    return Prepared(trainer, rows.tokenizer, rows.reports, base)
 
 
 def encode_conversations(

@@ -22,14 +22,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from harness import registry
+from harness.closing import Closing
 from harness.engines.weights_hash import weights_hash
 from harness.errors import PluginError, RunConflictError
 from harness.spec import differing_fields
 from harness.store.jsonl import read_json, write_atomically
-from harness.store.locking import take_lock
+from harness.store.locking import DirectoryLock
 
 RecipeType = TypeVar("RecipeType")
 
@@ -136,7 +137,7 @@ def read_stage(out: Path) -> StageResult | None:
     return StageResult(out, str(record["stage"]), record)
 
 
-class StageDirectory:
+class StageDirectory(Closing):
     """The directory of a running stage; one process at a time writes to it.
 
     Parameters
@@ -156,9 +157,7 @@ class StageDirectory:
 
     def __init__(self, out: Path, *, main: bool = True) -> None:
         self.out, self.main = out, main
-        self._lock = -1
-        if main:
-            self._lock = take_lock(out, "training in")
+        self._lock = DirectoryLock(out, "training in") if main else None
 
     def begin(self, stage: str, identity: Mapping[str, Any], recipe: Mapping[str, Any]) -> StageResult | None:
         """Record what is trained here.
@@ -225,13 +224,10 @@ class StageDirectory:
         for name in ("checkpoints", "encoded"):
             shutil.rmtree(self.out / name, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.close()
 
 
 def sync_tree(directory: Path) -> None:

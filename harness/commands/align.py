@@ -1,4 +1,16 @@
-"""`assay align`: SFT, reward model, iterative DPO with a gate between iterations."""
+r"""Align a model by a recipe: the checkpoint of every iteration is measured and must pass the gate.
+
+For example:
+  assay align RECIPE.yaml --out runs/align
+  assay align align-tiny --set base=./model --set sft.data=conversations.jsonl --set ranker.recipe.data=pairs.jsonl \
+              --set sampling.prompts=prompts.jsonl --set validation.prompts=validation.jsonl --out runs/align
+  assay align RECIPE.yaml --check          # check the recipe, the data and the overlap of prompts, and stop
+  assay train recipes --show align-paper   # the recipe of "RLHF Workflow"
+
+The same command resumes an interrupted loop. A changed recipe redoes what depends on the change.
+exit status: 0 done (at least one checkpoint was accepted, or there is no gate), 3 the gate accepted none, 1 stopped by
+an error, 2 wrong usage
+"""
 
 from __future__ import annotations
 
@@ -10,26 +22,9 @@ if TYPE_CHECKING:
     from harness.store.align_directory import AlignState
     from reports.blocks import Block
 
-_EPILOG = """\
-examples:
-  assay align RECIPE.yaml --out runs/align
-  assay align align-tiny --set base=./model --set sft.data=conversations.jsonl --set ranker.recipe.data=pairs.jsonl \\
-              --set sampling.prompts=prompts.jsonl --set validation.prompts=validation.jsonl --out runs/align
-  assay align RECIPE.yaml --check          # check the recipe, the data and the overlap of prompts, and stop
-  assay train recipes --show align-paper   # the recipe of "RLHF Workflow"
-
-The same command resumes an interrupted loop. A changed recipe redoes what depends on the change.
-exit status: 0 done (at least one checkpoint was accepted, or there is no gate), 3 the gate accepted none, 1 stopped by
-an error, 2 wrong usage
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Align a model by a recipe. The checkpoint of every iteration is measured and must pass the gate."
-    )
-    parser.epilog = _EPILOG
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the align directory")
     parser.add_argument(

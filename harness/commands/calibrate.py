@@ -1,4 +1,18 @@
-"""`assay calibrate`: judges against human votes."""
+"""Compare judges with human votes.
+
+Agreement beyond chance and the human ceiling, what biases the judge, how well its confidence is calibrated,
+which judge or ensemble is best at which price, win rates corrected by the votes, and the pairs most worth a
+further vote.
+
+For example:
+  assay calibrate --judgments gpt4_pair.jsonl --human human.jsonl --voters 'expert*' --out study.json
+  assay calibrate --judgments small=runs/a --judgments large=runs/b --human votes.jsonl --price large=0.004
+
+Votes and verdicts may be FastChat's, alpaca_eval's, LLMBar's or one JSON object a line:
+  {"prompt": "81", "turn": 1, "model_a": "x", "model_b": "y", "winner": "model_a", "voter": "ann"}
+  {"prompt": "81", "turn": 1, "model_a": "y", "model_b": "x", "game": 2, "p_a": 0.3, "judge": "j", "cost": 0.002}
+docs/calibrate.md says what each format needs and what the figures mean.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +26,9 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from judges.study.study_figures import StudySpec
 
-_EPILOG = """\
-example:
-  assay calibrate --judgments gpt4_pair.jsonl --human human.jsonl --voters 'expert*' --out study.json
-  assay calibrate --judgments small=runs/a --judgments large=runs/b --human votes.jsonl --price large=0.004
-
-Votes and verdicts may be FastChat's, alpaca_eval's, LLMBar's or one JSON object a line:
-  {"prompt": "81", "turn": 1, "model_a": "x", "model_b": "y", "winner": "model_a", "voter": "ann"}
-  {"prompt": "81", "turn": 1, "model_a": "y", "model_b": "x", "game": 2, "p_a": 0.3, "judge": "j", "cost": 0.002}
-docs/calibrate.md says what each format needs and what the figures mean.
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Compare judges with human votes: agreement beyond chance and the human ceiling, what biases the "
-        "judge, how well its confidence is calibrated, which judge or ensemble is best at which price, win rates "
-        "corrected by the votes, and the pairs most worth a further vote."
-    )
-    parser.epilog = _EPILOG
     add = parser.add_argument
     add(
         "--judgments",

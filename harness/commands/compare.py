@@ -1,4 +1,11 @@
-"""`assay compare`: compare two runs metric by metric, paired by prompt."""
+"""Compare two runs on the items scored in both.
+
+The difference A minus B of every shared metric is paired by prompt, with its interval, p-value (also Holm-
+adjusted over all metrics) and the number of prompts needed to detect it.
+
+For example:
+  assay compare runs/dpo-2 runs/dpo-1
+"""
 
 from __future__ import annotations
 
@@ -8,12 +15,6 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Compare two runs on the items scored in both: the difference A minus B of every shared metric, "
-        "paired by prompt, with its interval, p-value (also Holm-adjusted over all metrics) and the number of prompts "
-        "needed to detect it."
-    )
-    parser.epilog = "example:\n  assay compare runs/dpo-2 runs/dpo-1"
     parser.add_argument("first", type=Path, metavar="DIR_A", help="a run directory")
     parser.add_argument("second", type=Path, metavar="DIR_B", help="another run directory")
     parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")

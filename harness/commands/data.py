@@ -1,4 +1,18 @@
-"""`assay data`: list, fetch and verify the upstream files."""
+"""List, fetch and verify the upstream files of benchmarks.
+
+They are questions, reference answers, judge prompts and baselines. assay does not contain them. They are fetched
+once into a cache, or read from a mirror (ASSAY_DATA, --data-dir) without network access. Their checksums are
+verified each time they are used.
+
+For example:
+  assay data list
+  assay data pull mt_bench arena_hard@v2.0
+  assay data pull --to /shared/assay-data        # a mirror for machines without a network
+  assay data verify --data-dir /shared/assay-data
+
+NAME is a file (mt_bench/questions) or a benchmark (mt_bench); the default is all files.
+exit status: 0 success; 1 a file is missing, damaged or cannot be fetched; 2 wrong usage
+"""
 
 from __future__ import annotations
 
@@ -10,23 +24,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.data.catalog import DataFile
     from harness.data.store import DataStore, FileCheck
-
-_DESCRIPTION = """\
-The upstream files of benchmarks: questions, reference answers, judge prompts, baselines. assay does not
-contain them. They are fetched once into a cache, or read from a mirror (ASSAY_DATA, --data-dir) without
-network access. Their checksums are verified each time they are used.
-"""
-
-_EPILOG = """\
-examples:
-  assay data list
-  assay data pull mt_bench arena_hard@v2.0
-  assay data pull --to /shared/assay-data        # a mirror for machines without a network
-  assay data verify --data-dir /shared/assay-data
-
-NAME is a file (mt_bench/questions) or a benchmark (mt_bench); the default is all files.
-exit status: 0 success; 1 a file is missing, damaged or cannot be fetched; 2 wrong usage
-"""
 
 _ACTIONS = {
     "list": "list the files with their licences, and whether they are present",
@@ -44,11 +41,10 @@ _UNPINNED_NOTE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     actions = parser.add_subparsers(dest="action", metavar="list|pull|verify", required=True)
     for action, text in _ACTIONS.items():
         sub = actions.add_parser(
-            action, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+            action, help=text, description=text, epilog=parser.epilog, formatter_class=parser.formatter_class
         )
         sub.add_argument("names", nargs="*", metavar="NAME", help="a file or a benchmark (default: all)")
         sub.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")

@@ -1,4 +1,16 @@
-"""`assay demo`: a whole alignment of a small model that is trained from scratch."""
+"""Train a tiny Llama on documents about a made-up world, and align it.
+
+SFT, a reward model, and iterations of DPO with a gate between them follow. A judge that knows the correct
+answers measures each checkpoint. The output is a table of gold, reward, divergence and length, and the gate's
+reasons.
+
+For example:
+  assay demo                                  # runs/demo-0, about three minutes of CPU
+  assay demo --seed 1 --out runs/another
+  assay demo --json > demo.json
+
+The same command resumes an interrupted demo. It needs no network and no data.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +20,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_EPILOG = """\
-examples:
-  assay demo                                  # runs/demo-0, about three minutes of CPU
-  assay demo --seed 1 --out runs/another
-  assay demo --json > demo.json
-
-The same command resumes an interrupted demo. It needs no network and no data.
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Train a tiny Llama on documents about a made-up world, then run SFT, a reward model, and "
-        "iterations of DPO with a gate between them. A judge that knows the correct answers measures each checkpoint. "
-        "The output is a table of gold, reward, divergence and length, and the gate's reasons."
-    )
-    parser.epilog = _EPILOG
     parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (runs/demo-SEED)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world, the data and the weights (0)")
     parser.add_argument(

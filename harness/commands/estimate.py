@@ -1,4 +1,12 @@
-"""`assay estimate`: estimate calls, tokens and cost before a run."""
+"""Estimate the calls, tokens and cost of a run; no model is called.
+
+Typical: answers as long as the baseline's, replies of typical length. At most: every answer and reply at its
+limit.
+
+For example:
+  assay estimate SPEC.yaml
+  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview
+"""
 
 from __future__ import annotations
 
@@ -23,14 +31,6 @@ _COLUMNS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Estimate the calls, tokens and cost of a run: typical (answers as long as the baseline's, replies "
-        "of typical length) and at most (every answer and reply at its limit). No model is called."
-    )
-    parser.epilog = (
-        "examples:\n  assay estimate SPEC.yaml\n"
-        "  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview"
-    )
     add_spec_options(parser)
     parser.add_argument(
         "--answer-tokens", type=int, default=400, metavar="N", help="typical answer length without a baseline (400)"

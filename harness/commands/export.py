@@ -1,4 +1,9 @@
-"""`assay export`: a run in other tools' formats."""
+"""Write a run in another tool's format.
+
+For example:
+  assay export runs/dpo-2 --format parquet --out exports/dpo-2
+  assay export runs/dpo-2 --format model_card --out checkpoint/README.md
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.protocols import Exporter
 
-_EPILOG = """\
-examples:
-  assay export runs/dpo-2 --format parquet --out exports/dpo-2
-  assay export runs/dpo-2 --format model_card --out checkpoint/README.md
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = registry.names("exporter")
     listed = "; ".join(f"{name}: {registry.load('exporter', name).summary}" for name in formats)
     parser.description = f"Write a run in another tool's format. {listed}."
-    parser.epilog = _EPILOG
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories; several for a model card")
     parser.add_argument("--format", required=True, choices=formats, help="which")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="directory, or the card's file")

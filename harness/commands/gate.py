@@ -1,4 +1,17 @@
-"""`assay gate`: decide whether a checkpoint is promoted; the exit status is the decision."""
+r"""Decide under a policy whether a candidate run is better than, or no worse than, a baseline run.
+
+Each rule is tested on differences paired by prompt; the exit status is the decision.
+
+For example:
+  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy chat-progress
+  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml --sequential --seed 1
+  assay gate --run candidate.yaml --early-stop --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml
+  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \
+             --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-4-1106-preview
+  assay gate --policy chat-progress --show
+
+exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
+"""
 
 from __future__ import annotations
 
@@ -9,28 +22,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.gate.decision import Decision
 
-_EPILOG = """\
-examples:
-  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy chat-progress
-  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml --sequential --seed 1
-  assay gate --run candidate.yaml --early-stop --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml
-  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \\
-             --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-4-1106-preview
-  assay gate --policy chat-progress --show
-
-exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness.commands.run import add_judge_options
 
-    parser.description = (
-        "Decide under a policy whether a candidate run is better than, or no worse than, a baseline run. "
-        "Each rule is tested on differences paired by prompt; the exit status is the decision."
-    )
-    parser.epilog = _EPILOG
     parser.add_argument("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
     parser.add_argument("--baseline", type=Path, metavar="DIR", help="run it is compared with")
     parser.add_argument("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")

@@ -1,12 +1,6 @@
-"""`assay import`: convert files of other tools to a run directory."""
+"""Convert files of other tools to a run directory, and print its figures.
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-_EPILOG = """\
-examples:
+For example:
   assay import alpaca_eval --annotations annotations.json --outputs model_outputs.json --out runs/imported
   assay import mt_bench --questions question.jsonl --judgments gpt-4_single.jsonl --model vicuna-13b --out runs/vicuna
   assay import arena_hard --questions question.jsonl --judgments MODEL.jsonl --out runs/MODEL
@@ -14,13 +8,16 @@ examples:
 `assay import KIND --help` lists the files of a kind; .gz and .xz files are decompressed
 """
 
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments; each kind has its own."""
     from harness import registry
 
-    parser.description = "Convert files of other tools to a run directory, and print its figures."
-    parser.epilog = _EPILOG
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True, title="kinds")
     for name in registry.names("importer"):
         importer = registry.make("importer", name)

@@ -1,4 +1,13 @@
-"""`assay leaderboard`: one row per model, one column per metric."""
+"""Compare several runs in a table.
+
+It has value, interval, rank and its range over resampled prompts, n, and unscored items.
+
+For example:
+  assay leaderboard runs/*
+  assay leaderboard runs/* --published --format latex
+  assay leaderboard runs/* --pairwise          # ratings from every judged pair
+  assay leaderboard runs/* --against arena.csv # agreement with another ranking
+"""
 
 from __future__ import annotations
 
@@ -13,15 +22,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Compare several runs in a table: value, interval, rank and its range over resampled prompts, n, "
-        "and unscored items."
-    )
-    parser.epilog = (
-        "examples:\n  assay leaderboard runs/*\n  assay leaderboard runs/* --published --format latex\n"
-        "  assay leaderboard runs/* --pairwise          # ratings from every judged pair\n"
-        "  assay leaderboard runs/* --against arena.csv # agreement with another ranking"
-    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories")
     parser.add_argument("--published", action="store_true", help="add AlpacaEval 2's published rows")
     parser.add_argument(

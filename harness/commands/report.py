@@ -1,4 +1,15 @@
-"""`assay report`: write an HTML report."""
+"""Write a report: one HTML file that needs no network.
+
+It is on one run, two runs (their difference, first minus second), several runs (a leaderboard), a directory
+of `assay align`, or a judge study.
+
+For example:
+  assay report runs/checkpoint --out report.html
+  assay report runs/dpo-2 runs/dpo-1 --policy chat-progress --out diff.html
+  assay report runs/* --out models.html --figures figures --summary summary.md
+  assay report align/ --out training.html
+  assay report study.json --out judge.html           # written by `assay calibrate --out study.json`
+"""
 
 from __future__ import annotations
 
@@ -10,23 +21,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.progress import Progress
 
-_EPILOG = """\
-examples:
-  assay report runs/checkpoint --out report.html
-  assay report runs/dpo-2 runs/dpo-1 --policy chat-progress --out diff.html
-  assay report runs/* --out models.html --figures figures --summary summary.md
-  assay report align/ --out training.html
-  assay report study.json --out judge.html           # written by `assay calibrate --out study.json`
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Write a report on one run, two runs (their difference, first minus second), several runs (a "
-        "leaderboard), a directory of `assay align`, or a judge study: one HTML file that needs no network."
-    )
-    parser.epilog = _EPILOG
     parser.add_argument("inputs", nargs="+", type=Path, metavar="DIR", help="runs, align directories, judge studies")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the report")
     parser.add_argument("--title", default="", help="heading (default: the models' names)")

@@ -1,4 +1,8 @@
-"""`assay resume`: resume a run."""
+"""Resume a run from its run.json; failed answers and unscored verdicts are retried.
+
+For example:
+  assay resume runs/checkpoint --max-cost 40
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ from harness.commands.run import add_run_options, run_options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = "Resume a run from its run.json; failed answers and unscored verdicts are retried."
-    parser.epilog = "example:\n  assay resume runs/checkpoint --max-cost 40"
     parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add_run_options(parser)

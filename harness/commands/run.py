@@ -1,4 +1,14 @@
-"""`assay run`: generate, judge, score."""
+r"""Answer the prompts of benchmarks with a model, judge the answers and print the figures.
+
+An unfinished run of the same spec in the run directory is resumed; a different one is refused.
+
+For example:
+  assay run --model ./checkpoint --benchmark mt_bench --judge openai:gpt-4-1106-preview --out runs/checkpoint
+  assay run SPEC.yaml --out runs/checkpoint --max-cost 20
+  assay run --model NAME --engine openai --engine-option base_url=http://localhost:8000/v1 \
+            --benchmark alpaca_eval,arena_hard --judge openai:JUDGE --judge-base-url http://localhost:8001/v1 \
+            --out runs/NAME --limit 10
+"""
 
 from __future__ import annotations
 
@@ -6,23 +16,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-_EPILOG = """\
-examples:
-  assay run --model ./checkpoint --benchmark mt_bench --judge openai:gpt-4-1106-preview --out runs/checkpoint
-  assay run SPEC.yaml --out runs/checkpoint --max-cost 20
-  assay run --model NAME --engine openai --engine-option base_url=http://localhost:8000/v1 \\
-            --benchmark alpaca_eval,arena_hard --judge openai:JUDGE --judge-base-url http://localhost:8001/v1 \\
-            --out runs/NAME --limit 10
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Answer the prompts of benchmarks with a model, judge the answers and print the figures. An "
-        "unfinished run of the same spec in the run directory is resumed; a different one is refused."
-    )
-    parser.epilog = _EPILOG
     add_spec_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run directory")
     add_run_options(parser)

@@ -1,4 +1,8 @@
-"""`assay score`: recompute every figure from stored answers and verdicts."""
+"""Recompute every figure from stored answers and verdicts, without engine or judge.
+
+For example:
+  assay score runs/checkpoint --json
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,6 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = "Recompute every figure from stored answers and verdicts, without engine or judge."
-    parser.epilog = "example:\n  assay score runs/checkpoint --json"
     parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
     parser.add_argument("--benchmark", metavar="B", help="score only this benchmark")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")

@@ -1,14 +1,6 @@
-"""`assay train`: run a training stage, list the recipes in the package, inspect training data."""
+"""Train a stage by a recipe; an interrupted stage is resumed.
 
-from __future__ import annotations
-
-import argparse
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-_EPILOG = """\
-examples:
+For example:
   assay train recipes
   assay train sft sft-paper --set data=conversations.jsonl --out runs/sft
   assay train reward reward-tiny --set model=runs/sft/model --set data=pairs.jsonl --out runs/reward
@@ -19,6 +11,13 @@ The same command resumes an interrupted stage from its last checkpoint. DIR/metr
 model, DIR/stage.json the result. docs/training.md lists the fields of recipes and explains training on several GPUs.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -26,12 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from harness.commands import train_data
 
     stages = registry.names("training stage")
-    parser.description = "Train a stage by a recipe; an interrupted stage is resumed."
-    parser.epilog = _EPILOG
     names = "|".join([*stages, "recipes", "data"])
     actions = parser.add_subparsers(dest="action", metavar=names, required=True, parser_class=_StageParser)
     for name in stages:
-        _add_stage(actions, name)
+        _add_stage(actions, name, parser.epilog)
     recipes = actions.add_parser("recipes", help="list the recipes in the package", description="List recipes.")
     shown = recipes.add_mutually_exclusive_group()
     shown.add_argument("--show", metavar="NAME", help="print one recipe")
@@ -61,11 +58,11 @@ class _StageParser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def _add_stage(actions: Any, name: str) -> None:
+def _add_stage(actions: Any, name: str, epilog: str | None) -> None:
     parser = actions.add_parser(
         name,
         help=f"train a stage of this kind; `assay train {name} --help` describes it",
-        epilog=_EPILOG,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")

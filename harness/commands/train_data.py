@@ -1,7 +1,20 @@
-"""`assay train data`: what training data holds, before it is trained on.
+"""Load training data and print what it holds, before it is trained on.
 
-The command loads sources, counts what is left out, prints the statistics of the paper's Table 5, looks for benchmark
-prompts, and writes the data in one layout, split by prompt on request.
+The items and prompts of every source, how long they are in tokens, and what was left out and why. The columns tell the
+kind (pairs, sft, prompts) unless --kind does. With --check-against, training prompts are compared with benchmark
+prompts, and data with more overlap than --max-overlap is refused. --write writes the data in one layout.
+
+For example:
+  assay train data pairs.jsonl sft.jsonl --tokenizer ./checkpoint
+  assay train data harmless-base/train.jsonl.gz --adapter hh_rlhf --on-bad drop --json
+  assay train data 'HuggingFaceH4/ultrafeedback_binarized?split=train_prefs' --tokenizer ./checkpoint
+  assay train data prompts.jsonl --check-against mt_bench,alpaca_eval
+  assay train data --mix mix2 --only helpsteer,shp --source helpsteer=./HelpSteer --tokenizer ./checkpoint
+  assay train data pairs.jsonl --hold-out 0.05 --write prepared/
+
+a PATH is a .jsonl, .json or .parquet file (.gz, .xz), a directory, a saved data set or a hub id;
+PATH?split=...&subset=...&data_dir=...&revision=...&adapter=... chooses a part of it and its layout
+exit status: 0 done, 1 the data cannot be used (invalid, or too much overlap), 2 wrong usage
 """
 
 from __future__ import annotations
@@ -20,26 +33,6 @@ if TYPE_CHECKING:
     from training.data.loaded import Loaded
     from training.data.mixes import Mix
 
-DESCRIPTION = """\
-Load training data and print how many items and prompts it holds, how long they are in tokens, and what was left
-out and why. The columns tell the kind (pairs, sft, prompts) unless --kind does. With --check-against, training prompts
-are compared with benchmark prompts, and data with more overlap than --max-overlap is refused.
-"""
-
-EPILOG = """\
-examples:
-  assay train data pairs.jsonl sft.jsonl --tokenizer ./checkpoint
-  assay train data harmless-base/train.jsonl.gz --adapter hh_rlhf --on-bad drop --json
-  assay train data 'HuggingFaceH4/ultrafeedback_binarized?split=train_prefs' --tokenizer ./checkpoint
-  assay train data prompts.jsonl --check-against mt_bench,alpaca_eval
-  assay train data --mix mix2 --only helpsteer,shp --source helpsteer=./HelpSteer --tokenizer ./checkpoint
-  assay train data pairs.jsonl --hold-out 0.05 --write prepared/
-
-a PATH is a .jsonl, .json or .parquet file (.gz, .xz), a directory, a saved data set or a hub id;
-PATH?split=...&subset=...&data_dir=...&revision=...&adapter=... chooses a part of it and its layout
-exit status: 0 done, 1 the data cannot be used (invalid, or too much overlap), 2 wrong usage
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -52,9 +45,10 @@ class _Part:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments, description and examples to its parser."""
+    from harness.commands import describe
     from training.data.adapters import CONVERSATION_ADAPTERS, PAIR_ADAPTERS
 
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    describe(parser, __doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
     parser.add_argument("paths", nargs="*", metavar="PATH", help="file, directory or hub id")

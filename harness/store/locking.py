@@ -6,43 +6,48 @@ import fcntl
 import os
 from pathlib import Path
 
+from harness.closing import Closing
 from harness.errors import RunLockedError, StoreError
 
 
-def take_lock(directory: Path, doing: str) -> int:
-    """Create a directory if it is missing, and lock it for this process.
+class DirectoryLock(Closing):
+    """The lock on a directory, which is created; held until it is closed.
 
     Parameters
     ----------
     directory : Path
-        The directory.
+        What is locked.
     doing : str
-        What the holder does with it ("writing to"), for the error message of others.
-
-    Returns
-    -------
-    int
-        A descriptor; closing it, or the end of the process, releases the lock.
+        What its holder does, for the message of whoever comes second ("writing to").
 
     Raises
     ------
     RunLockedError
         Another process holds it.
     StoreError
-        It cannot be created or written.
+        The directory cannot be created or written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {directory}: {error.strerror}", "a directory that can be written", "choose another --out"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise RunLockedError(
-            f"another process is {doing} {directory}", remedy="wait for it, or choose another --out"
-        ) from None
-    return lock
+
+    def __init__(self, directory: Path, doing: str) -> None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {directory}: {error.strerror}",
+                "a directory that can be written",
+                "choose another --out",
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise RunLockedError(
+                f"another process is {doing} {directory}", remedy="wait for it, or choose another --out"
+            ) from None
+
+    def close(self) -> None:
+        """Let the next one in; closing twice is harmless."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

@@ -20,7 +20,6 @@ one that could not be read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -32,7 +31,7 @@ from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash, file_sha256
 from harness.records import Judgment, Prompt, Record, Response, Score
 from harness.store.jsonl import JsonlAppender, read_json, read_jsonl, read_jsonl_places, write_atomically
-from harness.store.locking import take_lock
+from harness.store.locking import DirectoryLock
 
 RecordType = TypeVar("RecordType", bound=Record)
 
@@ -258,7 +257,7 @@ class RunWriter(RunDirectory, Closing):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._lock = take_lock(path, "writing to")
+        self._lock = DirectoryLock(path, "writing to")
         self._appenders: dict[str, JsonlAppender] = {}
 
     def write_header(self, header: dict[str, Any]) -> None:
@@ -323,6 +322,4 @@ class RunWriter(RunDirectory, Closing):
                 appender.close()
         finally:
             self._appenders.clear()
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+            self._lock.close()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,28 +14,9 @@ from typing import Any
 from harness.hashing import content_hash
 from harness.store.align_directory import AlignState, AlignVariant, StageRecord, read_align
 from harness.store.jsonl import read_json, write_atomically
-from harness.store.locking import take_lock
 from training.models import model_identity
 
 Work = Callable[[Path], Mapping[str, Any]]
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Lock a directory for this process.
-
-    Raises
-    ------
-    RunLockedError
-        Another process has locked it.
-    StoreError
-        It cannot be written.
-    """
-    lock = take_lock(out, "at work in")
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 def identity_of(model: str) -> dict[str, str]:
@@ -122,7 +101,7 @@ class Book:
         """A path of the state, relative to the current directory."""
         return None if relative is None else self.out / relative
 
-    def stage(self, name: str, inputs: Mapping[str, Any], work: Work) -> tuple[Path, dict[str, Any]]:
+    def stage(self, name: str, inputs: Mapping[str, Any], work: Work) -> Path:
         """Do a stage, unless it is done.
 
         Parameters
@@ -136,8 +115,8 @@ class Book:
 
         Returns
         -------
-        (Path, dict)
-            Its directory and its figures.
+        Path
+            Its directory.
         """
         key = content_hash("align stage", name, inputs)
         directory = self.out / "stages" / f"{name}-{key[:8]}"
@@ -162,7 +141,7 @@ class Book:
         found = read_json(done)
         figures = dict(found.get("figures") or _training_figures(found))
         self._note(record.model_copy(update={"status": "done", "seconds": found.get("seconds"), "figures": figures}))
-        return directory, figures
+        return directory
 
     def _note(self, record: StageRecord) -> None:
         kept = tuple(s for s in self.state.stages if s.name != record.name)

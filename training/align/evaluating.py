@@ -98,8 +98,7 @@ class Evaluator:
                 raise ModelError(f"{missing} of {len(prompts) * drawing.responses} answers were not sampled")
             return {"answers": len(found), "failed": failed, "prompts": len(prompts)}
 
-        directory, _ = self.book.stage(name, inputs, work)
-        return directory
+        return self.book.stage(name, inputs, work)
 
     def measured(self, variant: AlignVariant, previous: AlignVariant | None) -> AlignVariant:
         """Measure a variant and record it.
@@ -189,8 +188,7 @@ class Evaluator:
             found = list(read_rewards(out))
             return {"answers": len(found), "without a reward": sum(r.reward is None for r in found)}
 
-        directory, _ = self.book.stage(name, inputs, work)
-        return directory
+        return self.book.stage(name, inputs, work)
 
     def _log_ratios(self, variant: AlignVariant, samples: Path) -> dict[tuple[str, int], LogRatio] | str:
         """Compute log pi - log pi_sft of each answer; it is 0 for the SFT model."""
@@ -215,8 +213,7 @@ class Evaluator:
             draw_log_ratios(answers, models, out)
             return {"answers": len(answers), "scored by both": len(read_log_ratios(out))}
 
-        directory, _ = self.book.stage(f"kl-{variant.name}", inputs, work)
-        return read_log_ratios(directory)
+        return read_log_ratios(self.book.stage(f"kl-{variant.name}", inputs, work))
 
     def _vocabulary(self) -> int:
         """Size of the SFT model's vocabulary, used for all variants."""
@@ -256,8 +253,7 @@ class Evaluator:
             scores = run(spec, RunOptions(out / "run", self.data_dir))
             return {"valid": scores.valid, "problems": scores.problems}
 
-        directory, _ = self.book.stage(name, {"spec": identity, "canaries": spec.canaries}, work)
-        return directory / "run"
+        return self.book.stage(name, {"spec": identity, "canaries": spec.canaries}, work) / "run"
 
 
 _WITH_WEIGHTS = ("hf", "vllm")

@@ -109,7 +109,7 @@ class Gate:
             write_atomically(out / "decision.json", json.dumps(decision, indent=2, ensure_ascii=False) + "\n")
             return {"decision": decision["decision"], "alpha": policy.alpha}
 
-        directory, _ = evaluator.book.stage(f"gate-{candidate.name}", inputs, work)
+        directory = evaluator.book.stage(f"gate-{candidate.name}", inputs, work)
         return dict(read_json(directory / "decision.json"))
 
     def _count_look(self, candidate: AlignVariant, decision: str, alpha: float) -> None:

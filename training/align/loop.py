@@ -20,8 +20,9 @@ from harness.errors import DataError
 from harness.hashing import content_hash
 from harness.protocols import Ranker, RankerContext
 from harness.store.align_directory import AlignState, AlignVariant, read_rewards, read_samples
+from harness.store.locking import DirectoryLock
 from harness.store.provenance import code_revision, package_versions
-from training.align.book import Book, identity_of, locked
+from training.align.book import Book, identity_of
 from training.align.evaluating import Evaluator
 from training.align.gating import Gate
 from training.align.inputs import Inputs
@@ -95,7 +96,7 @@ def align(recipe: AlignRecipe, options: AlignOptions) -> AlignResult:
     AssayError
         Errors of the stages; finished work is kept, and the same call resumes the loop.
     """
-    with locked(options.out):
+    with DirectoryLock(options.out, "at work in"):
         return _Loop(recipe, options).run()
 
 
@@ -210,8 +211,7 @@ class _Loop:
         recipe = given.with_(model=start)
         data = {"data": _digests(recipe.data), "held_out": _digests(recipe.held_out)}
         inputs = {"recipe": recipe.identity(), "model": identity_of(start), **data}
-        directory, _ = self.book.stage(name, inputs, lambda out: self._trained(name, recipe, out))
-        return directory / "model"
+        return self.book.stage(name, inputs, lambda out: self._trained(name, recipe, out)) / "model"
 
     def _trained(self, stage: str, recipe: Any, out: Path, data: Any = None) -> dict[str, Any]:
         train(stage, recipe, out, self.recipe.launch, data)
@@ -295,7 +295,7 @@ class _Loop:
             pairs_file(out / "pairs.jsonl", found.pairs)
             return {"pairs": len(found.pairs), "prompts": found.n_prompts, "dropped": dict(found.dropped)}
 
-        directory, _ = self.book.stage(f"rank-{iteration}", inputs, work)
+        directory = self.book.stage(f"rank-{iteration}", inputs, work)
         self.pairs.append(list(load_pairs(directory / "pairs.jsonl", name="align")))
 
     def _optimise(self, name: str, policy: Path, sft: Path, changes: dict[str, Any]) -> Path:
@@ -311,8 +311,7 @@ class _Loop:
             "pairs": content_hash("pairs", [pair.as_row() for pair in data]),
         }
         stage = recipe.stage or "dpo"
-        directory, _ = self.book.stage(name, inputs, lambda out: self._trained(stage, recipe, out, data))
-        return directory / "model"
+        return self.book.stage(name, inputs, lambda out: self._trained(stage, recipe, out, data)) / "model"
 
     def _finish(self, evaluator: Evaluator, gate: Gate) -> None:
         """Choose the best accepted variant by the validation set."""

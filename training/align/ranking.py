@@ -290,13 +290,7 @@ def _share(judgment: Judgment) -> tuple[float | None, str]:
     return judgment.candidate_share, ""
 
 
-def rank(
-    answers: Iterable[Sample],
-    out: Path,
-    ranker: Ranker,
-    gold: Ranker | None = None,
-    advance: Callable[[], None] = lambda: None,
-) -> None:
+def rank(answers: Iterable[Sample], out: Path, ranker: Ranker, gold: Ranker | None = None) -> None:
     """Rank the answers that have no reward yet into ``rewards.jsonl``, all answers to a prompt together.
 
     Parameters
@@ -309,8 +303,6 @@ def rank(
         Gives the rewards; not asked if every answer has one.
     gold : Ranker or None
         Gives the true scores, if they are known.
-    advance : callable
-        Called for each answer.
     """
     out.mkdir(parents=True, exist_ok=True)
     waiting = _unranked(answers, {(r.prompt_key, r.sample) for r in read_rewards(out) if r.reward is not None})
@@ -323,7 +315,6 @@ def rank(
                 prompt_key=key, sample=number, reward=value, gold=truth.get((key, number)), error=error
             )
             file.append(reward.model_dump_json(exclude_none=True))
-            advance()
 
 
 def _unranked(answers: Iterable[Sample], ranked: set[tuple[str, int]]) -> list[list[Sample]]:

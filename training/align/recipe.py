@@ -6,31 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from harness.errors import SpecError
 from harness.gate.policy import Policy
 from harness.run.plan import compares
 from harness.spec import BenchmarkSpec, JudgeSpec, validated
-from training.recipe import TrainingRecipe, read_recipe
+from training.recipe import Frozen, Sources, TrainingRecipe, read_recipe
 from training.stage import find_stage
 
 SelectionName = Literal["best-worst", "best-random", "best-second", "margin"]
 OnFail = Literal["stop", "roll_back"]
 
 _TEMPERATURES = (1.0, 0.7)
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-def _one_is_enough(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Sources = Annotated[tuple[str, ...], BeforeValidator(_one_is_enough)]
-"""Sources of records as `training.data` names them."""
 
 
 def _section(stage: str, **defaults: str) -> BeforeValidator:
@@ -60,7 +48,7 @@ PreferenceSection = Annotated[SerializeAsAny[TrainingRecipe], _section("preferen
 DPOSection = Annotated[SerializeAsAny[TrainingRecipe], _section("dpo", model="last accepted", reference="sft")]
 
 
-class SamplingRecipe(_Frozen):
+class SamplingRecipe(Frozen):
     """How answers are sampled in an iteration.
 
     Parameters
@@ -109,7 +97,7 @@ class SamplingRecipe(_Frozen):
         return value
 
 
-class RankerRecipe(_Frozen):
+class RankerRecipe(Frozen):
     """What ranks the answers: a model to train, a checkpoint, a judge, or a registered ranker.
 
     Exactly one of `recipe`, `preference`, `model`, `judge` and `name` is given.
@@ -164,7 +152,7 @@ class RankerRecipe(_Frozen):
         return self.recipe or self.preference
 
 
-class GoldRecipe(_Frozen):
+class GoldRecipe(Frozen):
     """An engine that knows the true score of answers, used for measurement and never for training.
 
     Parameters
@@ -182,7 +170,7 @@ class GoldRecipe(_Frozen):
     engine_options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ValidationRecipe(_Frozen):
+class ValidationRecipe(Frozen):
     """Held-out prompts on which each variant's reward, KL and answers are measured.
 
     Parameters
@@ -203,7 +191,7 @@ class ValidationRecipe(_Frozen):
     temperature: float = Field(default=1.0, gt=0)
 
 
-class EvaluationRecipe(_Frozen):
+class EvaluationRecipe(Frozen):
     """The benchmarks of every variant, as in a run spec.
 
     Parameters
@@ -233,7 +221,7 @@ class EvaluationRecipe(_Frozen):
         return [{"name": item} if isinstance(item, str) else item for item in values]
 
 
-class GateRecipe(_Frozen):
+class GateRecipe(Frozen):
     """The gate a checkpoint must pass.
 
     Parameters
@@ -248,7 +236,7 @@ class GateRecipe(_Frozen):
     spending: Literal["fixed_sequence", "even", "fallback", "endless"] = "fallback"
 
 
-class ChooseBy(_Frozen):
+class ChooseBy(Frozen):
     """The figure by which the best accepted checkpoint is chosen.
 
     Parameters
@@ -263,7 +251,7 @@ class ChooseBy(_Frozen):
     better: Literal["higher", "lower"] = "higher"
 
 
-class AlignRecipe(_Frozen):
+class AlignRecipe(Frozen):
     """The whole loop.
 
     Parameters

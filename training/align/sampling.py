@@ -87,7 +87,6 @@ def draw(
     *,
     worker: int = 0,
     n_workers: int = 1,
-    advance: Callable[[], None] = lambda: None,
 ) -> None:
     """Sample the missing answers into ``samples.jsonl`` (``samples-K.jsonl`` for worker K of several).
 
@@ -103,8 +102,6 @@ def draw(
         Loads the engine; not called if no answer is missing.
     worker, n_workers : int
         The worker's number, and how many there are.
-    advance : callable
-        Called for each answer.
 
     Raises
     ------
@@ -122,7 +119,6 @@ def draw(
         for generation in engine.generate([request for _, _, request in waiting.values()]):
             prompt, sample, request = open_requests.pop(generation.request_id)
             file.append(_sample(prompt, sample, request, generation).model_dump_json(exclude_none=True))
-            advance()
         if open_requests:
             raise ModelError(f"the engine gave no answer to {len(open_requests)} of {len(waiting)} requests")
 

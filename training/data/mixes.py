@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
 from harness.errors import UnknownNameError, UsageError
 from harness.progress import NoProgress, Progress
@@ -17,13 +16,10 @@ from training.data.loaded import Loaded, OnBad
 from training.data.loading import load_pairs
 from training.data.records import PreferencePair
 from training.data.splitting import shuffled
+from training.recipe import Frozen, Sources
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-class Published(_Frozen):
+class Published(Frozen):
     """A row of the paper's Table 5, for comparison; lengths are means in Llama-3 tokens."""
 
     pairs: int
@@ -38,7 +34,7 @@ class Published(_Frozen):
         return self.prompt_length, self.chosen_length, self.rejected_length
 
 
-class MixSource(_Frozen):
+class MixSource(Frozen):
     """One source of a mix.
 
     Parameters
@@ -57,20 +53,15 @@ class MixSource(_Frozen):
         The paper's figures.
     """
 
-    paths: tuple[str, ...] = Field(min_length=1)
+    paths: Sources = Field(min_length=1)
     adapter: str | None = None
     min_margin: float = Field(default=0.0, ge=0)
     max_pairs_per_prompt: int | None = Field(default=None, ge=1)
     note: str = ""
     published: Published | None = None
 
-    @field_validator("paths", mode="before")
-    @classmethod
-    def _one_is_enough(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
-
-class MixRecipe(_Frozen):
+class MixRecipe(Frozen):
     """A mix: a description, and its sources by name."""
 
     about: str = ""

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from harness.commands import data
+from harness.commands import data, describe
 from harness.data.catalog import CATALOG, find
 from harness.errors import MissingDataError
 from tests.paths import MIRROR, needs_data
@@ -14,6 +14,7 @@ pytestmark = needs_data
 
 def assay_data(*arguments):
     parser = argparse.ArgumentParser()
+    describe(parser, data.__doc__)
     data.add_arguments(parser)
     return data.run(parser.parse_args(arguments))
 
