@@ -29,7 +29,7 @@ from harness.closing import Closing
 from harness.engines.weights_hash import weights_hash
 from harness.errors import PluginError, RunConflictError
 from harness.spec import differing_fields
-from harness.store.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_json
 from harness.store.locking import DirectoryLock
 
 RecipeType = TypeVar("RecipeType")
@@ -196,8 +196,7 @@ class StageDirectory(Closing):
                 shutil.rmtree(self.out / "checkpoints", ignore_errors=True)  # killed in the middle of `finish`
             return done
         if self.main:
-            text = json.dumps({"identity": asked, "recipe": dict(recipe)}, indent=2, ensure_ascii=False)
-            write_atomically(path, text + "\n")
+            write_json(path, {"identity": asked, "recipe": dict(recipe)})
         return None
 
     def publish(self, name: str) -> Path:
@@ -219,8 +218,8 @@ class StageDirectory(Closing):
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write stage.json and delete checkpoints and other temporary files."""
-        whole = {**record, "weights_sha256": weights_hash([self.out / "model"])}
-        write_atomically(self.out / "stage.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+        weights = weights_hash([self.out / "model"])
+        write_json(self.out / "stage.json", {**record, "weights_sha256": weights})
         for name in ("checkpoints", "encoded"):
             shutil.rmtree(self.out / name, ignore_errors=True)
 

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.errors import FileFormatError, MissingDataError
-from harness.store.jsonl import read_json, read_jsonl
+from harness.errors import MissingDataError
+from harness.store.jsonl import as_record, read_json, read_jsonl
 
 RecordType = TypeVar("RecordType", bound=BaseModel)
 
@@ -301,35 +301,22 @@ def read_align(path: Path) -> AlignState:
         raise MissingDataError(
             f"{path} holds no alignment (no align.json)", remedy="give a directory that `assay align` made"
         )
-    try:
-        return AlignState.model_validate(read_json(file))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileFormatError(file, None, f"{where}: {first['msg']}", "what `assay align` writes") from error
+    return as_record(AlignState, file, None, read_json(file))
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
     """Read a sampling stage's answers, the latest of each, those of all workers; files may end with a torn line."""
-    latest: dict[tuple[str, int], Sample] = {}
-    for file in sorted(path.glob("samples*.jsonl")):
-        for sample in _records(file, Sample):
-            latest[sample.prompt_key, sample.sample] = sample
-    yield from latest.values()
+    samples = (sample for file in sorted(path.glob("samples*.jsonl")) for sample in _records(file, Sample))
+    yield from {(s.prompt_key, s.sample): s for s in samples}.values()
 
 
 def read_rewards(path: Path) -> Iterator[SampleReward]:
     """Read a ranking stage's rewards, the latest of each."""
-    latest: dict[tuple[str, int], SampleReward] = {}
     if (path / "rewards.jsonl").is_file():
-        for reward in _records(path / "rewards.jsonl", SampleReward):
-            latest[reward.prompt_key, reward.sample] = reward
-    yield from latest.values()
+        rewards = _records(path / "rewards.jsonl", SampleReward)
+        yield from {(r.prompt_key, r.sample): r for r in rewards}.values()
 
 
 def _records(file: Path, kind: type[RecordType]) -> Iterator[RecordType]:
     for number, value in read_jsonl(file, allow_torn_tail=True):
-        try:
-            yield kind.model_validate(value)
-        except ValidationError as error:
-            raise FileFormatError(file, number, str(error.errors()[0]["msg"]), f"a {kind.__name__}") from error
+        yield as_record(kind, file, number, value)

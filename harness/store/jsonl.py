@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from harness.closing import Closing
 from harness.errors import FileFormatError, MissingDataError, StorageFullError, StoreError
 
+RecordType = TypeVar("RecordType", bound=BaseModel)
 FSYNC_INTERVAL_S = 1.0  # a killed process loses nothing; a power failure at most this much
 
 
@@ -206,6 +209,23 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise FileFormatError(path, error.lineno, f"not valid JSON ({error.msg})", "one JSON document") from error
+
+
+def write_json(path: Path, value: Any, *, allow_nan: bool = True) -> None:
+    """Write a JSON file, indented for readers; errors as in :func:`write_atomically`."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n")
+
+
+def as_record(kind: type[RecordType], path: Path, number: int | None, value: Any) -> RecordType:
+    """Make a line (or a whole file) a record of a kind; a FileFormatError says which field is wrong."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "record"
+        raise FileFormatError(
+            path, number, f"{where}: {first['msg']}", f"a {kind.__name__} as assay writes it", "restore the file"
+        ) from error
 
 
 @contextmanager

@@ -24,13 +24,19 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
-
 from harness.closing import Closing
 from harness.errors import FileFormatError, MissingDataError
 from harness.hashing import content_hash, file_sha256
 from harness.records import Judgment, Prompt, Record, Response, Score
-from harness.store.jsonl import JsonlAppender, read_json, read_jsonl, read_jsonl_places, write_atomically
+from harness.store.jsonl import (
+    JsonlAppender,
+    as_record,
+    read_json,
+    read_jsonl,
+    read_jsonl_places,
+    write_atomically,
+    write_json,
+)
 from harness.store.locking import DirectoryLock
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -129,10 +135,7 @@ class RunDirectory:
 
     def first_turns(self) -> dict[tuple[str, int], Response]:
         """Read the unfinished conversations by prompt id and sample number; the longest for each."""
-        found: dict[tuple[str, int], Response] = {}
-        for partial in self._records("turns.jsonl", Response):
-            found[partial.prompt_id, partial.sample] = partial
-        return found
+        return {(r.prompt_id, r.sample): r for r in self._records("turns.jsonl", Response)}
 
     def judgments(self) -> dict[str, Judgment]:
         """Read the latest judgment for each :func:`judgment_key`."""
@@ -140,10 +143,8 @@ class RunDirectory:
 
     def slim_judgments(self) -> Iterator[Judgment]:
         """Read the latest judgments without their texts, so that 100,000 fit in little memory."""
-        latest: dict[str, Judgment] = {}
-        for judgment in self._records("judgments.jsonl", Judgment, drop=("raw", "meta")):
-            latest[judgment_key(judgment)] = judgment
-        yield from latest.values()
+        judgments = self._records("judgments.jsonl", Judgment, drop=("raw", "meta"))
+        yield from {judgment_key(j): j for j in judgments}.values()
 
     def canaries(self) -> dict[str, Judgment]:
         """Read the latest verdict on each canary question."""
@@ -169,7 +170,7 @@ class RunDirectory:
         for number, value in read_jsonl(path, allow_torn_tail=True):
             for field in drop:
                 value.pop(field, None)
-            yield _validated(kind, path, number, value)
+            yield as_record(kind, path, number, value)
 
     def verify(self) -> list[str]:
         """Compare every file with the manifest.
@@ -229,19 +230,8 @@ class RecordsByPrompt(Generic[RecordType]):
         with self._path.open("rb") as stream:
             for offset, number in places.values():
                 stream.seek(offset)
-                found.append(_validated(self._kind, self._path, number, json.loads(stream.readline())))
+                found.append(as_record(self._kind, self._path, number, json.loads(stream.readline())))
         return found
-
-
-def _validated(kind: type[Any], path: Path, number: int, value: dict[str, Any]) -> Any:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
-        raise FileFormatError(
-            path, number, f"{where}: {first['msg']}", f"a {kind.__name__} as assay writes it", "restore the file"
-        ) from error
 
 
 class RunWriter(RunDirectory, Closing):
@@ -262,7 +252,7 @@ class RunWriter(RunDirectory, Closing):
 
     def write_header(self, header: dict[str, Any]) -> None:
         """Write run.json."""
-        write_atomically(self.path / "run.json", json.dumps(header, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.path / "run.json", header)
 
     def record_data(self, used: dict[str, str]) -> None:
         """Add the checksums of upstream files to run.json; those read by scoring are known only afterwards."""
@@ -299,16 +289,13 @@ class RunWriter(RunDirectory, Closing):
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace summary.json."""
-        write_atomically(
-            self.path / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        write_json(self.path / "summary.json", summary, allow_nan=False)
 
     def write_manifest(self) -> None:
         """Mark the run as complete: write the hash of every file."""
         self.sync()
         files = {name: file_sha256(self.path / name) for name in _DATA_FILES if (self.path / name).exists()}
-        text = json.dumps({"complete": True, "files": files}, indent=2) + "\n"
-        write_atomically(self.path / "manifest.json", text)
+        write_json(self.path / "manifest.json", {"complete": True, "files": files})
 
     def sync(self) -> None:
         """Flush everything to the disk itself."""

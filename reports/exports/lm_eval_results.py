@@ -13,7 +13,7 @@ from harness.protocols import Benchmark
 from harness.records import Prompt, SummaryRow
 from harness.run.plan import load_benchmark
 from harness.run.score import RunScores
-from harness.store.jsonl import write_atomically
+from harness.store.jsonl import write_atomically, write_json
 from harness.store.run_directory import RunDirectory
 from reports.exports import Exporter
 
@@ -70,7 +70,7 @@ def write_lm_eval_results(directory: RunDirectory, scores: RunScores, out: Path)
         "made_by": scores.made_by,
     }
     path = folder / f"results_{date}.json"
-    write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(path, document, allow_nan=False)
     return [path, *written]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 from harness.hashing import content_hash
 from harness.store.align_directory import AlignState, AlignVariant, StageRecord, read_align
-from harness.store.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_atomically, write_json
 from training.models import model_identity
 
 Work = Callable[[Path], Mapping[str, Any]]
@@ -135,8 +134,7 @@ class Book:
                 gc.freeze()
             seconds = round(time.monotonic() - began, 1)
             if not done.is_file():  # training stages write their own
-                text = json.dumps({"stage": name, "seconds": seconds, "figures": figures, "inputs": inputs}, indent=2)
-                write_atomically(done, text + "\n")
+                write_json(done, {"stage": name, "seconds": seconds, "figures": figures, "inputs": inputs})
             self.say(f"{name} done in {seconds:.1f} s")
         found = read_json(done)
         figures = dict(found.get("figures") or _training_figures(found))

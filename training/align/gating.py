@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from harness.gate.policy import HEAD_TO_HEAD, Policy
 from harness.gate.runs import StoredRun
 from harness.hashing import content_hash
 from harness.store.align_directory import AlignVariant, Sample, read_rewards
-from harness.store.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_json
 from harness.store.run_directory import RunDirectory
 from training.align.alpha import LoopGate
 from training.align.evaluating import Evaluator
@@ -106,7 +105,7 @@ class Gate:
             comparison = Comparison(runs[0], runs[1], self.data, direct, texts)  # type: ignore[arg-type]
             decision = decide(policy, comparison).as_json()
             self._count_look(candidate, str(decision["decision"]), policy.alpha)
-            write_atomically(out / "decision.json", json.dumps(decision, indent=2, ensure_ascii=False) + "\n")
+            write_json(out / "decision.json", decision)
             return {"decision": decision["decision"], "alpha": policy.alpha}
 
         directory = evaluator.book.stage(f"gate-{candidate.name}", inputs, work)

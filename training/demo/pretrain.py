@@ -5,7 +5,6 @@ The windows of a step depend only on seed and step, so an interrupted pretrainin
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 
 from harness.engines.weights_hash import weights_hash
 from harness.hashing import content_hash
-from harness.store.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_json
 from training.demo.corpus import documents
 from training.demo.settings import DemoSettings, Pretraining
 from training.demo.tokens import train_tokenizer
@@ -54,7 +53,7 @@ def pretrain(settings: DemoSettings, out: Path, watch: Callable[[int, float], No
     model.save_pretrained(model_dir)
     tokenizer.save_pretrained(model_dir)
     made = {"key": key, "loss": loss, "n_parameters": model.num_parameters(), "weights_hash": weights_hash([model_dir])}
-    write_atomically(out / _DONE, json.dumps(made, indent=2) + "\n")
+    write_json(out / _DONE, made)
     for state in out.glob("state-*.pt"):
         state.unlink()
     return model_dir

@@ -31,7 +31,7 @@ from harness.errors import AssayError, RunConflictError, UsageError
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
 from harness.store.align_directory import AlignState, Figure
-from harness.store.jsonl import read_json, write_atomically
+from harness.store.jsonl import read_json, write_atomically, write_json
 from training.demo.files import write_files
 from training.demo.pretrain import pretrain
 from training.demo.recipe import recipe_of
@@ -158,7 +158,7 @@ def run_demo(out: Path, seed: int = 0, size: str = "full", say: Say | None = Non
         outcome.report = _report(out)
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     outcome.peak_memory_mb = max(peaks) / 1024.0
-    write_atomically(out / "demo.json", json.dumps(outcome.as_json(), indent=2, ensure_ascii=False) + "\n")
+    write_json(out / "demo.json", outcome.as_json())
     return outcome
 
 
@@ -178,7 +178,7 @@ def _claim(out: Path, settings: DemoSettings, size: str) -> None:
     if out.exists() and any(out.iterdir()):
         raise RunConflictError(f"{out} is not empty and has no demo", "a new directory", "choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asked, indent=2) + "\n")
+    write_json(path, asked)
 
 
 @contextmanager
