@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from harness import registry
@@ -11,7 +10,6 @@ from harness.errors import AssayError
 from harness.gate.decide import Comparison as GateComparison
 from harness.gate.decide import decide
 from harness.gate.policy import Policy
-from harness.protocols import ReportSection
 from harness.run.compare import Comparison, compare_runs
 from harness.store.provenance import package_versions
 from reports.blocks import Report
@@ -22,58 +20,45 @@ from reports.sections import ReportContext
 from reports.study_samples import add_study
 
 
-@dataclass(frozen=True)
-class ReportOptions:
-    """Options of a report.
-
-    Parameters
-    ----------
-    title : str
-        Heading; derived from the inputs if empty.
-    policy : Policy or None
-        A gate policy to decide two runs under, the first against the second.
-    decisions : sequence of mapping
-        Decisions made elsewhere (`assay gate --json`).
-    limits : SampleLimits
-        How many samples go into the page.
-    """
-
-    title: str = ""
-    policy: Policy | None = None
-    decisions: Sequence[Mapping[str, Any]] = ()
-    limits: SampleLimits = field(default_factory=SampleLimits)
-
-
-def build_report(inputs: Inputs, options: ReportOptions | None = None) -> Report:
+def build_report(
+    inputs: Inputs,
+    title: str = "",
+    policy: Policy | None = None,
+    decisions: Sequence[Mapping[str, Any]] = (),
+    limits: SampleLimits | None = None,
+) -> Report:
     """Make a report.
 
     Parameters
     ----------
     inputs : Inputs
         Runs, `align` directories, judge studies.
-    options : ReportOptions, optional
-        Title, gate, limits.
+    title : str
+        Heading; derived from the inputs if empty.
+    policy : Policy or None
+        A gate policy to decide two runs under, the first against the second.
+    decisions : sequence of mapping
+        Decisions made elsewhere (`assay gate --json`).
+    limits : SampleLimits, optional
+        How many samples go into the page.
 
     Returns
     -------
     Report
     """
-    options = options or ReportOptions()
-    decisions = [*options.decisions, *_decided(inputs, options.policy)]
-    context = ReportContext(inputs, _comparison(inputs), decisions)
-    parts = sorted((registry.load("report section", name) for name in registry.names("report section")), key=_place)
+    context = ReportContext(inputs, _comparison(inputs), [*decisions, *_decided(inputs, policy)])
+    parts = sorted(
+        (registry.load("report section", name) for name in registry.names("report section")),
+        key=lambda part: part.place,
+    )
     return Report(
-        options.title or _title(inputs),
+        title or _title(inputs),
         _subtitle(inputs),
         [section for part in parts for section in part.build(context)],
-        _samples(inputs, options.limits),
+        _samples(inputs, limits or SampleLimits()),
         f"assay {package_versions().get('assay') or ''}".strip(),
         [run.name for run in inputs.runs],
     )
-
-
-def _place(part: ReportSection) -> int:
-    return part.place
 
 
 def _samples(inputs: Inputs, limits: SampleLimits) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -19,24 +18,15 @@ _HREF = "{http://www.w3.org/1999/xlink}href"
 _DIGITS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
-@dataclass(frozen=True)
-class Names:
-    """What a screen reader says of a chart: the id its title and description start with, and both."""
-
-    identity: str
-    title: str
-    description: str
-
-
-def inline_svg(svg: str, names: Names) -> str:
+def inline_svg(svg: str, identity: str, title: str, description: str) -> str:
     """Make a drawing part of the page.
 
     Parameters
     ----------
     svg : str
         What `reports.drawing.draw` returned.
-    names : Names
-        Id, title and description.
+    identity, title, description : str
+        What a screen reader says of it, and the id that title and description start with.
 
     Returns
     -------
@@ -46,8 +36,8 @@ def inline_svg(svg: str, names: Names) -> str:
     """
     drawn = ElementTree.fromstring(svg)
     parts = [kept for child in drawn for kept in _kept(child)]
-    title, description = Element("title", {"id": f"{names.identity}-t"}), Element("desc", {"id": f"{names.identity}-d"})
-    title.text, description.text = names.title, names.description
+    named, told = Element("title", {"id": f"{identity}-t"}), Element("desc", {"id": f"{identity}-d"})
+    named.text, told.text = title, description
     links = any(part.tag == "a" or part.find(".//a") is not None for part in parts)
     root = Element(
         "svg",
@@ -57,10 +47,10 @@ def inline_svg(svg: str, names: Names) -> str:
             "width": drawn.get("width", ""),
             "height": drawn.get("height", ""),
             "role": "group" if links else "img",
-            "aria-labelledby": f"{names.identity}-t {names.identity}-d",
+            "aria-labelledby": f"{identity}-t {identity}-d",
         },
     )
-    root.extend([title, description, *parts])
+    root.extend([named, told, *parts])
     return ElementTree.tostring(root, encoding="unicode")
 
 

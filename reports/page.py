@@ -16,7 +16,7 @@ from harness.text_safety import visible
 from reports.blocks import Block, Cell, Figure, Report, Statement, Table
 from reports.charts import Chart, Heatmap, IntervalChart, Panels, data_table, number
 from reports.drawing import NARROW, WIDE, draw
-from reports.inline_svg import Names, inline_svg
+from reports.inline_svg import inline_svg
 from reports.samples import embedded_json
 
 MOST_DATA_ROWS = 120
@@ -147,7 +147,7 @@ def _figure(figure: Figure, slots: Mapping[str, int], alone: bool) -> dict[str, 
         title += f": {visible(panels[0].title)}"
 
     def drawn(panel: Chart, width: int, name: str, says: str) -> Markup:
-        return Markup(inline_svg(draw(panel, width, slots), Names(f"svg-{figure.name}{name}", says, caption)))
+        return Markup(inline_svg(draw(panel, width, slots), f"svg-{figure.name}{name}", says, caption))
 
     several = [
         (visible(panel.title), drawn(panel, NARROW, f"-{i}", f"{title}: {visible(panel.title)}"))

@@ -6,23 +6,13 @@ at least 3:1 with the page behind it.
 
 from __future__ import annotations
 
-LIGHT = {
-    "page": "#ffffff",
-    "ink": "#1c2024",
-    "soft": "#5c6670",
-    "line": "#dfe4e8",
-    "raised": "#f6f8fa",
-    "c0": "#0072b2",
-    "c1": "#c04f00",
-    "c2": "#00795a",
-    "c3": "#a8558a",
-    "c4": "#8a6d00",
-    "c5": "#2b7fb0",
-    "c6": "#666666",
-    "c7": "#7a3db8",
-    "above": "#08306b",
-    "below": "#7f2704",
-}
+import re
+from importlib.resources import files
+
+_NAMES = ("page", "ink", "soft", "line", "raised", "above", "below", *(f"c{i}" for i in range(8)))
+_CSS = (files("reports") / "templates" / "page.css").read_text(encoding="utf-8")
+_ROOT = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", _CSS.partition("}")[0]))
+LIGHT: dict[str, str] = {name: _ROOT[name] for name in _NAMES}
 """Values in the light theme and in files; no two are equal, so that a drawing's colours can be told apart."""
 
 SERIES = tuple(LIGHT[f"c{i}"] for i in range(8))

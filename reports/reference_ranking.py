@@ -255,97 +255,68 @@ def _compare(board: Leaderboard, column: Column, reference: Reference) -> Agains
         # A run of our own comes before a published row of the same name.
         if cell is not None and cell.row.value is not None and row.model in reference.scores:
             rows[row.model] = cell.row if not row.published else rows.get(row.model, cell.row)
-    rankings = _Rankings(list(rows), list(rows.values()), reference, board.level)
-    figures = [_attempt(name, of, rankings) for name, of in _FIGURES.items()]
-    return AgainstColumn(column.benchmark, column.metric, rankings.models, figures)
+    compute = _figures(list(rows), list(rows.values()), reference, board.level)
+    figures = [_attempt(name, figure, len(rows)) for name, figure in compute.items()]
+    return AgainstColumn(column.benchmark, column.metric, list(rows), figures)
 
 
-def _attempt(name: str, compute: Callable[[_Rankings], RankingFigure], rankings: _Rankings) -> RankingFigure:
+def _attempt(name: str, compute: Callable[[], RankingFigure], n_models: int) -> RankingFigure:
+    """A figure, or why there is none."""
     try:
-        return replace(compute(rankings), figure=name)
+        return replace(compute(), figure=name)
     except StatisticsError as error:
-        return RankingFigure(name, None, len(rankings.models), "models", note=error.found)
+        return RankingFigure(name, None, n_models, "models", note=error.found)
 
 
-@dataclass(frozen=True)
-class _Rankings:
-    """The same models in the leaderboard's column and in the reference."""
+def _figures(
+    models: list[str], rows: list[SummaryRow], reference: Reference, level: float
+) -> dict[str, Callable[[], RankingFigure]]:
+    """How to compute each figure of models that are in both rankings; limits are the score where there are none."""
+    scores = np.array([row.value for row in rows], dtype=np.float64)
+    truth = np.array([reference.scores[model] for model in models])
+    pairs = [(row.value, row.value) if row.ci_low is None else (row.ci_low, row.ci_high) for row in rows]
+    limits = np.array(pairs, dtype=np.float64)
+    reference_limits = np.array([reference.limits.get(model, (reference.scores[model],) * 2) for model in models])
+    pointwise = "" if reference.limits else " (no intervals in the reference: it separates all that differ)"
 
-    models: list[str]
-    rows: list[SummaryRow]
-    reference: Reference
-    level: float
+    def of_pairs(value: float, note: str) -> RankingFigure:
+        return RankingFigure("", value, len(models) * (len(models) - 1) // 2, "pairs", note=note)
 
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        return np.array([row.value for row in self.rows], dtype=np.float64)
+    def separated(own: NDArray[np.float64]) -> RankingFigure:
+        return of_pairs(separability(own), "share of pairs whose intervals do not overlap")
 
-    @property
-    def truth(self) -> NDArray[np.float64]:
-        return np.array([self.reference.scores[model] for model in self.models])
-
-    @property
-    def limits(self) -> NDArray[np.float64]:
-        """Confidence limits; the score itself where there are none."""
-        pairs = [(row.value, row.value) if row.ci_low is None else (row.ci_low, row.ci_high) for row in self.rows]
-        return np.array(pairs, dtype=np.float64)
-
-    @property
-    def reference_limits(self) -> NDArray[np.float64]:
-        """The reference's limits; the score itself where there are none."""
-        known, scores = self.reference.limits, self.reference.scores
-        return np.array([known.get(model, (scores[model], scores[model])) for model in self.models])
-
-    def spearman(self) -> RankingFigure:
-        return _correlation(spearman(self.scores, self.truth, self.level))
-
-    def kendall(self) -> RankingFigure:
-        return _correlation(kendall(self.scores, self.truth, self.level))
-
-    def separability(self) -> RankingFigure:
-        return self._of_pairs(separability(self.limits), "share of pairs whose intervals do not overlap")
-
-    def reference_separability(self) -> RankingFigure:
-        if not self.reference.limits:
+    def reference_separated() -> RankingFigure:
+        if not reference.limits:
             raise StatisticsError("the reference has no intervals")
-        return self._of_pairs(separability(self.reference_limits), "share of pairs whose intervals do not overlap")
+        return separated(reference_limits)
 
-    def agreement(self) -> RankingFigure:
-        found = agreement(self.limits, self.reference_limits)
+    def agreed() -> RankingFigure:
+        found = agreement(limits, reference_limits)
         note = "over the pairs the reference separates; a pair the runs do not separate counts one half"
-        return RankingFigure("", found.score, found.n_reference_separated, "pairs", note=note + self._pointwise)
+        return RankingFigure("", found.score, found.n_reference_separated, "pairs", note=note + pointwise)
 
-    def signed_agreement(self) -> RankingFigure:
-        found = agreement(self.limits, self.reference_limits)
+    def agreed_with_sign() -> RankingFigure:
         note = "over all pairs: 1 the same way, -1 opposite ways, 0 where one does not separate them"
-        return self._of_pairs(found.signed_score, note + self._pointwise)
+        return of_pairs(agreement(limits, reference_limits).signed_score, note + pointwise)
 
-    def brier(self) -> RankingFigure:
-        without = [model for model, row in zip(self.models, self.rows, strict=True) if row.stderr is None]
+    def brier() -> RankingFigure:
+        without = [model for model, row in zip(models, rows, strict=True) if row.stderr is None]
         if without:
             raise StatisticsError(f"{len(without)} models have no standard error, for example {without[0]}")
-        stderrs = np.array([row.stderr for row in self.rows], dtype=np.float64)
-        return self._of_pairs(pair_rank_brier(self.scores, stderrs, self.truth), "0 is perfect, 0.25 a coin")
+        stderrs = np.array([row.stderr for row in rows], dtype=np.float64)
+        return of_pairs(pair_rank_brier(scores, stderrs, truth), "0 is perfect, 0.25 a coin")
 
-    @property
-    def _pointwise(self) -> str:
-        return "" if self.reference.limits else " (no intervals in the reference: it separates all that differ)"
-
-    def _of_pairs(self, value: float, note: str) -> RankingFigure:
-        return RankingFigure("", value, len(self.models) * (len(self.models) - 1) // 2, "pairs", note=note)
+    return {
+        "spearman": lambda: _correlation(spearman(scores, truth, level)),
+        "kendall": lambda: _correlation(kendall(scores, truth, level)),
+        "separability": lambda: separated(limits),
+        "separability_of_reference": reference_separated,
+        "agreement": agreed,
+        "signed_agreement": agreed_with_sign,
+        "pair_rank_brier": brier,
+    }
 
 
 def _correlation(found: Estimate) -> RankingFigure:
     note = found.note or found.method
     return RankingFigure("", found.value, found.n, "models", found.ci_low, found.ci_high, note)
-
-
-_FIGURES: dict[str, Callable[[_Rankings], RankingFigure]] = {
-    "spearman": _Rankings.spearman,
-    "kendall": _Rankings.kendall,
-    "separability": _Rankings.separability,
-    "separability_of_reference": _Rankings.reference_separability,
-    "agreement": _Rankings.agreement,
-    "signed_agreement": _Rankings.signed_agreement,
-    "pair_rank_brier": _Rankings.brier,
-}

@@ -173,20 +173,10 @@ class SampleTables:
         cut: bool,
     ) -> None:
         """Add a row. `disagreement`: 1 where the orders differ, 2 where judge and people do, 3 for both."""
-        self.rows.append(
-            [
-                model,
-                prompt,
-                list(own),
-                list(other),
-                [first_judgment, len(self.judgments)],
-                self.verdicts.place(verdict, verdict),
-                None if value is None else round(value, 4),
-                disagreement,
-                *lengths,
-                int(cut),
-            ]
-        )
+        judgments = [first_judgment, len(self.judgments)]
+        rounded = None if value is None else round(value, 4)
+        told = (self.verdicts.place(verdict, verdict), rounded, disagreement, *lengths, int(cut))
+        self.rows.append([model, prompt, list(own), list(other), judgments, *told])
 
     def text(self, text: str) -> str:
         """Truncate long text with a note, and make invisible characters visible."""

@@ -63,11 +63,9 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> dict[str, An
         "input_ids" and "attention_mask", each of shape (n rows, longest).
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(list(row), dtype=torch.long)
-        mask[place, : len(row)] = 1
+    tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
+    ids = pad_sequence(tensors, batch_first=True, padding_value=pad)
+    mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True)
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}

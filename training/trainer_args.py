@@ -9,6 +9,11 @@ from typing import Any
 from harness.errors import SpecError
 from training.recipe import TrainingRecipe
 
+_SAME = {
+    *("learning_rate", "weight_decay", "max_grad_norm", "gradient_checkpointing", "seed", "max_length"),
+    *("logging_steps", "eval_steps", "save_total_limit"),
+}
+"""Fields that TRL calls the same."""
 _LARGEST_GUESS = 8
 
 
@@ -57,28 +62,20 @@ def common_arguments(recipe: TrainingRecipe, out: Path, n_devices: int, *, held_
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": recipe.batch_size // (micro * n_devices),
         "per_device_eval_batch_size": recipe.eval_batch_size,
-        "learning_rate": recipe.learning_rate,
+        **recipe.model_dump(include=_SAME),
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": recipe.warmup_ratio,  # a number below 1 is a share of all steps
-        "weight_decay": recipe.weight_decay,
-        "max_grad_norm": recipe.max_grad_norm,
         "num_train_epochs": recipe.epochs,
         "max_steps": recipe.max_steps or -1,
         **_device_arguments(recipe),
-        "gradient_checkpointing": recipe.gradient_checkpointing,
-        "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "logging_steps": recipe.logging_steps,
         "logging_first_step": True,
         "eval_strategy": "steps" if held_out and recipe.eval_steps else "no",
-        "eval_steps": recipe.eval_steps,
         "save_strategy": "steps" if recipe.save_steps else "no",
         "save_steps": recipe.save_steps or 500,
-        "save_total_limit": recipe.save_total_limit,
         "report_to": list(recipe.report_to) or "none",
         "disable_tqdm": not sys.stderr.isatty(),
         "log_level": "error",
-        "max_length": recipe.max_length,
     }
 
 

@@ -122,18 +122,17 @@ def _spec(arguments: argparse.Namespace) -> StudySpec:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if not 0.0 < arguments.level < 1.0:
-        raise UsageError(f"--level {arguments.level}", "a number between 0 and 1", "write 0.95 for 95 %")
-    if arguments.resamples < 100:
-        raise UsageError(f"--resamples {arguments.resamples}", "at least 100")
-    if not 1 <= arguments.bins <= 1000:
-        raise UsageError(f"--bins {arguments.bins}", "1 to 1000")
-    if not 0.0 < arguments.half_width < 100.0:
-        raise UsageError(f"--half-width {arguments.half_width}", "points between 0 and 100")
-    if arguments.top < 0 or arguments.seed < 0:
-        raise UsageError("a negative --top or --seed", "0 or more")
-    if not 0.0 <= arguments.max_unscored <= 100.0:
-        raise UsageError(f"--max-unscored {arguments.max_unscored}", "percent, 0 to 100")
+    from harness.commands.output import refuse
+
+    a = arguments
+    refuse(
+        (not 0.0 < a.level < 1.0, f"--level {a.level}", "a number between 0 and 1, for example 0.95"),
+        (a.resamples < 100, f"--resamples {a.resamples}", "at least 100"),
+        (not 1 <= a.bins <= 1000, f"--bins {a.bins}", "1 to 1000"),
+        (not 0.0 < a.half_width < 100.0, f"--half-width {a.half_width}", "points between 0 and 100"),
+        (a.top < 0 or a.seed < 0, "a negative --top or --seed", "0 or more"),
+        (not 0.0 <= a.max_unscored <= 100.0, f"--max-unscored {a.max_unscored}", "percent, 0 to 100"),
+    )
 
 
 def _source(text: str) -> tuple[str | None, Path]:

@@ -79,21 +79,12 @@ def _list(store: DataStore, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(store, {"files": rows})
         return 0
-    _write_table(
-        ["name", "size", "licence", "repository", "commit", "pinned", "present"],
-        [
-            [
-                row["name"],
-                _size(row["size"]),
-                row["licence"],
-                row["repository"],
-                row["commit"][:7],
-                _PIN_WORDS[row["pinned"]] if row["pinned_by"] in (None, CATALOGUE) else "by mirror",
-                "yes" if row["present"] else "no",
-            ]
-            for row in rows
-        ],
-    )
+    cells = []
+    for row in rows:
+        pinned = _PIN_WORDS[row["pinned"]] if row["pinned_by"] in (None, CATALOGUE) else "by mirror"
+        origin = (row["licence"], row["repository"], row["commit"][:7])
+        cells.append([row["name"], _size(row["size"]), *origin, pinned, "yes" if row["present"] else "no"])
+    _write_table(["name", "size", "licence", "repository", "commit", "pinned", "present"], cells)
     if any(row["pinned"] is None for row in rows):
         sys.stdout.write("\n" + _UNPINNED_NOTE)
     return 0
@@ -101,16 +92,11 @@ def _list(store: DataStore, arguments: argparse.Namespace) -> int:
 
 def _describe(store: DataStore, file: DataFile) -> dict[str, Any]:
     pin, path = store.pin(file), store.locate(file)
-    return {
-        "name": file.name,
-        "benchmark": file.benchmark,
-        "what": file.what,
-        "size": file.size if file.size is not None or path is None else path.stat().st_size,
-        "licence": file.licence,
-        "host": file.host,
-        "repository": file.repository,
-        "commit": file.commit,
-        "url": file.url,
+    fields = ("name", "benchmark", "what", "size", "licence", "host", "repository", "commit", "url")
+    described = {name: getattr(file, name) for name in fields}
+    if file.size is None and path is not None:
+        described["size"] = path.stat().st_size
+    return described | {
         "pinned": pin.kind if pin else None,
         "pinned_by": pin.source if pin else None,
         "digest": pin.digest if pin else None,

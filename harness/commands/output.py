@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.store import DataStore
+from harness.errors import UsageError
 from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line, strip_control
@@ -28,6 +29,13 @@ def settle_garbage() -> None:
 def plain(text: str) -> str:
     """Make text safe for a terminal: one line without escape sequences, control and direction characters."""
     return one_line(text)
+
+
+def refuse(*checks: tuple[object, str, str]) -> None:
+    """Refuse the first thing that is wrong; a check is whether it is, what was found and what is allowed."""
+    for wrong, found, allowed in checks:
+        if wrong:
+            raise UsageError(found, allowed)
 
 
 def print_json(value: Any) -> None:

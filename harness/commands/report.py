@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _make(arguments: argparse.Namespace, progress: Progress) -> list[Path]:
     """Read the inputs, build and write the report; return the files written."""
     from harness.commands.output import data_store
-    from reports.build import ReportOptions, build_report
+    from reports.build import build_report
     from reports.inputs import open_inputs
     from reports.markdown import to_markdown
     from reports.page import to_html
@@ -89,13 +89,13 @@ def _make(arguments: argparse.Namespace, progress: Progress) -> list[Path]:
         progress.advance("reading")
 
     inputs = open_inputs(arguments.inputs, data_store(arguments.data_dir), opened)
-    options = ReportOptions(
+    report = build_report(
+        inputs,
         title=arguments.title,
         policy=_policy(arguments, len(inputs.runs)),
         decisions=[_decision(path) for path in arguments.gate],
         limits=SampleLimits(n_rows=arguments.max_samples),
     )
-    report = build_report(inputs, options)
     written = [_write(arguments.out, to_html(report))]
     if arguments.summary is not None:
         written.append(_write(arguments.summary, to_markdown(report)))

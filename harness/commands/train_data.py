@@ -118,13 +118,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_sources(given: argparse.Namespace) -> None:
+    from harness.commands.output import refuse
+
     """Check which data is selected."""
     own_layout = given.adapter or given.min_margin or given.max_pairs_per_prompt
     both = "paths and --mix" if given.mix else "no data"
     mix_only = "--source and --only choose sources of a mix"
     path_only = "--adapter, --min-margin and --max-pairs-per-prompt say how paths are read"
     kind = f"--kind {given.kind} of a mix"
-    _refuse(
+    refuse(
         (bool(given.paths) == bool(given.mix), both, "PATH..., or --mix NAME"),
         ((given.source or given.only) and not given.mix, mix_only, "--mix NAME with them"),
         (given.mix and own_layout, path_only, "in a mix, the fields of its sources, in a YAML file for --mix"),
@@ -133,24 +135,19 @@ def _check_sources(given: argparse.Namespace) -> None:
 
 
 def _check_limits(given: argparse.Namespace) -> None:
+    from harness.commands.output import refuse
+
     """Check what is to be left out, held out and written."""
     share, overlap = given.hold_out, given.max_overlap
     against = given.check_against and given.write
     cleaned = "--remove-overlap says what --write leaves out"
-    _refuse(
+    refuse(
         (share is not None and given.write is None, "--hold-out says how --write splits", "--write DIR with it"),
         (given.remove_overlap and not against, cleaned, "--check-against A,B and --write DIR with it"),
         (given.seed < 0, f"--seed {given.seed}", "0 or more"),
         (share is not None and not 0 < share < 1, f"--hold-out {share}", "between 0 and 1, both excluded"),
         (not 0 <= overlap <= 1, f"--max-overlap {overlap:g}", "a share, 0 to 1"),
     )
-
-
-def _refuse(*checks: tuple[object, str, str]) -> None:
-    """Raise an error for the first condition that holds; `checks` are condition, what is given, what is allowed."""
-    for wrong, found, allowed in checks:
-        if wrong:
-            raise UsageError(found, allowed)
 
 
 def _load(arguments: argparse.Namespace) -> tuple[list[_Part], Mix | None]:

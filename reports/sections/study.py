@@ -5,7 +5,7 @@ The figures are the study's own (`judges.study`). A figure that is not measured 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.errors import FileFormatError
@@ -107,9 +107,17 @@ def _number(value: float | None, form: str) -> Cell:
     return Cell("-" if value is None else f"{value:{form}}")
 
 
-def _row(name: str, cells: Sequence[Cell], n_cells: int) -> list[Cell]:
-    """A row filled up with "-" where a reason stands for several figures."""
-    return [Cell(name), *cells, *[Cell("-")] * (n_cells - len(cells))]
+def _by_judge(
+    caption: str, columns: Sequence[str], judges: Iterable[Data], rows_of: Callable[[Data], Iterable[Sequence[Cell]]]
+) -> Table:
+    """The rows of every judge behind its name; short ones are filled up."""
+    n_cells = len(columns) - 1
+    rows = [
+        [Cell(judge["name"]), *cells, *[Cell("-")] * (n_cells - len(cells))]
+        for judge in judges
+        for cells in rows_of(judge)
+    ]
+    return Table(caption, columns, rows)
 
 
 def _counts(counts: Data, n_all: int) -> Cell:
@@ -313,45 +321,40 @@ def _bias(part: Data, figure: str) -> Any:
 
 
 def _orders(judges: Sequence[Data]) -> list[Block]:
-    """Each order alone against people, and both together."""
-    rows = []
-    for judge in judges:
-        position = judge["position"]
-        for game in position.get("games", ()):
-            counts = [Cell(f"{game[key]:,}") for key in ("n_agree", "n_compared", "n_no_verdict")]
-            wrong = Cell(f"{game['percent_of_all']:.1f}")
-            rows.append(
-                _row(judge["name"], [Cell(f"order {game['game']} alone"), _cell(game["agreement"]), *counts, wrong], 6)
-            )
-        if position.get("games"):
-            n, n_all = position["n_both_right"], position["n_votes"]
-            counts = [
-                Cell(f"{n:,}"),
-                Cell(f"{n_all:,}"),
-                Cell("-"),
-                _number(100.0 * n / n_all if n_all else 0.0, ".1f"),
-            ]
-            rows.append(_row(judge["name"], [Cell("both orders"), _cell(position["both_right"]), *counts], 6))
     columns = ["judge", "verdict", "agreement#", "agree#", "compared#", "no verdict#", "missing counted as wrong#"]
-    return [Table("Each order alone, percent with ties", columns, rows)] if rows else []
+    table = _by_judge("Each order alone, percent with ties", columns, judges, _order_rows)
+    return [table] if table.rows else []
+
+
+def _order_rows(judge: Data) -> Iterable[Sequence[Cell]]:
+    position = judge["position"]
+    for game in position.get("games", ()):
+        counts = [Cell(f"{game[key]:,}") for key in ("n_agree", "n_compared", "n_no_verdict")]
+        wrong = Cell(f"{game['percent_of_all']:.1f}")
+        yield [Cell(f"order {game['game']} alone"), _cell(game["agreement"]), *counts, wrong]
+    if position.get("games"):
+        n, n_all = position["n_both_right"], position["n_votes"]
+        right = _number(100.0 * n / n_all if n_all else 0.0, ".1f")
+        yield [Cell("both orders"), _cell(position["both_right"]), Cell(f"{n:,}"), Cell(f"{n_all:,}"), Cell("-"), right]
 
 
 def _confidence(judges: Sequence[Data]) -> list[Block]:
-    rows = []
-    for judge in judges:
-        found = judge["confidence"]
-        if "raw" not in found:
-            rows.append(_row(judge["name"], [_missing(found)], 6))
-            continue
-        for key, words in _RECALIBRATED:
-            best = " (best)" if words == found["best"] else ""
-            rows.append(_row(judge["name"], [Cell(words + best), *_calibration(found[key])], 6))
     columns = ["judge", "confidence", "ECE#", "if calibrated#", "p calibrated#", "largest gap#", "Brier score#"]
     note = (
         "ECE: expected calibration error. It is never 0 on real data: compare it with the next column. Recalibration "
         "is by fits that never saw the prompt."
     )
-    return [Table("Is its confidence calibrated?", columns, rows), Note(note)]
+    return [_by_judge("Is its confidence calibrated?", columns, judges, _confidence_rows), Note(note)]
+
+
+def _confidence_rows(judge: Data) -> Iterable[Sequence[Cell]]:
+    found = judge["confidence"]
+    if "raw" not in found:
+        yield [_missing(found)]
+        return
+    for key, words in _RECALIBRATED:
+        best = " (best)" if words == found["best"] else ""
+        yield [Cell(words + best), *_calibration(found[key])]
 
 
 def _calibration(found: Data) -> list[Cell]:
@@ -367,15 +370,16 @@ def _calibration(found: Data) -> list[Cell]:
 
 
 def _rankings(judges: Sequence[Data]) -> Table:
-    rows = []
-    for judge in judges:
-        found = judge["ranking"]
-        cells = [_missing(found)]
-        if "models" in found:
-            cells = [Cell(str(len(found["models"]))), _cell(found["spearman"], ".3f"), _cell(found["kendall"], ".3f")]
-        rows.append(_row(judge["name"], cells, 3))
     columns = ["judge", "models#", "Spearman#", "Kendall's tau#"]
-    return Table("Order of the models by win rate, judge against people", columns, rows)
+    return _by_judge("Order of the models by win rate, judge against people", columns, judges, _ranking_rows)
+
+
+def _ranking_rows(judge: Data) -> Iterable[Sequence[Cell]]:
+    found = judge["ranking"]
+    if "models" in found:
+        yield [Cell(str(len(found["models"]))), _cell(found["spearman"], ".3f"), _cell(found["kendall"], ".3f")]
+    else:
+        yield [_missing(found)]
 
 
 def _contest(study: Data, suffix: str) -> list[Block]:
@@ -424,18 +428,18 @@ def _contest_notes(contest: Data, n_left_out: int) -> Iterable[str]:
 
 
 def _corrected(study: Data) -> list[Block]:
-    rows = []
-    for judge in study["judges"]:
-        rates = judge["win_rates"]
-        if isinstance(rates, Mapping):
-            rows.append(_row(judge["name"], [_missing(rates)], 8))
-            continue
-        for rate in rates:
-            rows.append(_row(judge["name"], [Cell(str(rate["model"])), *_rate(rate["rate"], rate["labels"])], 8))
     columns = ["judge", "model", "judge alone#", "votes alone#", "corrected#", "votes#", "worth#"]
     columns += [f"votes for +-{study['spec']['half_width']:g}#", "without the judge#"]
     note = "Corrected win rates are right if the pairs with votes are a random sample of the judged ones."
-    return [Table("Win rates corrected by human votes (PPI++), percent", columns, rows), Note(note)]
+    caption = "Win rates corrected by human votes (PPI++), percent"
+    return [_by_judge(caption, columns, study["judges"], _corrected_rows), Note(note)]
+
+
+def _corrected_rows(judge: Data) -> Iterable[Sequence[Cell]]:
+    rates = judge["win_rates"]
+    if isinstance(rates, Mapping):
+        return [[_missing(rates)]]
+    return [[Cell(str(rate["model"])), *_rate(rate["rate"], rate["labels"])] for rate in rates]
 
 
 def _rate(rate: Data, labels: Data) -> list[Cell]:

@@ -15,8 +15,8 @@ from harness.errors import DataError, ModelError, RunLockedError
 from harness.gate.looks import LookLedger
 from harness.store.align_directory import MEASURES, read_align, read_rewards, read_samples
 from harness.store.jsonl import read_json
+from harness.store.locking import DirectoryLock
 from tests.support.tiny_align import carry_out, import_everything, make_recipe, user, write_rows
-from training.align.book import locked
 from training.metrics import read_metrics
 from training.models import model_identity
 
@@ -262,5 +262,5 @@ def test_too_few_prompts_are_counted_before_anything_is_spent(values):
 
 def test_two_processes_do_not_work_in_one_directory(values, done):
     _, recipe = values
-    with locked(done[0]), pytest.raises(RunLockedError):
+    with DirectoryLock(done[0], "at work in"), pytest.raises(RunLockedError):
         carry_out(recipe, done[0])

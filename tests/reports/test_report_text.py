@@ -15,7 +15,7 @@ from reports.blocks import Cell, Report, Section, Statement, Table
 from reports.charts import Heatmap, IntervalChart, Mark, RefLine, SampleFilter, Series, XYChart
 from reports.drawing import NARROW, WIDE, draw
 from reports.escaping import latex, markdown, spreadsheet
-from reports.inline_svg import Names, inline_svg
+from reports.inline_svg import inline_svg
 from reports.markdown import to_markdown
 from reports.samples import embedded_json
 from tests.support.report_inputs import INJECTIONS
@@ -168,7 +168,7 @@ def hostile_charts():
 @pytest.mark.parametrize("chart", list(hostile_charts()), ids=lambda c: type(c).__name__)
 def test_svg_is_well_formed_and_holds_its_own_elements_only(chart, width):
     drawn = draw(chart, width, {INJECTIONS[0]: 0})
-    root = ElementTree.fromstring(inline_svg(drawn, Names("id", INJECTIONS[0], INJECTIONS[2])))
+    root = ElementTree.fromstring(inline_svg(drawn, "id", INJECTIONS[0], INJECTIONS[2]))
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags <= {"svg", "title", "desc", "g", "a", "line", "path", "rect", "text"}
     for element in root.iter():

@@ -20,7 +20,8 @@ from typing import Any
 from harness import registry
 from harness.data.store import DataStore
 from tests.support.tiny_training import common, save_model
-from training.align.loop import AlignOptions, AlignResult, align
+from training.align.book import Book
+from training.align.loop import AlignOptions, align
 from training.align.recipe import AlignRecipe
 
 __all__ = ["carry_out", "hashes", "import_everything", "make_recipe", "user", "write_rows"]
@@ -73,7 +74,7 @@ def make_recipe(folder: Path, **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def carry_out(values: dict[str, Any], out: Path) -> AlignResult:
+def carry_out(values: dict[str, Any], out: Path) -> Book:
     """Run the loop as `assay align` does."""
     return align(AlignRecipe.model_validate(values), AlignOptions(out, DataStore(None, out.parent / "cache", True)))
 

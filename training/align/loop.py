@@ -62,15 +62,7 @@ class AlignOptions:
     say: Callable[[str], None] = lambda text: None
 
 
-@dataclass(frozen=True)
-class AlignResult:
-    """The final state, and the number of stages that were not done already."""
-
-    state: AlignState
-    n_worked: int
-
-
-def align(recipe: AlignRecipe, options: AlignOptions) -> AlignResult:
+def align(recipe: AlignRecipe, options: AlignOptions) -> Book:
     """Run the loop, or resume it.
 
     Parameters
@@ -82,8 +74,8 @@ def align(recipe: AlignRecipe, options: AlignOptions) -> AlignResult:
 
     Returns
     -------
-    AlignResult
-        Running a finished recipe again does no work; a changed recipe redoes what depends on the change.
+    Book
+        The state it ended in, and how many stages it had to do.
 
     Raises
     ------
@@ -144,7 +136,7 @@ class _Loop:
         )
         return Book.open(self.options.out, state, self.options.say)
 
-    def run(self) -> AlignResult:
+    def run(self) -> Book:
         """Run all iterations."""
         self.check()
         book = self.book
@@ -176,7 +168,7 @@ class _Loop:
                 break
             accepted = found or accepted
         self._finish(evaluator, gate)
-        return AlignResult(book.state, book.n_worked)
+        return book
 
     def check(self) -> list[str]:
         """Check everything that can be checked beforehand."""

@@ -13,8 +13,10 @@ from training.data.records import NOT_ONLY_TEXT, BadItem
 
 NOISE = frozenset(
     {
+        "contradicting labels",
         "empty conversation",
         "empty turn",
+        "equal scores",
         "equal sides",
         "no answer at the end",
         "no common prompt",

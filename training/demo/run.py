@@ -83,19 +83,15 @@ class DemoOutcome:
 
     def as_json(self) -> dict[str, Any]:
         """The result as demo.json has it."""
-        return {
+        return asdict(self) | {
             "out": str(self.out),
             "rows": [row.as_json() for row in self.rows],
             "reward_model": {k: figure.model_dump(exclude_none=True) for k, figure in self.reward_model.items()},
             "agreement": [{**asdict(found), "percent": found.share} for found in self.agreement],
-            "story": self.story,
             "chosen": self.chosen or None,
-            "chosen_because": self.chosen_because,
-            "error_budget": self.error_budget,
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "cpu_seconds": {name: round(value, 1) for name, value in self.cpu_seconds.items()},
             "peak_memory_mb": round(self.peak_memory_mb, 1),
-            "report": self.report,
         }
 
 
@@ -219,14 +215,14 @@ def _measured_reward_model(state: AlignState, out: Path, settings: DemoSettings)
 
 def _report(out: Path) -> str:
     """Make the report of the loop; its path, or why it cannot be made."""
-    from reports.build import ReportOptions, build_report
+    from reports.build import build_report
     from reports.inputs import open_inputs
     from reports.page import to_html
 
     path = out / "report.html"
     try:
         inputs = open_inputs([out / "align"], _data())
-        write_atomically(path, to_html(build_report(inputs, ReportOptions(title="assay demo"))))
+        write_atomically(path, to_html(build_report(inputs, title="assay demo")))
     except (AssayError, ImportError) as error:
         return f"not made: {' '.join(str(error).split())}"
     return str(path)

@@ -18,7 +18,7 @@ Values = Mapping[str, object]
 PairAdapter = Callable[[Iterator[Row], str, Sieve], Iterator[PreferencePair]]
 
 
-def _by_row(read: Callable[[Values, str], PreferencePair]) -> PairAdapter:
+def by_row(read: Callable[[Values, str], PreferencePair]) -> PairAdapter:
     """Make an adapter of a function that reads one row."""
 
     @wraps(read)
@@ -27,10 +27,7 @@ def _by_row(read: Callable[[Values, str], PreferencePair]) -> PairAdapter:
             try:
                 yield read(row.values, label)
             except BadItem as fault:
-                if fault.reason in ("equal scores", "contradicting labels"):
-                    sieve.leave_out(fault.reason)
-                else:
-                    sieve.noise(row, fault)
+                sieve.noise(row, fault)
 
     return adapter
 
@@ -73,7 +70,7 @@ def _shp_pair(values: Values, label: str) -> PreferencePair | None:
     return pair if score_a / score_b > SHP_RATIO else None
 
 
-@_by_row
+@by_row
 def pku_safe_rlhf(values: Values, label: str) -> PreferencePair:
     """Read PKU-Alignment/PKU-SafeRLHF: two answers, which is better, which is safer, and whether each is safe.
 
@@ -95,7 +92,7 @@ def pku_safe_rlhf(values: Values, label: str) -> PreferencePair:
     return PreferencePair.of(prompt, answers[chosen], answers[1 - chosen], label)
 
 
-@_by_row
+@by_row
 def ultra_interact(values: Values, label: str) -> PreferencePair:
     """Read openbmb/UltraInteract_pair: a `trajectory` up to a user turn, and a correct and an incorrect next action."""
     require(values, "trajectory")
@@ -103,7 +100,7 @@ def ultra_interact(values: Values, label: str) -> PreferencePair:
     return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label)
 
 
-@_by_row
+@by_row
 def argilla_math(values: Values, label: str) -> PreferencePair:
     """Read argilla/distilabel-math-preference-dpo: `instruction`, two answers, two ratings; equal ratings filtered."""
     prompt = (Message("user", text(values, "instruction")),)
@@ -113,7 +110,7 @@ def argilla_math(values: Values, label: str) -> PreferencePair:
     return PreferencePair.of(prompt, *answers, label, scores)
 
 
-@_by_row
+@by_row
 def open_orca(values: Values, label: str) -> PreferencePair:
     """Read argilla/distilabel-intel-orca-dpo-pairs (ties filtered) or Intel/orca_dpo_pairs (no scores).
 
@@ -133,7 +130,7 @@ def open_orca(values: Values, label: str) -> PreferencePair:
     return PreferencePair.of(prompt, text(values, "chosen"), text(values, "rejected"), label, scores)
 
 
-@_by_row
+@by_row
 def capybara(values: Values, label: str) -> PreferencePair:
     """Read argilla/Capybara-Preferences or distilabel-capybara-dpo: two whole conversations and their ratings.
 
@@ -145,7 +142,7 @@ def capybara(values: Values, label: str) -> PreferencePair:
     return pair
 
 
-@_by_row
+@by_row
 def summarize(values: Values, label: str) -> PreferencePair:
     """Read openai/summarize_from_feedback, comparisons: a post, two summaries and the index of the better one."""
     require(values, "info", "summaries")

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from harness.messages import Message
-from training.data.loaded import Row, Sieve
+from training.data.adapters.labelled import Values, by_row
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import split_shared_prompt, text
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
-def hh_rlhf(rows: Iterator[Row], label: str, sieve: Sieve) -> Iterator[PreferencePair]:
+@by_row
+def hh_rlhf(values: Values, label: str) -> PreferencePair:
     r"""Read Anthropic/hh-rlhf: `chosen` and `rejected`, each "\n\nHuman: ... \n\nAssistant: ...".
 
     The prompt is the turns both have, up to a Human turn. Transcripts with an empty turn or with two consecutive turns
     of one speaker are filtered and counted.
     """
-    for row in rows:
-        try:
-            chosen, rejected = (transcript(text(row.values, side)) for side in ("chosen", "rejected"))
-            yield PreferencePair.of(*split_shared_prompt(chosen, rejected), label)
-        except BadItem as fault:
-            sieve.noise(row, fault)
+    chosen, rejected = (transcript(text(values, side)) for side in ("chosen", "rejected"))
+    return PreferencePair.of(*split_shared_prompt(chosen, rejected), label)
 
 
 def transcript(written: str) -> tuple[Message, ...]:
