@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,8 @@ def model_identity(model: str) -> dict[str, str]:
         raise ModelError(f"there is no directory {model}", "a model's directory, or a hub id", "check the path")
     from transformers.utils.hub import cached_file
 
-    try:
+    with _loading(f"{model} is neither a local directory nor a model of the hub"):
         config = cached_file(model, "config.json")
-    except _LOAD_ERRORS as error:
-        raise ModelError(
-            f"{model} is neither a local directory nor a model of the hub: {_first_line(error)}",
-            "a model's directory, or a hub id",
-            "check the path",
-        ) from error
     return {"hub": f"{model}@{Path(str(config)).parent.name}"}
 
 
@@ -94,10 +89,8 @@ def load_tokenizer(recipe: TrainingRecipe) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
+    with _loading(f"{recipe.model} has no tokenizer that can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(recipe.model)
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"{recipe.model} has no tokenizer that can be loaded: {_first_line(error)}") from error
     if (template := template_text(recipe)) is not None:
         tokenizer.chat_template = template
     elif isinstance(tokenizer.chat_template, dict):
@@ -142,10 +135,8 @@ def load_causal(path: str, seed: int, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM, set_seed
 
     set_seed(seed)
-    try:
+    with _loading(f"{path} cannot be loaded as a causal language model"):
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"{path} cannot be loaded as a causal language model: {_first_line(error)}") from error
     _add_pad_row(model, tokenizer)
     return model
 
@@ -163,11 +154,8 @@ def load_scalar(path: str, seed: int, tokenizer: Any) -> Any:
     from trl.trainer.reward_trainer import suppress_seqcls_warning
 
     set_seed(seed)
-    try:
-        with suppress_seqcls_warning():
-            model: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"{path} cannot be loaded with a scalar head: {_first_line(error)}") from error
+    with _loading(f"{path} cannot be loaded with a scalar head"), suppress_seqcls_warning():
+        model: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
     _add_pad_row(model, tokenizer)
     return model
 
@@ -194,10 +182,8 @@ def check_same_tokens(policy: str, reference: str) -> None:
         return
     from transformers import AutoTokenizer
 
-    try:
+    with _loading("a tokenizer cannot be loaded"):
         first, second = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (policy, reference))
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"a tokenizer cannot be loaded: {_first_line(error)}") from error
     differ = {token for token in first.keys() & second.keys() if first[token] != second[token]}
     if differ or not second.keys() <= first.keys():
         raise ModelError(
@@ -233,6 +219,11 @@ def merge_adapter(base: Any, adapter: Path) -> Any:
     return PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+@contextmanager
+def _loading(found: str) -> Iterator[None]:
+    """Whatever transformers raises says what was found, in one line."""
+    try:
+        yield
+    except _LOAD_ERRORS as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{found}: {first}", "a model's directory, or a hub id", "check the path") from error

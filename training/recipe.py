@@ -5,7 +5,7 @@ A stage's own module (`training.sft`, `reward`, `preference`, `dpo`) adds its fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -195,7 +195,7 @@ def load_recipe(stage: StageEntry[RecipeType], path: Path | str, overrides: Sequ
     stage : StageEntry
         The stage, `training.sft.STAGE` and the like.
     path : Path or str
-        A YAML file, or the name of a shipped recipe (`shipped_recipes`).
+        A YAML file, or the name of a shipped recipe (`shipped`).
     overrides : sequence of str
         "key=value" or "key.inner=value", values being YAML.
 
@@ -225,15 +225,7 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = (), prefix: str = "
     prefix : str
         The names of shipped recipes that an error message lists start with this.
     """
-    shipped, given = shipped_recipes(), Path(path)
-    if not given.exists() and str(path) in shipped:
-        given = shipped[str(path)]
-    elif not given.exists() and given.suffix not in (".yaml", ".yml"):
-        known = [name for name in shipped if name.startswith(prefix)]
-        raise UnknownNameError(
-            "recipe", str(path), known, "give a YAML file or a shipped recipe (`assay train recipes`)"
-        )
-    values = read_yaml(given)
+    values = read_yaml(named_file("recipe", path, shipped("recipes"), "(`assay train recipes`)", prefix))
     for override in overrides:
         _override(values, override)
     return values
@@ -267,16 +259,23 @@ def _number(text: str) -> float | str:
         return text
 
 
-def shipped_configs() -> dict[str, Path]:
-    """The names of the accelerate configurations in the package ("fsdp", ...), with their files."""
-    return shipped("configs")
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The names of the recipes in the package ("sft-paper", ...), with their files."""
-    return shipped("recipes")
-
-
 def shipped(folder: str) -> dict[str, Path]:
-    """The names of the YAML files in a folder of the package, with their paths."""
+    """The files of a folder of the package by name: "recipes", "recipes/mixes", accelerate's "configs"."""
     return {path.stem: path for path in sorted(Path(str(files("training").joinpath(folder))).glob("*.yaml"))}
+
+
+def named_file(kind: str, name: Path | str, known: Mapping[str, Path], where: str = "", prefix: str = "") -> Path:
+    """A YAML file that is given by its path or by its name among the shipped ones.
+
+    Raises
+    ------
+    UnknownNameError
+        It is neither; the message lists the names that start with `prefix`, and says `where` more is said.
+    """
+    path = Path(name)
+    if not path.is_file() and str(name) in known:
+        return known[str(name)]
+    if not path.exists() and path.suffix not in (".yaml", ".yml"):
+        listed = [other for other in known if other.startswith(prefix)]
+        raise UnknownNameError(kind, str(name), listed, f"give a YAML file or a shipped {kind} {where}".rstrip())
+    return path

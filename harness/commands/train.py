@@ -97,9 +97,9 @@ def _recipes(arguments: argparse.Namespace) -> int:
     import sys
 
     from harness.commands.output import print_json, print_table
-    from training.recipe import shipped_configs, shipped_recipes
+    from training.recipe import shipped
 
-    recipes, configs = shipped_recipes(), shipped_configs()
+    recipes, configs = shipped("recipes"), shipped("configs")
     if arguments.show is not None:
         sys.stdout.write(_named("recipe", arguments.show, recipes).read_text(encoding="utf-8"))
     elif arguments.config is not None:

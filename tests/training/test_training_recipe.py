@@ -7,7 +7,7 @@ import pytest
 from harness.errors import SpecError, UnknownNameError
 from training import sft
 from training.dpo import DPORecipe
-from training.recipe import TrainingRecipe, load_recipe, shipped_configs, shipped_recipes
+from training.recipe import TrainingRecipe, load_recipe, shipped
 from training.sft import SFTRecipe
 from training.stage import find_stage
 from training.trainer_args import micro_batch
@@ -70,7 +70,7 @@ def test_every_choice_of_a_stage_is_one_trl_has():
     assert all(f"'{loss}'" in text for loss in offered)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in shipped_recipes() if not name.startswith("align")))
+@pytest.mark.parametrize("name", sorted(name for name in shipped("recipes") if not name.startswith("align")))
 def test_shipped_recipes_are_valid(name):
     stage, _, size = name.partition("-")
     given = [] if size == "paper" and stage != "dpo" else ["model=m"]
@@ -125,11 +125,11 @@ def test_the_batch_never_changes_with_the_number_of_devices():
         micro_batch(recipe.with_(micro_batch_size=4), 8)
 
 
-@pytest.mark.parametrize("name", sorted(shipped_configs()))
+@pytest.mark.parametrize("name", sorted(shipped("configs")))
 def test_shipped_configurations_are_ones_accelerate_reads(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
-    config = load_config_from_file(str(shipped_configs()[name]))
+    config = load_config_from_file(str(shipped("configs")[name]))
     kinds = {"multi_gpu": "MULTI_GPU", "multi_node": "MULTI_GPU", "fsdp": "FSDP", "cpu": "MULTI_CPU"}
     assert str(config.distributed_type).rpartition(".")[2] == kinds.get(name, "DEEPSPEED")
     if name.startswith("zero"):

@@ -113,14 +113,8 @@ def _guarded(compute: Callable[[], Estimate], by: str = "") -> Figure:
         found = compute()
     except StatisticsError as error:
         return Figure(reason=" ".join(str(error).split()), by=by)
-    return Figure(
-        value=found.value,
-        stderr=found.stderr,
-        ci_low=found.ci_low,
-        ci_high=found.ci_high,
-        n=found.n_clusters,
-        by=by,
-    )
+    limits = {"stderr": found.stderr, "ci_low": found.ci_low, "ci_high": found.ci_high}
+    return Figure(value=found.value, **limits, n=found.n_clusters, by=by)
 
 
 def _mean(

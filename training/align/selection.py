@@ -137,10 +137,6 @@ def _useless(better: _Scored, worse: _Scored, min_margin: float) -> str:
     return ""
 
 
-def _best_worst(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
-    return [(scored[0], scored[-1])]
-
-
 def _best_random(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
     # Each prompt has its own stream, so that other prompts do not change the choice.
     stream = np.random.default_rng([spec.seed, int(scored[0].sample.prompt_key[:12], 16)])
@@ -153,13 +149,9 @@ def _best_second(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
     return [(best, other)]
 
 
-def _margin(scored: list[_Scored], spec: SelectionSpec) -> Chosen:
-    return list(combinations(scored, 2))
-
-
 _CHOICES: dict[SelectionName, Callable[[list[_Scored], SelectionSpec], Chosen]] = {
-    "best-worst": _best_worst,
+    "best-worst": lambda scored, spec: [(scored[0], scored[-1])],
     "best-random": _best_random,
     "best-second": _best_second,
-    "margin": _margin,
+    "margin": lambda scored, spec: list(combinations(scored, 2)),
 }

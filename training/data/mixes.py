@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import Field
@@ -16,7 +15,7 @@ from training.data.loaded import Loaded, OnBad
 from training.data.loading import load_pairs
 from training.data.records import PreferencePair
 from training.data.splitting import shuffled
-from training.recipe import Frozen, Sources
+from training.recipe import Frozen, Sources, named_file, shipped
 
 
 class Published(Frozen):
@@ -173,16 +172,4 @@ def read_mix(name: str | Path) -> MixRecipe:
     SpecError
         A field is unknown or wrong.
     """
-    shipped = shipped_mixes()
-    path = Path(name)
-    if not path.is_file() and str(name) in shipped:
-        path = shipped[str(name)]
-    elif not path.is_file() and path.suffix not in (".yaml", ".yml"):
-        raise UnknownNameError("mix", str(name), shipped, "give a YAML file or a shipped mix")
-    return validated(MixRecipe, read_yaml(path), str(name))
-
-
-def shipped_mixes() -> dict[str, Path]:
-    """The names of the mixes in the package, with their files."""
-    folder = Path(str(files("training").joinpath("recipes", "mixes")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return validated(MixRecipe, read_yaml(named_file("mix", name, shipped("recipes/mixes"))), str(name))

@@ -8,8 +8,9 @@ import pytest
 
 from harness.errors import SpecError, UnknownNameError, UsageError
 from training.data.adapters import PAIR_ADAPTERS
-from training.data.mixes import load_mix, read_mix, shipped_mixes
+from training.data.mixes import load_mix, read_mix
 from training.data.rows import SourceName
+from training.recipe import shipped
 
 TABLE_5 = {
     "hh_rlhf": 115396, "shp": 93301, "helpsteer": 37131, "pku_safe_rlhf": 26874, "ultrafeedback": 340025,
@@ -18,7 +19,7 @@ TABLE_5 = {
 
 
 def test_the_papers_mixes():
-    assert set(shipped_mixes()) == {"mix1", "mix2"}
+    assert set(shipped("recipes/mixes")) == {"mix1", "mix2"}
     assert set(read_mix("mix1").sources) == {"hh_rlhf", "shp", "ultrafeedback", "summarize"}
     mix2 = read_mix("mix2").sources
     assert {name: source.published.pairs for name, source in mix2.items()} == TABLE_5
