@@ -42,16 +42,6 @@ class RunInput:
     scores: RunScores
     name: str
 
-    @property
-    def header(self) -> dict[str, Any]:
-        """run.json."""
-        return self.stored.header
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run is finished."""
-        return self.stored.directory.complete
-
     @cached_property
     def benchmarks(self) -> list[str]:
         """Benchmarks, in the order of its table."""
@@ -90,7 +80,7 @@ class RunInput:
         kinds = self.kinds(name)
         return [
             s
-            for s in self.scores_of(name)
+            for s in self.scores.scores_of(name)
             if s.value is not None and s.metric in kinds and kinds[s.metric].role == role
         ]
 
@@ -102,10 +92,6 @@ class RunInput:
         """One figure that has a value."""
         found = next((r for r in self.scores.rows if (r.benchmark, r.metric) == (benchmark, metric)), None)
         return found if found is not None and found.value is not None else None
-
-    def scores_of(self, benchmark: str) -> list[Score]:
-        """Scores of a benchmark."""
-        return self.scores.scores_of(benchmark)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def to_html(report: Report) -> str:
         hashes in a Content-Security-Policy that allows nothing else.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    environment.filters["breakable"] = _breakable
+    environment.filters["breakable"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
     template = environment.from_string(_own("page.html"))
     css, js = _own("page.css"), _own("page.js")
     policy = (
@@ -68,11 +68,6 @@ def to_html(report: Report) -> str:
 
 def _own(name: str) -> str:
     return (files("reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _breakable(text: str) -> Markup:
-    """Escape, and let long names break after their underscores."""
-    return Markup(escape(text).replace("_", Markup("_<wbr>")))
 
 
 def _hash(text: str) -> str:

@@ -106,15 +106,11 @@ def _of_table(render: Callable[[Table], str]) -> Callable[[Board], str]:
     return rendered
 
 
-def _as_json(board: Board) -> str:
-    return json.dumps(board.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 FORMATS: dict[str, Callable[[Board], str]] = {
     "md": _of_table(_markdown),
     "csv": _of_table(_csv),
     "latex": _of_table(_latex),
     "html": _of_table(_html),
-    "json": _as_json,
+    "json": lambda board: json.dumps(board.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
 }
 """What ``--format`` takes besides "table"."""

@@ -52,7 +52,8 @@ def _print_table(console: Console, table: Table) -> None:
         drawn.add_column(_safe(name), justify="right" if is_numeric else "left", overflow="fold")
     for row in table.rows:
         drawn.add_row(*(_cell(cell, reasons) for cell in row))
-    console.print(f"[bold]{_safe(table.caption)}[/bold]", soft_wrap=True)
+    if table.caption:
+        console.print(f"[bold]{_safe(table.caption)}[/bold]", soft_wrap=True)
     console.print(drawn)
     for reason, number in reasons.items():
         console.print(f"\\[{number}] {_safe(reason)}", soft_wrap=True)

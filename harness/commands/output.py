@@ -12,7 +12,7 @@ from harness.data.store import DataStore
 from harness.errors import UsageError
 from harness.run.score import RunScores
 from harness.settings import Settings
-from harness.text_safety import one_line, strip_control
+from harness.text_safety import one_line
 
 
 def data_store(data_dir: Path | None) -> DataStore:
@@ -44,22 +44,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[str]], title: str = "", note: str = "") -> None:
-    """Print a table on stdout; 200 columns wide if stdout is not a terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    """Print a table on stdout; columns from the third on hold numbers, unless their name says otherwise."""
+    from reports.blocks import Cell, Note, Table
+    from reports.terminal import print_blocks
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
-    table = Table(title=escape(plain(title)) or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for index, name in enumerate(columns):
-        numeric = index > 1 and name not in ("not scored", "method")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=name != "not scored")
-    for row in rows:
-        table.add_row(*(escape(plain(cell)) for cell in row))
-    console.print(table)
-    if note:
-        console.print(escape(strip_control(note)), soft_wrap=True)
+    words = ("not scored", "method")
+    headers = [name if place < 2 or name in words else f"{name}#" for place, name in enumerate(columns)]
+    table = Table(title, headers, [[Cell(cell) for cell in row] for row in rows])
+    print_blocks([table, *map(Note, note.splitlines())])
 
 
 def print_run(scores: RunScores, *, as_json: bool) -> None:

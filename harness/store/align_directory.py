@@ -278,13 +278,6 @@ class AlignState(_Frozen):
     seconds: float = 0.0
     versions: dict[str, Any] = Field(default_factory=dict)
 
-    def variant(self, name: str) -> AlignVariant:
-        """Find a variant; KeyError where there is none of that name."""
-        for variant in self.variants:
-            if variant.name == name:
-                return variant
-        raise KeyError(name)
-
 
 def read_align(path: Path) -> AlignState:
     """Read a directory's align.json.
@@ -301,7 +294,7 @@ def read_align(path: Path) -> AlignState:
         raise MissingDataError(
             f"{path} holds no alignment (no align.json)", remedy="give a directory that `assay align` made"
         )
-    return as_record(AlignState, file, None, read_json(file))
+    return as_record(AlignState, file, None, read_json(file), "what `assay align` writes")
 
 
 def read_samples(path: Path) -> Iterator[Sample]:

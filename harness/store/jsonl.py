@@ -216,16 +216,15 @@ def write_json(path: Path, value: Any, *, allow_nan: bool = True) -> None:
     write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n")
 
 
-def as_record(kind: type[RecordType], path: Path, number: int | None, value: Any) -> RecordType:
+def as_record(kind: type[RecordType], path: Path, number: int | None, value: Any, allowed: str = "") -> RecordType:
     """Make a line (or a whole file) a record of a kind; a FileFormatError says which field is wrong."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
-        raise FileFormatError(
-            path, number, f"{where}: {first['msg']}", f"a {kind.__name__} as assay writes it", "restore the file"
-        ) from error
+        allowed = allowed or f"a {kind.__name__} as assay writes it"
+        raise FileFormatError(path, number, f"{where}: {first['msg']}", allowed, "restore the file") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from harness.records import Judgment, Score, SummaryRow
+from harness.records import Judgment, SummaryRow
 from harness.run.figures import mean_row
 from reports.blocks import Cell, limits
 from reports.charts import Mark, SampleFilter
@@ -105,16 +105,16 @@ def mean_metric(run: RunInput, name: str) -> str | None:
 def averages_quality(run: RunInput, name: str, metric: str) -> bool:
     """Whether a metric is a mean of scores that say how good answers are, and not of their lengths."""
     benchmark = run.benchmark(name)
-    items = benchmark.items(metric, run.scores_of(name)) if benchmark is not None else None
+    items = benchmark.items(metric, run.scores.scores_of(name)) if benchmark is not None else None
     if benchmark is None or items is None or not items.scores:
         return False
     kind = benchmark.score_kinds.get(items.scores[0].metric)
     return kind is not None and kind.decides
 
 
-def category_row(run: RunInput, name: str, metric: str, scores: list[Score]) -> SummaryRow | None:
-    """A mean metric over some of a benchmark's scores; None where there is nothing to average."""
-    benchmark = run.benchmark(name)
+def category_row(run: RunInput, name: str, metric: str, category: str) -> SummaryRow | None:
+    """A mean metric over a category of a benchmark; None where there is nothing to average."""
+    benchmark, scores = run.benchmark(name), [s for s in run.scores.scores_of(name) if s.category == category]
     items = benchmark.items(metric, scores) if benchmark is not None else None
     return mean_row(name, metric, items) if items is not None and items.scores else None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.blocks import Block, Cell, Figure, Statement, Table, Tone
+from reports.blocks import Block, Cell, Figure, Statement, Table, Tone, limits
 from reports.charts import IntervalChart, Mark, RefLine, SampleFilter
 from reports.sections.common import optional, slug
 
@@ -83,7 +83,7 @@ def _effect(rule: Mapping[str, Any], samples: SampleFilter | None) -> Cell:
     effect, low, high = rule.get("effect"), rule.get("ci_low"), rule.get("ci_high")
     if effect is None:
         return Cell("-", tone="muted")
-    return Cell(f"{effect:+.2f}", "" if low is None or high is None else f"{low:+.2f} to {high:+.2f}", samples)
+    return Cell(f"{effect:+.2f}", limits(low, high, "+.2f"), samples)
 
 
 def _effects(rules: Sequence[Mapping[str, Any]], name: str, model: str, head: str) -> Figure | None:

@@ -24,7 +24,7 @@ def provenance_section(inputs: Inputs) -> Section | None:
 def _models(inputs: Inputs) -> Table:
     rows = []
     for run in inputs.runs:
-        model = run.header.get("model") or {}
+        model = run.stored.header.get("model") or {}
         hashes = [f"{name.replace('_', ' ')} {model[name]}" for name in _HASHES if model.get(name)]
         rows.append(
             [
@@ -32,7 +32,7 @@ def _models(inputs: Inputs) -> Table:
                 Cell(str(model.get("source") or "not recorded")),
                 Cell(str(model.get("engine") or "-")),
                 Cell("; ".join(hashes) or "none: imported files name no weights", tone="" if hashes else "muted"),
-                Cell(str(run.header.get("started") or run.header.get("imported") or "not recorded")),
+                Cell(str(run.stored.header.get("started") or run.stored.header.get("imported") or "not recorded")),
             ]
         )
     return Table("Models", ["run", "source", "engine", "hashes", "started"], rows)
@@ -44,7 +44,7 @@ _HASHES = ("model_id", "weights_hash", "chat_template_hash")
 def _judges(inputs: Inputs) -> Table:
     rows = []
     for run in inputs.runs:
-        judge = run.header.get("judge")
+        judge = run.stored.header.get("judge")
         if not judge:
             continue
         ids = judge.get("ids") or {}
@@ -72,7 +72,7 @@ def _cost(inputs: Inputs) -> Table:
                 recorded(f"{sum(n_tokens):,}" if n_tokens else ""),
                 Cell(f"{len(judgments):,}"),
                 recorded(cost_of(judgments), "not known"),
-                recorded(str(run.header.get("finished") or run.header.get("seconds") or "")),
+                recorded(str(run.stored.header.get("finished") or run.stored.header.get("seconds") or "")),
             ]
         )
     columns = ["run", "answers#", "tokens generated#", "verdicts#", "cost of judging#", "time"]
@@ -80,7 +80,7 @@ def _cost(inputs: Inputs) -> Table:
 
 
 def _details(run: RunInput, folded: bool) -> Table:
-    header = run.header
+    header = run.stored.header
     lines = [line for entry in header.get("benchmarks", ()) for line in _benchmark(entry)]
     settings = (name for name in ("spec_hash", "seed", "max_unscored") if header.get(name) is not None)
     lines += [(name.replace("_", " "), str(header[name])) for name in settings]

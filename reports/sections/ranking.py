@@ -176,8 +176,8 @@ _ByCategory = dict[str, dict[str, SummaryRow | None]]  # by category, then by mo
 
 
 def _categories(runs: Sequence[RunInput], benchmark: str, metric: str) -> list[Block]:
-    names = sorted({s.category for run in runs for s in run.scores_of(benchmark) if s.category})
-    rows = {name: {run.name: _category(run, benchmark, metric, name) for run in runs} for name in names}
+    names = sorted({s.category for run in runs for s in run.scores.scores_of(benchmark) if s.category})
+    rows = {name: {run.name: category_row(run, benchmark, metric, name) for run in runs} for name in names}
     marks = _category_marks(rows, benchmark)
     if len(names) < 2 or not marks:
         return []
@@ -187,10 +187,6 @@ def _categories(runs: Sequence[RunInput], benchmark: str, metric: str) -> list[B
     pictured = len(names) <= _MOST_CATEGORIES
     table = Table(title, columns, cells, folded=pictured)
     return [_category_figure(marks, benchmark, title), table] if pictured else [table]
-
-
-def _category(run: RunInput, benchmark: str, metric: str, name: str) -> SummaryRow | None:
-    return category_row(run, benchmark, metric, [s for s in run.scores_of(benchmark) if s.category == name])
 
 
 def _category_cell(row: SummaryRow | None, model: str, benchmark: str, name: str) -> Cell:

@@ -92,11 +92,8 @@ def training_section(align: AlignInput, number: int = 1) -> Section:
     blocks += _over_optimisation(variants, suffix)
     blocks += reward_blocks(align, suffix)
     blocks += [measure_table(variants), _stages(align)]
-    return Section(f"training{suffix}", f"Training: {align.state.name}", [b for b in blocks if _holds(b)])
-
-
-def _holds(block: Block) -> bool:
-    return not isinstance(block, Table) or bool(block.rows)
+    blocks = [block for block in blocks if not isinstance(block, Table) or block.rows]
+    return Section(f"training{suffix}", f"Training: {align.state.name}", blocks)
 
 
 def _measure_cell(figure: Measure | None) -> Cell:

@@ -43,7 +43,7 @@ def _warnings(runs: Sequence[RunInput]) -> list[Statement]:
     """Runs that are not complete, then runs that are not valid."""
     found = []
     for run in runs:
-        if not run.complete:
+        if not run.stored.directory.complete:
             done = _progress(run)
             found.append(
                 Statement(
@@ -61,7 +61,8 @@ def _warnings(runs: Sequence[RunInput]) -> list[Statement]:
 
 
 def _progress(run: RunInput) -> str:
-    n_prompts = len(run.stored.prompts) or sum(int(b.get("n_prompts") or 0) for b in run.header.get("benchmarks", ()))
+    planned = run.stored.header.get("benchmarks", ())
+    n_prompts = len(run.stored.prompts) or sum(int(entry.get("n_prompts") or 0) for entry in planned)
     n_answers = sum(r.role == "candidate" and r.ok for r in run.stored.responses)
     n_verdicts = sum(1 for _ in run.stored.directory.slim_judgments())
     return f"{n_answers} of {n_prompts} prompts answered, {n_verdicts} verdicts stored"
@@ -121,7 +122,7 @@ def _differences(comparison: Comparison, first: RunInput, title: str) -> list[Bl
 def _is_size(run: RunInput, metric: ComparedMetric) -> bool:
     """Whether a metric is a mean of lengths or other measurements, of which more is not better."""
     benchmark = run.benchmark(metric.benchmark)
-    items = benchmark.items(metric.metric, run.scores_of(metric.benchmark)) if benchmark is not None else None
+    items = benchmark.items(metric.metric, run.scores.scores_of(metric.benchmark)) if benchmark is not None else None
     return items is not None and not averages_quality(run, metric.benchmark, metric.metric)
 
 
@@ -186,7 +187,7 @@ def _validity(runs: Sequence[RunInput]) -> Table:
         n_unscored = sum(s.value is None for s in run.scores.scores)
         cells = [
             Cell(run.name),
-            Cell("yes" if run.complete else "no", tone="" if run.complete else "invalid"),
+            Cell("yes") if run.stored.directory.complete else Cell("no", tone="invalid"),
             Cell(words, "; ".join(run.scores.problems), tone=tone),
             Cell(", ".join(run.benchmarks)),
             Cell(f"{len(run.stored.prompts):,}"),

@@ -66,9 +66,10 @@ def test_the_loop_ends_with_a_table_that_lacks_nothing(done):
         assert set(variant.measures) >= set(MEASURES) - {"gold"}
         assert all((f.value is None) != (f.reason is None) for f in variant.measures.values())
         assert (out / variant.run / "manifest.json").is_file()
-    first = state.variant("dpo-1")
+    by_name = {variant.name: variant for variant in state.variants}
+    first = by_name["dpo-1"]
     assert first.accepted and first.gate["decision"] == "pass"
-    assert state.variant("sft").measures["kl_per_response"].value == 0.0
+    assert by_name["sft"].measures["kl_per_response"].value == 0.0
 
 
 def test_the_output_is_the_best_accepted_by_the_validation_set(done):

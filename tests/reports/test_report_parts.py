@@ -259,7 +259,7 @@ def test_the_length_curve_is_the_fit_of_the_length_controlled_figure(two):
     section = length_section(two)
     panel = blocks_of(section, "length-curve-alpaca-eval").chart.panels[0]
     run = two.runs[0]
-    scores = run.scores_of("alpaca_eval")
+    scores = run.scores.scores_of("alpaca_eval")
     own = [s.value for s in select(scores, "length", "candidate")]
     other = [s.value for s in select(scores, "length", "baseline")]
     shares = [s.value for s in select(scores, "preference")]

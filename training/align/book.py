@@ -147,10 +147,6 @@ class Book:
             return
         self.write(stages=(*kept, record))
 
-    def variant(self, name: str) -> AlignVariant | None:
-        """A variant of the current state."""
-        return next((v for v in self.state.variants if v.name == name), None)
-
     def put(self, variant: AlignVariant) -> None:
         """Add a variant, or replace the one with its name."""
         names = [v.name for v in self.state.variants]
