@@ -270,15 +270,9 @@ def _rate(benchmark: str, judged: _Judged) -> PairwiseTable:
     marginal, simultaneous = significant_ranks(ratings, replicates, data.n_clusters, _LEVEL)
     low, high = np.quantile(replicates, expanded_tails(_LEVEL, data.n_clusters), axis=0)
     counts = Counter(name for p in pairs for name in (p.model, p.opponent))
+    ranks = [(m.rank, m.low, m.high, s.low, s.high) for m, s in zip(marginal, simultaneous, strict=True)]
     models = [
-        RatedModel(
-            name,
-            float(ratings[i]),
-            float(low[i]),
-            float(high[i]),
-            *(marginal[i].rank, marginal[i].low, marginal[i].high, simultaneous[i].low, simultaneous[i].high),
-            counts[name],
-        )
+        RatedModel(name, float(ratings[i]), float(low[i]), float(high[i]), *ranks[i], counts[name])
         for i, name in enumerate(data.models)
     ]
     if draws.n_dropped:

@@ -72,7 +72,7 @@ def model_identity(model: str) -> dict[str, str]:
         raise ModelError(f"there is no directory {model}", "a model's directory, or a hub id", "check the path")
     from transformers.utils.hub import cached_file
 
-    with _loading(f"{model} is neither a local directory nor a model of the hub"):
+    with loading(f"{model} is neither a local directory nor a model of the hub"):
         config = cached_file(model, "config.json")
     return {"hub": f"{model}@{Path(str(config)).parent.name}"}
 
@@ -89,7 +89,7 @@ def load_tokenizer(recipe: TrainingRecipe) -> Any:
     """
     from transformers import AutoTokenizer
 
-    with _loading(f"{recipe.model} has no tokenizer that can be loaded"):
+    with loading(f"{recipe.model} has no tokenizer that can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(recipe.model)
     if (template := template_text(recipe)) is not None:
         tokenizer.chat_template = template
@@ -135,7 +135,7 @@ def load_causal(path: str, seed: int, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM, set_seed
 
     set_seed(seed)
-    with _loading(f"{path} cannot be loaded as a causal language model"):
+    with loading(f"{path} cannot be loaded as a causal language model"):
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     _add_pad_row(model, tokenizer)
     return model
@@ -154,7 +154,7 @@ def load_scalar(path: str, seed: int, tokenizer: Any) -> Any:
     from trl.trainer.reward_trainer import suppress_seqcls_warning
 
     set_seed(seed)
-    with _loading(f"{path} cannot be loaded with a scalar head"), suppress_seqcls_warning():
+    with loading(f"{path} cannot be loaded with a scalar head"), suppress_seqcls_warning():
         model: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32, num_labels=1)
     _add_pad_row(model, tokenizer)
     return model
@@ -182,7 +182,7 @@ def check_same_tokens(policy: str, reference: str) -> None:
         return
     from transformers import AutoTokenizer
 
-    with _loading("a tokenizer cannot be loaded"):
+    with loading("a tokenizer cannot be loaded"):
         first, second = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (policy, reference))
     differ = {token for token in first.keys() & second.keys() if first[token] != second[token]}
     if differ or not second.keys() <= first.keys():
@@ -220,7 +220,7 @@ def merge_adapter(base: Any, adapter: Path) -> Any:
 
 
 @contextmanager
-def _loading(found: str) -> Iterator[None]:
+def loading(found: str) -> Iterator[None]:
     """Whatever transformers raises says what was found, in one line."""
     try:
         yield

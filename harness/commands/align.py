@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the align directory")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe"
-    )
-    parser.add_argument("--check", action="store_true", help="check recipe and data, and stop")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--json", action="store_true", help="print the contents of align.json on stdout")
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
+    add("--out", type=Path, metavar="DIR", help="the align directory")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe")
+    add("--check", action="store_true", help="check recipe and data, and stop")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--json", action="store_true", help="print the contents of align.json on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -65,13 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resamples", type=int, default=2000, help="resamples of every bootstrap (2000)")
     add("--seed", type=int, default=0, help="where the bootstraps start (0)")
     add("--top", type=int, default=10, metavar="N", help="pairs to list as most worth a vote (10)")
-    add(
-        "--max-unscored",
-        type=float,
-        default=1.0,
-        metavar="PERCENT",
-        help="share of pairs that may lack a verdict (1)",
-    )
+    add("--max-unscored", type=float, default=1.0, metavar="PERCENT", help="share of pairs that may lack a verdict (1)")
     add("--out", type=Path, metavar="FILE", help="store the study as JSON, for `assay report`")
     add("--json", action="store_true", help="print the study as JSON on stdout")
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("first", type=Path, metavar="DIR_A", help="a run directory")
-    parser.add_argument("second", type=Path, metavar="DIR_B", help="another run directory")
-    parser.add_argument("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--json", action="store_true", help="print the comparison as JSON on stdout")
+    add = parser.add_argument
+    add("first", type=Path, metavar="DIR_A", help="a run directory")
+    add("second", type=Path, metavar="DIR_B", help="another run directory")
+    add("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--json", action="store_true", help="print the comparison as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -23,15 +23,16 @@ from typing import Any
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help="output directory (runs/demo-SEED)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world, the data and the weights (0)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--out", type=Path, metavar="DIR", help="output directory (runs/demo-SEED)")
+    add("--seed", type=int, default=0, help="seed of the world, the data and the weights (0)")
+    add(
         "--size",
         choices=("full", "tiny"),
         default="full",
         help="tiny runs every step in seconds, and the model learns nothing (full)",
     )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
+    add("--json", action="store_true", help="print everything as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,10 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     formats = registry.names("exporter")
     listed = "; ".join(f"{name}: {registry.load('exporter', name).summary}" for name in formats)
     parser.description = f"Write a run in another tool's format. {listed}."
-    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories; several for a model card")
-    parser.add_argument("--format", required=True, choices=formats, help="which")
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="directory, or the card's file")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="DIR", help="run directories; several for a model card")
+    add("--format", required=True, choices=formats, help="which")
+    add("--out", type=Path, required=True, metavar="PATH", help="directory, or the card's file")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -27,33 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness.commands.run import add_judge_options
 
-    parser.add_argument("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
-    parser.add_argument("--baseline", type=Path, metavar="DIR", help="run it is compared with")
-    parser.add_argument("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")
-    parser.add_argument("--head-to-head", type=Path, metavar="DIR", help="run that judged candidate against baseline")
+    add = parser.add_argument
+    add("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
+    add("--baseline", type=Path, metavar="DIR", help="run it is compared with")
+    add("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")
+    add("--head-to-head", type=Path, metavar="DIR", help="run that judged candidate against baseline")
     add_judge_options(parser)
-    parser.add_argument(
+    add(
         "--training-prompts", type=Path, metavar="FILE", help="training texts (JSON lines or plain); overlap is invalid"
     )
-    parser.add_argument(
-        "--sequential", action="store_true", help="test after every prompt in a seeded random order; stop when decided"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random order (0)")
-    parser.add_argument(
+    add("--sequential", action="store_true", help="test after every prompt in a seeded random order; stop when decided")
+    add("--seed", type=int, default=0, help="seed of the random order (0)")
+    add(
         "--run", type=Path, metavar="SPEC.yaml", dest="spec", help="first generate and judge the candidate into its DIR"
     )
-    parser.add_argument(
-        "--early-stop", action="store_true", help="with --run: stop when the gate is decided (implies --sequential)"
-    )
-    parser.add_argument("--wave", type=int, default=32, metavar="N", help="prompts between looks (32)")
-    parser.add_argument("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
-    parser.add_argument(
-        "--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR"
-    )
-    parser.add_argument("--who", default="assay gate", help="who looks, for the record of looks")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--show", action="store_true", help="print the policy and exit")
-    parser.add_argument("--json", action="store_true", help="print the decision as JSON on stdout")
+    add("--early-stop", action="store_true", help="with --run: stop when the gate is decided (implies --sequential)")
+    add("--wave", type=int, default=32, metavar="N", help="prompts between looks (32)")
+    add("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
+    add("--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR")
+    add("--who", default="assay gate", help="who looks, for the record of looks")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--show", action="store_true", help="print the policy and exit")
+    add("--json", action="store_true", help="print the decision as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

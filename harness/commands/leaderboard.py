@@ -22,27 +22,28 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run directories")
-    parser.add_argument("--published", action="store_true", help="add AlpacaEval 2's published rows")
-    parser.add_argument(
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="DIR", help="run directories")
+    add("--published", action="store_true", help="add AlpacaEval 2's published rows")
+    add(
         "--metric",
         action="append",
         metavar="BENCHMARK:METRIC",
         help="a column (repeatable), replacing the headline metrics",
     )
-    parser.add_argument(
+    add(
         "--pairwise",
         action="store_true",
         help="Bradley-Terry ratings of all models, baselines included, from every judged pair of answers",
     )
-    parser.add_argument(
+    add(
         "--against",
         metavar="FILE|lmarena",
         help="separability, agreement, rank correlations and Brier score against another ranking "
         "(CSV or JSON with model and score)",
     )
-    parser.add_argument("--format", choices=("table", "md", "csv", "latex", "html", "json"), default="table")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--format", choices=("table", "md", "csv", "latex", "html", "json"), default="table")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="DIR", help="runs, align directories, judge studies")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the report")
-    parser.add_argument("--title", default="", help="heading (default: the models' names)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, metavar="DIR", help="runs, align directories, judge studies")
+    add("--out", type=Path, required=True, metavar="FILE.html", help="the report")
+    add("--title", default="", help="heading (default: the models' names)")
+    add(
         "--policy",
         metavar="POLICY",
         help="compare the first run with the second under a gate policy (a file or a shipped policy)",
     )
-    parser.add_argument(
+    add(
         "--gate",
         action="append",
         type=Path,
@@ -40,20 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="a decision printed by `assay gate --json`",
     )
-    parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="also write every plot as PNG and SVG, with its data as CSV"
-    )
-    parser.add_argument(
-        "--summary", type=Path, metavar="FILE.md", help="also write a summary in Markdown, for a pull request"
-    )
-    parser.add_argument(
+    add("--figures", type=Path, metavar="DIR", help="also write every plot as PNG and SVG, with its data as CSV")
+    add("--summary", type=Path, metavar="FILE.md", help="also write a summary in Markdown, for a pull request")
+    add(
         "--max-samples",
         type=int,
         default=20_000,
         metavar="N",
         help="maximum number of samples in the page (20000; 0: none)",
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -68,33 +68,29 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the judge."""
     judge = parser.add_argument_group("judge")
-    judge.add_argument("--judge", metavar="KIND:MODEL", help="the judge, for example openai:gpt-4.1")
-    judge.add_argument("--judge-base-url", metavar="URL", help="an OpenAI-compatible endpoint (…/v1)")
-    judge.add_argument("--judge-api-key-env", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)")
-    judge.add_argument(
-        "--judge-max-tokens", type=int, metavar="N", help="limit on reply tokens, overriding the official one"
-    )
-    judge.add_argument("--judge-concurrency", type=int, metavar="N", help="concurrent requests (32)")
-    judge.add_argument("--judge-timeout", type=float, metavar="S", help="seconds per request (120)")
-    judge.add_argument(
-        "--judge-give-up-after", type=float, metavar="S", help="stop after S seconds without a successful request (60)"
-    )
-    judge.add_argument(
-        "--judge-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the judge"
-    )
-    judge.add_argument("--judge-price", metavar="IN,OUT", help="price per million prompt and completion tokens")
+    add = judge.add_argument
+    add("--judge", metavar="KIND:MODEL", help="the judge, for example openai:gpt-4.1")
+    add("--judge-base-url", metavar="URL", help="an OpenAI-compatible endpoint (…/v1)")
+    add("--judge-api-key-env", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)")
+    add("--judge-max-tokens", type=int, metavar="N", help="limit on reply tokens, overriding the official one")
+    add("--judge-concurrency", type=int, metavar="N", help="concurrent requests (32)")
+    add("--judge-timeout", type=float, metavar="S", help="seconds per request (120)")
+    add("--judge-give-up-after", type=float, metavar="S", help="stop after S seconds without a successful request (60)")
+    add("--judge-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the judge")
+    add("--judge-price", metavar="IN,OUT", help="price per million prompt and completion tokens")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `run` and `resume` share."""
-    parser.add_argument("--max-cost", type=float, metavar="X", help="stop before judging costs more than X")
-    parser.add_argument("--no-cache", action="store_true", help="do not use the judgment cache shared by runs")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--max-cost", type=float, metavar="X", help="stop before judging costs more than X")
+    add("--no-cache", action="store_true", help="do not use the judgment cache shared by runs")
+    add(
         "--allow-unsandboxed-code",
         action="store_true",
         help="run code written by the model even if no sandbox is available (dangerous)",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
+    add("--json", action="store_true", help="print the figures as JSON on stdout")
 
 
 def spec_from(arguments: argparse.Namespace) -> Any:

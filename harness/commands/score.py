@@ -12,10 +12,11 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("out", type=Path, metavar="DIR", help="the run directory")
-    parser.add_argument("--benchmark", metavar="B", help="score only this benchmark")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
+    add = parser.add_argument
+    add("out", type=Path, metavar="DIR", help="the run directory")
+    add("--benchmark", metavar="B", help="score only this benchmark")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--json", action="store_true", help="print the figures as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -65,12 +65,11 @@ def _add_stage(actions: Any, name: str, epilog: str | None) -> None:
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the stage's directory")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE.yaml", help="a recipe, or the name of a shipped one")
+    add("--out", type=Path, required=True, metavar="DIR", help="the stage's directory")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a field of the recipe")
+    add("--json", action="store_true", help="print the result as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.store import DataStore
 from harness.errors import AssayError, StatisticsError
 from harness.gate.decide import Comparison, decide
 from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
@@ -21,7 +20,6 @@ from harness.store.run_directory import RunDirectory
 from training.align.alpha import LoopGate
 from training.align.evaluating import Evaluator
 from training.align.measuring import prompt_means, shared_values
-from training.align.recipe import AlignRecipe
 from training.align.reward_hacking import reward_hacking
 from training.data.records import PromptItem
 
@@ -34,15 +32,10 @@ class Gate:
 
     Parameters
     ----------
-    recipe : AlignRecipe
-    data : DataStore
-        Upstream files that some metrics are fitted with.
     evaluator : Evaluator
         Measures the candidates.
     """
 
-    recipe: AlignRecipe
-    data: DataStore
     evaluator: Evaluator
 
     def decided(
@@ -50,7 +43,7 @@ class Gate:
     ) -> AlignVariant:
         """Decide about a measured candidate, compared with the last accepted variant."""
         hacking = self._hacking(candidate, accepted)
-        policy = self.recipe.policy()
+        policy = self.evaluator.recipe.policy()
         if policy is None:
             note = f"{candidate.note}; no gate: accepted without a test".strip("; ")
             return candidate.model_copy(update={"accepted": True, "hacking": hacking, "note": note})
@@ -64,7 +57,7 @@ class Gate:
 
     def describe(self) -> str:
         """The error guarantee of all gates together, in words."""
-        policy = self.recipe.policy()
+        policy = self.evaluator.recipe.policy()
         if policy is None:
             return "no gate: every checkpoint was accepted, and the error has no bound"
         said = self._loop(policy, None).describe()
@@ -74,9 +67,9 @@ class Gate:
 
     def _loop(self, policy: Policy, candidate: AlignVariant | None) -> LoopGate:
         """The loop's state before a candidate, from the recorded decisions."""
-        assert self.recipe.gate is not None
-        n_tests = self.recipe.iterations * (1 + len(self.recipe.retries))
-        loop = LoopGate.plan(policy, n_tests, self.recipe.gate.spending)
+        assert self.evaluator.recipe.gate is not None
+        n_tests = self.evaluator.recipe.iterations * (1 + len(self.evaluator.recipe.retries))
+        loop = LoopGate.plan(policy, n_tests, self.evaluator.recipe.gate.spending)
         for variant in self.evaluator.book.state.variants:
             if candidate is not None and variant.name == candidate.name:
                 break
@@ -102,7 +95,7 @@ class Gate:
         }
 
         def work(out: Path) -> dict[str, Any]:
-            comparison = Comparison(runs[0], runs[1], self.data, direct, texts)  # type: ignore[arg-type]
+            comparison = Comparison(runs[0], runs[1], self.evaluator.data, direct, texts)  # type: ignore[arg-type]
             decision = decide(policy, comparison).as_json()
             self._count_look(candidate, str(decision["decision"]), policy.alpha)
             write_json(out / "decision.json", decision)
@@ -123,7 +116,7 @@ class Gate:
 
     def _judged_directly(self, candidate: AlignVariant, accepted: AlignVariant, policy: Policy) -> Path | None:
         """Judge candidate against baseline if the policy asks for it; the run's directory."""
-        evaluator, judge = self.evaluator, self.recipe.evaluation.judge
+        evaluator, judge = self.evaluator, self.evaluator.recipe.evaluation.judge
         candidate_run, baseline_run = (evaluator.book.path(variant.run) for variant in (candidate, accepted))
         if judge is None or candidate_run is None or baseline_run is None:
             return None
@@ -132,9 +125,9 @@ class Gate:
             return None
         fields = {
             "judge": judge.model_dump(),
-            "seed": self.recipe.seed,
-            "canaries": self.recipe.evaluation.canaries,
-            "max_unscored": self.recipe.evaluation.max_unscored,
+            "seed": self.evaluator.recipe.seed,
+            "canaries": self.evaluator.recipe.evaluation.canaries,
+            "max_unscored": self.evaluator.recipe.evaluation.max_unscored,
         }
         spec = head_to_head_spec((candidate.name, candidate_run), baseline_run, names, fields)
         return evaluator.run(f"direct-{candidate.name}", spec, candidate_run)
@@ -169,7 +162,7 @@ class Gate:
 
     def _judged_metric(self) -> tuple[str, str]:
         """The first metric of an improve rule of the policy."""
-        policy = self.recipe.policy()
+        policy = self.evaluator.recipe.policy()
         for kind, rule in policy.each_rule() if policy is not None else ():
             if kind == "improve" and rule.metric != HEAD_TO_HEAD:
                 return rule.benchmark, rule.metric

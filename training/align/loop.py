@@ -161,7 +161,7 @@ class _Loop:
         accepted = evaluator.measured(start, previous=None)
         if base is not None:
             evaluator.measured(base, previous=None)
-        gate = Gate(self.recipe, self.options.data, evaluator)
+        gate = Gate(evaluator)
         for iteration in range(1, self.recipe.iterations + 1):
             found = self._iteration(iteration, accepted, evaluator, gate)
             if found is None and self.recipe.on_fail == "stop":

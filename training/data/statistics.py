@@ -19,6 +19,7 @@ from harness.messages import Message
 from harness.progress import NoProgress, Progress
 from training.data.loaded import Loaded
 from training.data.records import Conversation, PreferencePair, Record
+from training.models import loading
 
 BATCH = 1000
 
@@ -192,13 +193,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     if str(path).startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
         raise ModelError(f"there is no directory {path}", "a tokenizer's directory, or a hub id", "check the path")
-    try:
+    with loading(f"{path}: no tokenizer can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(str(Path(path).expanduser() if Path(path).exists() else path))
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{path}: no tokenizer can be loaded ({reason})", "a tokenizer's directory or hub id"
-        ) from error
     tokenizer.model_max_length = 10**9  # texts are only counted, so their length is no reason to warn
     return cast(Tokenizer, tokenizer)
 
