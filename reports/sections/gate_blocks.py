@@ -58,13 +58,13 @@ def _rules(rules: Sequence[Mapping[str, Any]], model: str, head: str) -> Table:
                 _p_value(rule.get("p_adjusted"), rule.get("p_value")),
                 Cell(_n_prompts(rule)),
                 Cell(str(rule.get("n_unscored", 0)), reasons),
+                Cell(str(rule.get("reason", ""))),
                 *(optional(rule.get(side), ".2f") for side in ("candidate", "baseline")),
                 optional(rule.get("n_needed"), ",d"),
-                Cell(str(rule.get("reason", ""))),
             ]
         )
-    columns = ["rule", "decision", "effect#", "p#", "prompts#", "not scored#"]
-    columns += ["candidate#", "baseline#", "further prompts#", "why"]
+    columns = ["rule", "decision", "effect#", "p#", "prompts#", "not scored#", "why"]
+    columns += ["candidate#", "baseline#", "further prompts#"]
     return Table(f"{head}: the rules", columns, rows, summary=True)
 
 
