@@ -79,4 +79,5 @@ def _blocks(state: AlignState, out: Path) -> list[Block]:
     from reports.sections.training import measure_table, training_verdicts, variant_table
 
     verdicts = training_verdicts(AlignInput(out, state, {}, []))
-    return [*verdicts, variant_table(state.variants), measure_table(state.variants), Note(f"directory: {out}")]
+    last = [Note(f"chosen: {state.chosen} ({state.chosen_because})"), Note(f"directory: {out}")]
+    return [*verdicts, variant_table(state.variants), measure_table(state.variants), *last]
