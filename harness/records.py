@@ -269,7 +269,7 @@ class Judgment(Record):
     @property
     def candidate_share(self) -> float | None:
         """Probability that the candidate's answer is better, in either order; None if there is no preference."""
-        if not isinstance(self.verdict, Preference):
+        if not isinstance(self.verdict, Preference) or not self.order:
             return None
         return self.verdict.p_first if self.order[0] == "candidate" else 1.0 - self.verdict.p_first
 

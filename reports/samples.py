@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.protocols import ScoreKind
-from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, Unscored
+from harness.records import Judgment, Prompt, Rating, Response, Score, Unscored
 from harness.text_safety import visible
 from reports.inputs import RunInput
 
@@ -63,15 +63,8 @@ def verdict_words(judgment: Judgment) -> str:
     if isinstance(verdict, Rating):
         return f"rated {verdict.value:g} on {verdict.low:g} to {verdict.high:g}"
     label = f" [{verdict.label}]" if verdict.label else ""
-    share = _share(judgment)
+    share = judgment.candidate_share
     return f"P(candidate better) = {share:.3g}{label}" if share is not None else label
-
-
-def _share(judgment: Judgment) -> float | None:
-    if not isinstance(judgment.verdict, Preference) or not judgment.order:
-        return None
-    p = judgment.verdict.p_first
-    return p if judgment.order[0] == "candidate" else 1.0 - p
 
 
 def verdict_class(scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> tuple[str, float | None]:
@@ -266,7 +259,7 @@ def _orders_disagree(judgments: Sequence[Judgment]) -> bool:
     by_turn: dict[tuple[str, int], set[int]] = {}
     games: dict[tuple[str, int], int] = {}
     for j in judgments:
-        share = _share(j)
+        share = j.candidate_share
         if share is not None:
             key = (j.judge_id, j.turn)
             by_turn.setdefault(key, set()).add((share > 0.5) - (share < 0.5))

@@ -29,38 +29,30 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "spec", nargs="?", type=Path, metavar="SPEC.yaml", help="a run spec; options override its fields"
     )
-    model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="M", help="directory, hub id, or the model's name at an endpoint")
-    model.add_argument("--engine", metavar="ENGINE", help="hf (default), vllm, openai")
-    model.add_argument("--model-name", metavar="NAME", help="name in tables")
-    model.add_argument("--chat-template", metavar="FILE", help="Jinja chat template, replacing the tokenizer's")
-    model.add_argument("--dtype", help="float32, bfloat16, float16 or auto")
-    model.add_argument("--adapter", metavar="DIR", help="LoRA adapter")
-    model.add_argument(
-        "--engine-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the engine"
-    )
-    what = parser.add_argument_group("what to measure")
-    what.add_argument("--benchmark", metavar="A,B", help="mt_bench, alpaca_eval, arena_hard, arena_hard@v2.0, ...")
-    what.add_argument(
+    add = parser.add_argument_group("model").add_argument
+    add("--model", metavar="M", help="directory, hub id, or the model's name at an endpoint")
+    add("--engine", metavar="ENGINE", help="hf (default), vllm, openai")
+    add("--model-name", metavar="NAME", help="name in tables")
+    add("--chat-template", metavar="FILE", help="Jinja chat template, replacing the tokenizer's")
+    add("--dtype", help="float32, bfloat16, float16 or auto")
+    add("--adapter", metavar="DIR", help="LoRA adapter")
+    add("--engine-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the engine")
+    add = parser.add_argument_group("what to measure").add_argument
+    add("--benchmark", metavar="A,B", help="mt_bench, alpaca_eval, arena_hard, arena_hard@v2.0, ...")
+    add(
         "--benchmark-option",
         metavar="NAME.KEY=VALUE",
         action="append",
         default=[],
         help="an option of one benchmark, for example lm_eval:gsm8k.num_fewshot=8",
     )
-    what.add_argument("--limit", type=int, metavar="N", help="use only the first N prompts of each benchmark")
-    what.add_argument("--max-tokens", type=int, metavar="N", help="limit on answer tokens, overriding the official one")
-    what.add_argument(
-        "--temperature", type=float, metavar="T", help="sampling temperature, overriding the official one"
-    )
-    what.add_argument("--samples", type=int, metavar="N", help="answers per prompt; the first is judged (1)")
-    what.add_argument("--seed", type=int, help="seed of every random choice (default 0)")
-    what.add_argument(
-        "--max-unscored", type=float, metavar="SHARE", help="largest share of unscored items in a valid run (0.01)"
-    )
-    what.add_argument(
-        "--canaries", type=int, metavar="N", help="prompts per benchmark on which the judge is tested (8; 0: none)"
-    )
+    add("--limit", type=int, metavar="N", help="use only the first N prompts of each benchmark")
+    add("--max-tokens", type=int, metavar="N", help="limit on answer tokens, overriding the official one")
+    add("--temperature", type=float, metavar="T", help="sampling temperature, overriding the official one")
+    add("--samples", type=int, metavar="N", help="answers per prompt; the first is judged (1)")
+    add("--seed", type=int, help="seed of every random choice (default 0)")
+    add("--max-unscored", type=float, metavar="SHARE", help="largest share of unscored items in a valid run (0.01)")
+    add("--canaries", type=int, metavar="N", help="prompts per benchmark on which the judge is tested (8; 0: none)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add_judge_options(parser)
 

@@ -50,44 +50,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     describe(parser, __doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="file, directory or hub id")
-    parser.add_argument("--mix", metavar="NAME", help="a mix in place of paths: mix1, mix2 or a YAML file")
-    parser.add_argument(
-        "--source", action="append", default=[], metavar="NAME=PATH", help="read a source of the mix from PATH"
-    )
-    parser.add_argument("--only", metavar="A,B", help="load only these sources of the mix")
-    parser.add_argument(
-        "--kind", choices=("pairs", "sft", "prompts"), help="kind of the items (default: by the columns)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PATH", help="file, directory or hub id")
+    add("--mix", metavar="NAME", help="a mix in place of paths: mix1, mix2 or a YAML file")
+    add("--source", action="append", default=[], metavar="NAME=PATH", help="read a source of the mix from PATH")
+    add("--only", metavar="A,B", help="load only these sources of the mix")
+    add("--kind", choices=("pairs", "sft", "prompts"), help="kind of the items (default: by the columns)")
+    add(
         "--adapter",
         metavar="NAME",
         help="layout of the rows: " + ", ".join(sorted({*PAIR_ADAPTERS, *CONVERSATION_ADAPTERS})),
     )
-    parser.add_argument(
-        "--on-bad", choices=("error", "drop"), default="error", help="stop at an invalid item, or drop and count it"
-    )
-    parser.add_argument(
-        "--min-margin", type=float, default=0.0, metavar="X", help="least difference between scores (0)"
-    )
-    parser.add_argument("--max-pairs-per-prompt", type=int, metavar="N", help="most pairs of one prompt")
-    parser.add_argument("--tokenizer", metavar="DIR", help="count tokens with this tokenizer (directory or hub id)")
+    add("--on-bad", choices=("error", "drop"), default="error", help="stop at an invalid item, or drop and count it")
+    add("--min-margin", type=float, default=0.0, metavar="X", help="least difference between scores (0)")
+    add("--max-pairs-per-prompt", type=int, metavar="N", help="most pairs of one prompt")
+    add("--tokenizer", metavar="DIR", help="count tokens with this tokenizer (directory or hub id)")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--table", action="store_true", help="print a table (the default)")
     shown.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
-    parser.add_argument("--check-against", metavar="A,B", help="benchmarks whose prompts must not be trained on")
-    parser.add_argument(
-        "--n-gram", type=int, default=13, metavar="N", help="consecutive words that count as overlap (13)"
-    )
-    parser.add_argument(
-        "--max-overlap", type=float, default=0.0, metavar="X", help="share of the prompts that may overlap (0)"
-    )
-    parser.add_argument("--remove-overlap", action="store_true", help="leave out items whose prompts overlap")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    parser.add_argument("--hold-out", type=float, metavar="X", help="with --write: share of prompts held out")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the held-out split and of a mix's order (0)")
-    parser.add_argument("--write", type=Path, metavar="DIR", help="write train.jsonl (and held_out.jsonl) here")
+    add("--check-against", metavar="A,B", help="benchmarks whose prompts must not be trained on")
+    add("--n-gram", type=int, default=13, metavar="N", help="consecutive words that count as overlap (13)")
+    add("--max-overlap", type=float, default=0.0, metavar="X", help="share of the prompts that may overlap (0)")
+    add("--remove-overlap", action="store_true", help="leave out items whose prompts overlap")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--hold-out", type=float, metavar="X", help="with --write: share of prompts held out")
+    add("--seed", type=int, default=0, help="seed of the held-out split and of a mix's order (0)")
+    add("--write", type=Path, metavar="DIR", help="write train.jsonl (and held_out.jsonl) here")
 
 
 def run(arguments: argparse.Namespace) -> int:

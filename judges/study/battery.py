@@ -16,8 +16,7 @@ from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 from harness.stats.ranking import kendall, spearman
 from judges.study.study_figures import NotMeasured, Sides, StudySpec, attempt
-from judges.study.verdicts import JudgePair
-from judges.study.vote_records import Choice, Vote, mean_vote
+from judges.study.vote_records import Choice, PairKey, Vote, mean_vote
 
 _WINNER = {"first": "model_a", "second": "model_b", "tie": "tie"}
 
@@ -124,8 +123,8 @@ class ModelRanking:
 
 def judge_cells(sides: Sides, spec: StudySpec) -> tuple[AgreementCell, ...]:
     """The judge against every vote: by turn and over all, with ties and without."""
-    verdicts = [_as_vote(pair) for pair in sides.judge.scored().values()]
-    votes = [_as_pair_vote(vote) for given in sides.votes.values() for vote in given]
+    verdicts = [_pair_vote(pair.key, pair.choice or "tie") for pair in sides.judge.scored().values()]
+    votes = [_pair_vote(vote.key, vote.choice) for given in sides.votes.values() for vote in given]
     return _cells(
         sorted({vote.turn for vote in votes}),
         lambda turn, ties: agreement_between(_of(verdicts, turn), _of(votes, turn), ties, spec.level),
@@ -134,7 +133,7 @@ def judge_cells(sides: Sides, spec: StudySpec) -> tuple[AgreementCell, ...]:
 
 def human_cells(votes: Iterable[Vote], spec: StudySpec) -> tuple[AgreementCell, ...]:
     """Every two votes on one pair: what a judge can at best be expected to reach."""
-    given = [_as_pair_vote(vote) for vote in votes]
+    given = [_pair_vote(vote.key, vote.choice) for vote in votes]
     return _cells(
         sorted({vote.turn for vote in given}),
         lambda turn, ties: agreement_among(_of(given, turn), ties, spec.level),
@@ -183,19 +182,13 @@ def confusion(sides: Sides) -> Confusion:
     """Count votes against verdicts."""
     names = ("first", "second", "tie")
     counts = {vote: dict.fromkeys((*names, "no verdict"), 0) for vote in names}
-    opposite = judge_tie = human_tie = 0
     for key, votes in sides.votes.items():
-        pair = sides.judge.pairs.get(key)
-        if pair is None:
-            continue
-        for vote in votes:
-            said = vote.choice
-            counts[said][pair.choice or "no verdict"] += 1
-            decisive = {said, pair.choice} == {"first", "second"}
-            opposite += decisive
-            judge_tie += pair.choice == "tie" and said != "tie"
-            human_tie += said == "tie" and pair.choice in ("first", "second")
-    return Confusion(counts, opposite, judge_tie, human_tie)
+        if key in sides.judge.pairs:
+            for vote in votes:
+                counts[vote.choice][sides.judge.choice(key) or "no verdict"] += 1
+    first, second, tie = (counts[name] for name in names)
+    opposite = first["second"] + second["first"]
+    return Confusion(counts, opposite, first["tie"] + second["tie"], tie["first"] + tie["second"])
 
 
 def ranking(sides: Sides, spec: StudySpec) -> ModelRanking | NotMeasured:
@@ -240,14 +233,8 @@ def _of(votes: list[PairVote], turn: int | None) -> list[PairVote]:
     return [vote for vote in votes if turn is None or vote.turn == turn]
 
 
-def _as_vote(pair: JudgePair) -> PairVote:
-    key = pair.key
-    return PairVote(key.prompt, key.turn, key.first, key.second, _WINNER[pair.choice or "tie"])
-
-
-def _as_pair_vote(vote: Vote) -> PairVote:
-    key = vote.key
-    return PairVote(key.prompt, key.turn, key.first, key.second, _WINNER[vote.choice])
+def _pair_vote(key: PairKey, choice: Choice) -> PairVote:
+    return PairVote(*key, _WINNER[choice])
 
 
 _Said = tuple[str, list[Choice]]

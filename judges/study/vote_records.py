@@ -57,15 +57,14 @@ class PairFacts:
     @property
     def flipped(self) -> PairFacts:
         """The same with the two answers exchanged."""
-        return PairFacts(
-            self.model_second,
-            self.model_first,
-            self.length_second,
-            self.length_first,
-            self.prompt_text,
-            self.text_second,
-            self.text_first,
-            self.category,
+        return replace(
+            self,
+            model_first=self.model_second,
+            model_second=self.model_first,
+            length_first=self.length_second,
+            length_second=self.length_first,
+            text_first=self.text_second,
+            text_second=self.text_first,
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.score import RunScores
@@ -37,53 +39,37 @@ def write_parquet(directory: RunDirectory, scores: RunScores, out: Path) -> list
         The files, one per kind of record in the run. Nested values (``meta``) are JSON text; a verdict is spread
         over ``verdict_kind``, ``verdict_value``, ``verdict_label`` and ``verdict_reason``.
     """
-    import pyarrow as pa
-
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    texts, wholes = pa.list_(text), pa.list_(whole)
     out.mkdir(parents=True, exist_ok=True)
-    common = {"id": text, "benchmark": text}
-    kinds: list[tuple[str, dict[str, Any], Iterable[dict[str, Any]]]] = [
-        (
-            "prompts",
-            {**common, "version": text, "key": text, "turns": texts, "system": text, "reference": texts}
-            | {"category": text, "cluster": text, "meta": text},
-            (_plain(p) for p in directory.each_prompt()),
-        ),
-        (
-            "responses",
-            {**common, "prompt_id": text, "model": text, "model_id": text, "role": text, "sample": whole}
-            | {"turns": texts, "finish": text, "n_tokens": wholes, "seed": whole, "error": text}
-            | {"retryable": pa.bool_(), "meta": text},
-            (_plain(r) for r in directory.responses().values()),
-        ),
-        ("judgments", _judgment_fields(pa), (_judged(j) for j in directory.judgments().values())),
-        ("canaries", _judgment_fields(pa), (_judged(j) for j in directory.canaries().values())),
-        (
-            "scores",
-            {"benchmark": text, "prompt_id": text, "metric": text, "part": text, "cluster": text, "value": number}
-            | {"reason": text, "weight": number, "category": text},
-            ({name: getattr(s, name) for name in Score.__dataclass_fields__} for s in scores.scores),
-        ),
-        (
-            "summary",
-            {"benchmark": text, "metric": text, "value": number, "stderr": number, "ci_low": number, "ci_high": number}
-            | {"level": number, "method": text, "n": whole, "n_clusters": whole, "n_unscored": whole}
-            | {"unscored": text, "reason": text},
-            (_row(row) for row in scores.rows),
-        ),
+    kinds: list[tuple[str, type, Iterable[dict[str, Any]]]] = [
+        ("prompts", Prompt, (_plain(p) for p in directory.each_prompt())),
+        ("responses", Response, (_plain(r) for r in directory.responses().values())),
+        ("judgments", Judgment, (_judged(j) for j in directory.judgments().values())),
+        ("canaries", Judgment, (_judged(j) for j in directory.canaries().values())),
+        ("scores", Score, ({name: getattr(s, name) for name in Score.__dataclass_fields__} for s in scores.scores)),
+        ("summary", SummaryRow, (_row(row) for row in scores.rows)),
     ]
-    written = (_write(out / f"{name}.parquet", pa.schema(list(fields.items())), rows) for name, fields, rows in kinds)
+    written = (_write(out / f"{name}.parquet", _schema(kind), rows) for name, kind, rows in kinds)
     return [path for path in written if path is not None]
 
 
-def _judgment_fields(pa: Any) -> dict[str, Any]:
-    text, number, whole = pa.string(), pa.float64(), pa.int64()
-    fields = {"id": text, "benchmark": text, "prompt_id": text, "judge": text, "judge_id": text}
-    fields |= {"response_ids": pa.list_(text), "order": pa.list_(text), "turn": whole, "game": whole}
-    fields |= {"verdict_kind": text, "verdict_value": number, "verdict_label": text, "verdict_reason": text}
-    fields |= {"raw": text, "n_prompt_tokens": whole, "n_completion_tokens": whole, "cost": number, "currency": text}
-    return fields | {"request_hash": text, "cached": pa.bool_(), "meta": text}
+def _schema(kind: type) -> pa.Schema:
+    """The columns of a kind of record, by its JSON schema."""
+    import pyarrow as pa
+
+    columns = TypeAdapter(kind).json_schema()["properties"]
+    if columns.pop("verdict", None) is not None:
+        parts = {"kind": "string", "value": "number", "label": "string", "reason": "string"}
+        columns |= {f"verdict_{part}": {"type": name} for part, name in parts.items()}
+    return pa.schema([(name, _type(column)) for name, column in columns.items()])
+
+
+def _type(column: Mapping[str, Any]) -> pa.DataType:
+    """The type of a column or of the entries of a list; what may be null has the type it has otherwise."""
+    import pyarrow as pa
+
+    simple = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
+    shown = next((part for part in column.get("anyOf", ()) if part["type"] != "null"), column)
+    return pa.list_(_type(shown["items"])) if shown["type"] == "array" else simple.get(shown["type"], pa.string())
 
 
 def _plain(record: Prompt | Response) -> dict[str, Any]:

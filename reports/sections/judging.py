@@ -324,8 +324,7 @@ def _certainty(benchmark: str, found: Sequence[_Judged]) -> list[Block]:
 
 
 def _certainties(judgments: Sequence[Judgment]) -> NDArray[np.float64]:
-    compared = [j for j in judgments if isinstance(j.verdict, Preference) and j.order]
-    return np.array([100.0 * (_p_first(j) if j.order[0] == "candidate" else 1.0 - _p_first(j)) for j in compared])
+    return np.array([100.0 * j.candidate_share for j in judgments if j.candidate_share is not None])
 
 
 JUDGING = SectionEntry(50, lambda context: [section] if (section := judge_section(context.inputs)) is not None else [])

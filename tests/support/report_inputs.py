@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -247,4 +248,4 @@ def _gate(path: Path, name: str, parent: str) -> dict:
 
 
 def _hacking(rewards: dict, shares: dict, name: str, parent: str) -> dict:
-    return reward_hacking((rewards[parent], rewards[name]), (100 * shares[parent], 100 * shares[name])).as_json()
+    return asdict(reward_hacking((rewards[parent], rewards[name]), (100 * shares[parent], 100 * shares[name])))

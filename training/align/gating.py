@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ class Gate:
             rewards, truth, by = self._gains(candidate, accepted)
             if not rewards[0]:
                 return {"verdict": "not measured", "message": "no prompt has both a reward and a verdict"}
-            return {**reward_hacking(rewards, truth).as_json(), "by": by}
+            return {**asdict(reward_hacking(rewards, truth)), "by": by}
         except StatisticsError as error:
             return {"verdict": "not measured", "message": " ".join(str(error).split())}
 

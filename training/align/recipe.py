@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, SerializeAsAny, field_validator, model_validator
 
 from harness.errors import SpecError
 from harness.gate.policy import Policy
@@ -58,9 +58,9 @@ class SamplingRecipe(Frozen):
     prompts_per_iteration : int
         m of the paper.
     responses : int
-        n of the paper: answers per prompt, one half at each temperature.
+        n of the paper: answers per prompt, an even number, one half at each temperature.
     temperatures : tuple of two floats
-        1.0 and 0.7 in the paper.
+        1.0 and 0.7 in the paper; above 0, because greedy answers to a prompt are all the same.
     max_tokens : int
         Token limit of an answer. There is no top-p or top-k.
     engine : str
@@ -73,28 +73,12 @@ class SamplingRecipe(Frozen):
 
     prompts: Sources = ()
     prompts_per_iteration: int = Field(default=20_000, ge=1)
-    responses: int = Field(default=8, ge=2)
-    temperatures: tuple[float, float] = _TEMPERATURES
+    responses: int = Field(default=8, ge=2, multiple_of=2)
+    temperatures: tuple[PositiveFloat, PositiveFloat] = _TEMPERATURES
     max_tokens: int = Field(default=2048, ge=1)
     engine: str = "hf"
     engine_options: dict[str, Any] = Field(default_factory=dict)
     workers: int = Field(default=1, ge=1)
-
-    @field_validator("responses")
-    @classmethod
-    def _even(cls, value: int) -> int:
-        if value % 2:
-            raise ValueError(
-                f"{value} answers per prompt cannot be divided between two temperatures: give an even number"
-            )
-        return value
-
-    @field_validator("temperatures")
-    @classmethod
-    def _positive(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if min(value) <= 0:
-            raise ValueError("temperatures must be above 0, because greedy answers to a prompt are all the same")
-        return value
 
 
 class RankerRecipe(Frozen):

@@ -13,15 +13,8 @@ from harness.messages import Message
 from training.data.records import NOT_ONLY_TEXT, BadItem, Conversation, PreferencePair, PromptItem
 
 _ROLES = {
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "chatgpt", "bard", "bing"), "assistant"),
     "system": "system",
 }
 _DIALOGUE = ("messages", "conversations", "conversation")

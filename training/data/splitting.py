@@ -88,31 +88,6 @@ def hold_out(items: Iterable[RecordType], share: float, *, seed: int = 0, by: Sp
     return Split(tuple(train), tuple(held_out))
 
 
-def assert_disjoint(
-    train: Iterable[Record],
-    held_out: Iterable[Record],
-    by: SplitBy = "opening",
-) -> None:
-    """Check that two sets share no prompt; they need not be of one kind.
-
-    Raises
-    ------
-    DataError
-        They do; the message counts the prompts and shows three.
-    """
-    known: dict[str, str] = {}
-    for item in held_out:
-        known.setdefault(split_key(item, by), item.prompt[-1].content)
-    shared = {key: known[key] for key in (split_key(item, by) for item in train) if key in known}
-    if shared:
-        shown = "; ".join(repr(" ".join(text.split())[:60]) for text in list(shared.values())[:3])
-        raise DataError(
-            f"{len(shared)} prompts are both trained on and held out: {shown}",
-            "no prompt on both sides",
-            "split with training.data.hold_out, or remove the prompts from one side",
-        )
-
-
 def shuffled(items: Sequence[Anything], seed: int) -> list[Anything]:
     """Put items in a random order that depends on the seed and their number."""
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]

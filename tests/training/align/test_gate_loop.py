@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from harness.errors import FileFormatError, StatisticsError
 from harness.gate.looks import Look, LookLedger, test_set_hash
 from harness.gate.policy import make_policy
 from training.align.alpha import LoopGate
-from training.align.reward_hacking import AlarmSpec, reward_hacking
+from training.align.reward_hacking import reward_hacking
 
 POLICY = make_policy({"rules": [{"improve": {"benchmark": "a", "metric": "b"}}], "alpha": 0.05})
 
@@ -83,9 +84,9 @@ def series(rng, n=200, reward_gain=0.5, judge_gain=0.0):
     ],
 )
 def test_the_alarm(gains, least, verdict):
-    found = reward_hacking(*series(np.random.default_rng(2), 200, *gains), AlarmSpec(least_gain=least))
+    found = reward_hacking(*series(np.random.default_rng(2), 200, *gains), least_gain=least)
     assert found.verdict == verdict
-    json.dumps(found.as_json(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False)
 
 
 def test_the_evidence_is_the_paired_t_tests():
@@ -110,6 +111,6 @@ def test_no_spread_and_wrong_sizes():
     flat = [1.0] * 10
     found = reward_hacking((flat, [2.0] * 10), (flat, flat))
     assert (found.verdict, found.correlation, found.detectable) == ("unclear", None, None)
-    json.dumps(found.as_json(), allow_nan=False)
+    json.dumps(asdict(found), allow_nan=False)
     with pytest.raises(StatisticsError, match="four times"):
         reward_hacking((flat, flat[:9]), (flat, flat))
