@@ -6,7 +6,10 @@ The figures are the study's own (`judges.study`). A figure that is not measured 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
+
+import yaml
 
 from harness.errors import FileFormatError
 from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table
@@ -16,34 +19,9 @@ from reports.sections.common import percent, slug
 
 Data = Mapping[str, Any]
 
-_COEFFICIENTS = (
-    ("cohen", "Cohen's kappa"),
-    ("fleiss", "Fleiss' kappa"),
-    ("alpha", "Krippendorff's alpha"),
-    ("ac1", "Gwet's AC1"),
-)
-_BIASES = (
-    ("position", "consistent", "same in both orders (%)", ".1f"),
-    ("position", "n_favours_first", "changed with the order, towards the answer shown first", ","),
-    ("position", "n_favours_second", "changed with the order, towards the answer shown second", ","),
-    ("position", "shown_first_rate", "first shown wins (%), 50: no bias", ".1f"),
-    ("position", "beyond_people", "first shown wins more often than with people (points)", "+.1f"),
-    ("verbosity", "bias", "verbosity bias (points): the next row less the one after it", "+.1f"),
-    ("verbosity", "agreement_longer", "agreement where people chose the longer answer (%)", ".1f"),
-    ("verbosity", "agreement_shorter", "agreement where people chose the shorter answer (%)", ".1f"),
-    ("verbosity", "judge_longer", "judge takes longer (%)", ".1f"),
-    ("verbosity", "human_longer", "people take longer (%)", ".1f"),
-    ("self_preference", "bias", "self-preference (points): the next row less the one after it", "+.1f"),
-    ("self_preference", "judge_rate", "the judge's own family wins, by the judge (%)", ".1f"),
-    ("self_preference", "human_rate", "the judge's own family wins, by people (%)", ".1f"),
-    ("self_preference", "family", "the judge's own family", ""),
-    ("repeats", "concordance.w", "asked again: Kendall's W", ".3f"),
-    ("repeats", "unanimous", "asked again: always the same (%)", ".1f"),
-    ("repeats", "alpha", "asked again: Krippendorff's alpha", ".3f"),
-    ("repeats", "n_repeats", "asked again: repetitions", ","),
-    ("repeats", "n_pairs", "asked again: pairs", ","),
-)
-"""Part of a judge's report, figure, name and format."""
+_ROWS = yaml.safe_load(files("reports.sections").joinpath("study.yaml").read_text(encoding="utf-8"))
+"""The coefficients of agreement, and the biases, that the tables list."""
+
 _RECALIBRATED = (("raw", "as it is"), ("temperature", "temperature"), ("isotonic", "isotonic"))
 _MOST_CONTENDERS = 12
 
@@ -187,7 +165,7 @@ def _beyond_chance(sides: Sequence[tuple[str, Data]], names: Sequence[str], suff
     rows, marks = [], []
     for ties in (True, False):
         by_side = [(name, next(c for c in side["coefficients"] if c["ties"] == ties)) for name, side in sides]
-        for key, words in _COEFFICIENTS:
+        for key, words in _ROWS["coefficients"].items():
             rows.append([Cell(words, _ties(ties)), *(_cell(found[key], ".3f") for _, found in by_side)])
             marks += [_mark(words, found[key], name) for name, found in by_side if ties and "value" in found[key]]
     yield Table("Agreement beyond chance", ["coefficient", *names], rows, summary=True)
@@ -303,7 +281,7 @@ def _biases(judges: Sequence[Data]) -> Table:
         [Cell("verdicts that could not be read"), *unread],
     ]
     unmeasured: set[str] = set()
-    for part, figure, words, form in _BIASES:
+    for part, figure, words, form in _ROWS["biases"]:
         if part in unmeasured:
             continue
         if all("reason" in judge[part] for judge in judges):
