@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from published_ppi import published_interval
 from real_scores import DATA
 from report import write_result
 
-from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean, published_interval
+from harness.stats.prediction_powered import LabelledSample, prediction_powered_mean
 from judges.study.reading import read_judges, read_votes
 from judges.study.study_figures import Sides
 from judges.study.verdicts import judge_pairs

@@ -29,29 +29,6 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = [
-    "AssayError",
-    "AuthenticationError",
-    "ChecksumError",
-    "CostLimitReached",
-    "DataError",
-    "EndpointError",
-    "FileFormatError",
-    "MissingDataError",
-    "ModelError",
-    "NoChatTemplateError",
-    "PluginError",
-    "RunConflictError",
-    "RunLockedError",
-    "SpecError",
-    "StatisticsError",
-    "StorageFullError",
-    "StoreError",
-    "UnknownNameError",
-    "UsageError",
-    "nearest",
-]
-
 
 class AssayError(Exception):
     """An error that stops a command; its message is written for the user.

@@ -162,6 +162,11 @@ class Response(Record):
     retryable: bool = True
     meta: dict[str, Any] = Field(default_factory=dict)
 
+    @classmethod
+    def to(cls, prompt: Prompt, model: str, model_id: str, **fields: Any) -> Self:
+        """Make a model's answers to a prompt; `fields` are the others of the record."""
+        return cls(prompt_id=prompt.id, benchmark=prompt.benchmark, model=model, model_id=model_id, **fields)
+
     @property
     def ok(self) -> bool:
         """Whether there is an answer to judge."""

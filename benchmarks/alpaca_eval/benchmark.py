@@ -100,16 +100,9 @@ class AlpacaEval:
         """The baseline's published outputs."""
         by_instruction = {row.text("instruction"): row.text("output") for row in self._outputs(data)}
         return [
-            Response(
-                prompt_id=prompt.id,
-                benchmark=self.name,
-                model=BASELINE,
-                model_id=f"published:{BASELINE}",
-                role="baseline",
-                turns=(by_instruction[prompt.turns[0]],),
-            )
+            Response.to(prompt, BASELINE, f"published:{BASELINE}", role="baseline", turns=(answer,))
             for prompt in prompts
-            if prompt.turns[0] in by_instruction
+            if (answer := by_instruction.get(prompt.turns[0])) is not None
         ]
 
     def tasks(self, prompt: Prompt, candidate: Response, baseline: Response | None) -> list[JudgeTask]:

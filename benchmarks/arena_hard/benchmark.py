@@ -169,12 +169,14 @@ class ArenaHard:
         found = []
         for part in self.parts:
             wanted = {p.key: p for p in prompts if p.category == part.category}
+            model = part.baseline_model
             if not wanted:
                 continue
             for row in each_row(data.path(part.baseline_file)):
                 prompt = wanted.get(row.identifier("uid", "question_id"))
                 if prompt is not None:
-                    found.append(_baseline(prompt, part.baseline_model, answer_text(row)))
+                    text = answer_text(row)
+                    found.append(Response.to(prompt, model, f"published:{model}", role="baseline", turns=(text,)))
         return found
 
     def tasks(self, prompt: Prompt, candidate: Response, baseline: Response | None) -> list[JudgeTask]:
@@ -248,14 +250,3 @@ def _missing(data: DataSource, name: str) -> MissingDataError | None:
     except MissingDataError as error:
         return error
     return None
-
-
-def _baseline(prompt: Prompt, model: str, text: str) -> Response:
-    return Response(
-        prompt_id=prompt.id,
-        benchmark=prompt.benchmark,
-        model=model,
-        model_id=f"published:{model}",
-        role="baseline",
-        turns=(text,),
-    )

@@ -128,16 +128,8 @@ def _add_documents(imported: Imported, path: Path, task: str, names: dict[str, s
         prompt = _prompt(imported, task, identifier, rows[0].values)
         filtered = {str(row.values.get("filter")): row.values.get("filtered_resps") for row in rows}
         imported.prompts.append(prompt)
-        imported.responses.append(
-            Response(
-                prompt_id=prompt.id,
-                benchmark=imported.benchmark,
-                model=imported.model,
-                model_id=model_id,
-                turns=(_answer_of(rows[0].values),),
-                meta={VALUES: values, "filtered": filtered},
-            )
-        )
+        turns, meta = (_answer_of(rows[0].values),), {VALUES: values, "filtered": filtered}
+        imported.responses.append(Response.to(prompt, imported.model, model_id, turns=turns, meta=meta))
 
 
 def _filter_of(row: Row) -> str:

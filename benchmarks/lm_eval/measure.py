@@ -252,15 +252,7 @@ class _Recorder:
 
     def failed(self, prompt: Prompt, error: str, retryable: bool = True) -> Response:
         """Record that a document could not be measured."""
-        return Response(
-            prompt_id=prompt.id,
-            benchmark=prompt.benchmark,
-            model=self.model,
-            model_id=self.model_id,
-            finish="error",
-            error=error,
-            retryable=retryable,
-        )
+        return Response.to(prompt, self.model, self.model_id, finish="error", error=error, retryable=retryable)
 
     def fault_of(self, document: _Document) -> Answer | None:
         """Find the first answer that failed."""
@@ -279,11 +271,10 @@ class _Recorder:
         meta: dict[str, Any] = {**values, "filtered": filtered, **_choices_of(document)}
         meta |= _cut_of(answers)
         shown, n_tokens = _shown(document, answers)
-        return Response(
-            prompt_id=document.prompt.id,
-            benchmark=document.prompt.benchmark,
-            model=self.model,
-            model_id=self.model_id,
+        return Response.to(
+            document.prompt,
+            self.model,
+            self.model_id,
             turns=(shown,),
             finish="length" if any(a.finish == "length" for a in answers) else "stop",
             n_tokens=(n_tokens,),

@@ -127,14 +127,8 @@ def _response(
                 for (first, second), is_right in zip(orders, right, strict=True)
             ]
         }
-    return Response(
-        prompt_id=prompt.id,
-        benchmark=prompt.benchmark,
-        model=model,
-        model_id=content_hash("import", "llmbar", model),
-        turns=tuple(_texts(verdicts)),
-        meta=meta,
-    )
+    model_id = content_hash("import", "llmbar", model)
+    return Response.to(prompt, model, model_id, turns=tuple(_texts(verdicts)), meta=meta)
 
 
 def _texts(verdicts: Mapping[str, Any]) -> list[str]:

@@ -121,34 +121,24 @@ def measured(
     if isinstance(engine, Engine) and options.ask == "implicit":
         return _by_likelihood(prompts, context, options)
     if isinstance(engine, Engine):
-        return _by_judge(prompts, context, _Judging(form, orders, options.max_tokens))
+        return _by_judge(prompts, context, form, orders, options.max_tokens)
     raise UsageError(
         f"the engine {getattr(engine, 'name', type(engine).__name__)} neither scores answers nor writes text",
         "reward_model, preference_model, implicit_reward, or an engine that generates",
     )
 
 
-def _response(prompt: Prompt, context: MeasureContext, meta: dict[str, Any], turns: Sequence[str] = ()) -> Response:
-    return Response(
-        prompt_id=prompt.id,
-        benchmark=prompt.benchmark,
-        model=context.model,
-        model_id=context.engine.fingerprint.model_id,
-        turns=tuple(turns),
-        meta={**meta, "characters": [len(answer) for answer in answers_of(prompt)]},
-    )
+def _response(prompt: Prompt, context: MeasureContext, **fields: Any) -> Response:
+    return Response.to(prompt, context.model, context.engine.fingerprint.model_id, **fields)
+
+
+def _succeeded(prompt: Prompt, context: MeasureContext, meta: dict[str, Any], turns: Sequence[str] = ()) -> Response:
+    characters = [len(answer) for answer in answers_of(prompt)]
+    return _response(prompt, context, turns=tuple(turns), meta={**meta, "characters": characters})
 
 
 def _failed(prompt: Prompt, context: MeasureContext, error: str, retryable: bool = False) -> Response:
-    return Response(
-        prompt_id=prompt.id,
-        benchmark=prompt.benchmark,
-        model=context.model,
-        model_id=context.engine.fingerprint.model_id,
-        finish="error",
-        error=error,
-        retryable=retryable,
-    )
+    return _response(prompt, context, finish="error", error=error, retryable=retryable)
 
 
 class _Parts:
@@ -220,7 +210,7 @@ def _by_reward(
             yield _failed(prompt, context, failed.error or "no reward")
             continue
         meta = {"rewards": [r.value for r in rewards], "n_tokens": [r.n_tokens for r in rewards], **of}
-        yield _response(prompt, context, meta | _truncated(rewards))
+        yield _succeeded(prompt, context, meta | _truncated(rewards))
 
 
 def _by_preference(prompts: Sequence[Prompt], context: MeasureContext, engine: PreferenceEngine) -> Iterator[Response]:
@@ -235,7 +225,7 @@ def _by_preference(prompts: Sequence[Prompt], context: MeasureContext, engine: P
         if failed is not None:
             yield _failed(prompt, context, failed.error or "no probability")
         else:
-            yield _response(prompt, context, _preference_meta(pairs, len(answers_of(prompt))))
+            yield _succeeded(prompt, context, _preference_meta(pairs, len(answers_of(prompt))))
 
 
 def _preference_meta(pairs: Sequence[Any], n_answers: int) -> dict[str, Any]:
@@ -264,15 +254,6 @@ def _round_robin(probabilities: Sequence[float], n: int) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Judging:
-    """How a language model is asked as a judge; `max_tokens` of None is the official limit."""
-
-    form: str
-    orders: Orders
-    max_tokens: int | None
-
-
-@dataclass(frozen=True)
 class _Asked:
     """One question to the judge and the answers it shows, by index."""
 
@@ -280,16 +261,19 @@ class _Asked:
     indices: tuple[int, ...]
 
 
-def _by_judge(prompts: Sequence[Prompt], context: MeasureContext, judging: _Judging) -> Iterator[Response]:
-    form: JudgeForm = registry.make("judge form", judging.form, context.data)
+def _by_judge(
+    prompts: Sequence[Prompt], context: MeasureContext, form_name: str, orders: Orders, max_tokens: int | None
+) -> Iterator[Response]:
+    """Ask a language model as a judge; `max_tokens` of None is the official limit."""
+    form: JudgeForm = registry.make("judge form", form_name, context.data)
     for prompt in prompts:
         if len(prompt.turns) > _MOST_TURNS:
             reason = f"{len(prompt.turns)} turns; the judge's official prompts take at most {_MOST_TURNS}"
             yield _failed(prompt, context, reason)
     short = (prompt for prompt in prompts if len(prompt.turns) <= _MOST_TURNS)
-    asked = {prompt.id: list(_questions(prompt, context.seed, judging, form)) for prompt in short}
+    asked = {prompt.id: list(_questions(prompt, context.seed, orders, form_name, form)) for prompt in short}
     parts = _Parts(prompts)
-    sampling = Sampling(temperature=0.0, max_tokens=judging.max_tokens or form.settings.max_tokens)
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens or form.settings.max_tokens)
     requests = [
         GenerationRequest(parts.expect(prompt_id), _messages_to(form, question.task), sampling)
         for prompt_id, questions in asked.items()
@@ -308,7 +292,7 @@ def _judged(
         return _failed(prompt, context, failed.error, failed.retryable)
     verdicts = [_verdict(form, question.task, reply) for question, reply in zip(asked, replies, strict=True)]
     meta = _read(verdicts, asked) | {"form": asked[0].task.form, "form_id": form.identity()}
-    return _response(prompt, context, meta, [reply.text for reply in replies])
+    return _succeeded(prompt, context, meta, [reply.text for reply in replies])
 
 
 def _messages_to(form: JudgeForm, task: JudgeTask) -> tuple[Message, ...]:
@@ -318,24 +302,21 @@ def _messages_to(form: JudgeForm, task: JudgeTask) -> tuple[Message, ...]:
     return request.messages
 
 
-def _questions(prompt: Prompt, seed: int, judging: _Judging, form: JudgeForm) -> Iterator[_Asked]:
+def _questions(prompt: Prompt, seed: int, orders: Orders, form_name: str, form: JudgeForm) -> Iterator[_Asked]:
     """Turn an item into questions for the judge."""
     earlier = [m.content for m in conversation(prompt) if m.role == "assistant"]
     bare = prompt.model_copy(update={"meta": {}})
-    answers = [
-        Response(prompt_id=prompt.id, benchmark=prompt.benchmark, model="", model_id="", turns=(*earlier, answer))
-        for answer in answers_of(prompt)
-    ]
+    answers = [Response.to(prompt, model="", model_id="", turns=(*earlier, answer)) for answer in answers_of(prompt)]
     turn = len(prompt.turns)
     if form.n_answers == 1:
         for index, answer in enumerate(answers):
-            yield _Asked(JudgeTask(bare, judging.form, (answer,), turn=turn, game=index + 1), (index,))
+            yield _Asked(JudgeTask(bare, form_name, (answer,), turn=turn, game=index + 1), (index,))
         return
-    orders = [(0, 1), (1, 0)]
-    if judging.orders == "one":
-        orders = [orders[int(content_hash("order", seed, prompt.id)[:8], 16) % 2]]
-    for game, (first, second) in enumerate(orders, start=1):
-        task = JudgeTask(bare, judging.form, (answers[first], answers[second]), turn=turn, game=game)
+    shown = [(0, 1), (1, 0)]
+    if orders == "one":
+        shown = [shown[int(content_hash("order", seed, prompt.id)[:8], 16) % 2]]
+    for game, (first, second) in enumerate(shown, start=1):
+        task = JudgeTask(bare, form_name, (answers[first], answers[second]), turn=turn, game=game)
         yield _Asked(task, (first, second))
 
 

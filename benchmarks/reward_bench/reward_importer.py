@@ -147,6 +147,7 @@ def _verdict(chosen: float | None, rejected: float | None) -> Verdict:
 def _add_items_2(path: Path, value: Mapping[str, Any], imported: Imported) -> None:
     """Add version 2's items: the scores of all answers, right ones first."""
     subsets, ids, counts, scores = _columns(path, value, ["subset", "id", "num_correct", "scores"])
+    model_id = content_hash("import", "reward_bench_2", imported.model)
     for place, (key, metric) in enumerate(_keys(path, subsets, ids, _WRITTEN_V2)):
         listed, n_right = scores[place], counts[place]
         rewards = [_number(path, place, score) for score in listed] if isinstance(listed, list) else []
@@ -161,15 +162,8 @@ def _add_items_2(path: Path, value: Mapping[str, Any], imported: Imported) -> No
         cluster = f"ties/{pair}" if metric == "ties" and pair else ""
         prompt = _prompt(imported, key, metric, cluster, {"n_right": n_right})
         imported.prompts.append(prompt)
-        imported.responses.append(
-            Response(
-                prompt_id=prompt.id,
-                benchmark=imported.benchmark,
-                model=imported.model,
-                model_id=content_hash("import", "reward_bench_2", imported.model),
-                meta={"reason": "unparsed: stored as null"} if None in rewards else {"rewards": rewards},
-            )
-        )
+        meta = {"reason": "unparsed: stored as null"} if None in rewards else {"rewards": rewards}
+        imported.responses.append(Response.to(prompt, imported.model, model_id, meta=meta))
 
 
 def _add_accuracies(path: Path, value: Mapping[str, Any], imported: Imported) -> None:

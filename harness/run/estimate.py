@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from harness.endpoint.ledger import Price, estimate_tokens
 from harness.messages import Message
 from harness.protocols import Judge, JudgeTask
-from harness.records import Prompt, Response
+from harness.records import Response
 from harness.run.canary_questions import canary_questions
 from harness.run.plan import Plan, PlannedBenchmark
 
@@ -61,14 +61,14 @@ class BenchmarkEstimate:
     benchmark: str
     n_prompts: int
     n_answers: int
-    n_calls: int
-    n_canary_calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    most_prompt_tokens: int
-    most_completion_tokens: int
-    answer_tokens: int
-    most_answer_tokens: int
+    n_calls: int = 0
+    n_canary_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    most_prompt_tokens: int = 0
+    most_completion_tokens: int = 0
+    answer_tokens: int = 0
+    most_answer_tokens: int = 0
     n_scored: int = 0
 
 
@@ -116,9 +116,7 @@ class RunEstimate:
             "currency": self.price.currency if self.price else None,
             "cost": self.cost,
             "most_cost": self.most_cost,
-            "benchmarks": [
-                {name: getattr(b, name) for name in BenchmarkEstimate.__dataclass_fields__} for b in self.benchmarks
-            ],
+            "benchmarks": [asdict(b) for b in self.benchmarks],
         }
 
 
@@ -146,27 +144,22 @@ def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> R
             found.append(_measured(name, planned, answer_tokens))
             continue
         limits = {p.id: planned.sampling(p, 0, 0).max_tokens for p in planned.prompts}
-        usual = _count(plan, name, asker, lambda p, b: _usual_answer(p, b, answer_tokens))
+        usual = _count(plan, name, asker, lambda _, b: _usual_answer(b, answer_tokens))
         most = _count(plan, name, asker, lambda p, b, limits=limits: "x" * (limits[p.id] * _CHARACTERS_PER_TOKEN))
-        turns = sum(len(p.turns) for p in planned.prompts)
+        texts = {p.id: _usual_answer(planned.baselines.get(p.id), answer_tokens) for p in planned.prompts}
+        usual_tokens = {prompt: math.ceil(len(text) / _CHARACTERS_PER_TOKEN) for prompt, text in texts.items()}
         found.append(
             BenchmarkEstimate(
                 benchmark=name,
                 n_prompts=len(planned.prompts),
-                n_answers=turns,
+                n_answers=sum(len(p.turns) for p in planned.prompts),
                 n_calls=usual.n_calls,
                 n_canary_calls=usual.n_canaries,
                 prompt_tokens=usual.n_prompt,
                 completion_tokens=usual.n_usual,
                 most_prompt_tokens=most.n_prompt,
                 most_completion_tokens=most.n_most,
-                answer_tokens=sum(
-                    len(p.turns)
-                    * math.ceil(
-                        len(_usual_answer(p, planned.baselines.get(p.id), answer_tokens)) / _CHARACTERS_PER_TOKEN
-                    )
-                    for p in planned.prompts
-                ),
+                answer_tokens=sum(len(p.turns) * usual_tokens[p.id] for p in planned.prompts),
                 most_answer_tokens=sum(len(p.turns) * limits[p.id] for p in planned.prompts),
             )
         )
@@ -187,21 +180,14 @@ def _measured(name: str, planned: PlannedBenchmark, answer_tokens: int) -> Bench
         benchmark=name,
         n_prompts=len(planned.prompts),
         n_answers=generated,
-        n_calls=0,
-        n_canary_calls=0,
-        prompt_tokens=0,
-        completion_tokens=0,
-        most_prompt_tokens=0,
-        most_completion_tokens=0,
         answer_tokens=usual,
         most_answer_tokens=most,
         n_scored=scored,
     )
 
 
-def _usual_answer(prompt: Prompt, baseline: Response | None, answer_tokens: int) -> str:
+def _usual_answer(baseline: Response | None, answer_tokens: int) -> str:
     """Return the baseline's answer, or text of the typical length."""
-    del prompt
     return baseline.turns[0] + " " if baseline is not None else "x" * (answer_tokens * _CHARACTERS_PER_TOKEN)
 
 

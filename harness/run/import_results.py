@@ -26,15 +26,7 @@ def stored_response(
     prompt: Prompt, model: str, turns: Sequence[str], role: Role = "candidate", n_tokens: tuple[int | None, ...] = ()
 ) -> Response:
     """Return the record of an answer stored by another tool."""
-    return Response(
-        prompt_id=prompt.id,
-        benchmark=prompt.benchmark,
-        model=model,
-        model_id=f"import:{model}",
-        role=role,
-        turns=tuple(turns),
-        n_tokens=n_tokens,
-    )
+    return Response.to(prompt, model, f"import:{model}", role=role, turns=tuple(turns), n_tokens=n_tokens)
 
 
 def stored_judgment(

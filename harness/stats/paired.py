@@ -21,7 +21,7 @@ from harness.stats.bootstrap import Floats, cluster_codes, finite_array
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level, cluster_variance
 from harness.stats.paired_binary import mcnemar_mid_p, tango_interval, tango_z
-from harness.stats.power import PowerSpec, minimum_detectable_effect, units_needed
+from harness.stats.power import PowerSpec, minimum_detectable_effect
 from harness.stats.sign_flip import sign_flip_test
 
 
@@ -124,23 +124,6 @@ class PairedComparison:
         if estimate.stderr == 0.0:
             return 0.5**estimate.n_clusters if estimate.value > threshold else 1.0
         return float(stats.t.sf((estimate.value - threshold) / estimate.stderr, self.df))
-
-    def units_needed(self, effect: float, design: PowerSpec) -> int | None:
-        """How many prompts in all would show `effect`, with the spread seen here.
-
-        Parameters
-        ----------
-        effect : float
-            The true difference supposed, in the unit of the scores.
-        design : PowerSpec
-            Level, power, sides and threshold.
-
-        Returns
-        -------
-        int or None
-            None where no number would do, or where there is no spread to plan from.
-        """
-        return units_needed(effect, self.sd, design) if self.sd else None
 
 
 def paired_difference(

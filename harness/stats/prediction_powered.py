@@ -140,9 +140,8 @@ def prediction_powered_mean(
     With a_g = sum over the labelled pairs of prompt g of (Y - mean Y) / n, and b_g = the same of f less the sum over
     its unlabelled pairs of (f - mean f) / N, the variance is sum_g (a_g - lambda b_g)^2. It is least at
     lambda = sum a_g b_g / sum b_g^2. Labelled and unlabelled pairs of one prompt are thus not taken for independent, as
-    they are in the paper's own interval (:func:`published_interval`). The small-sample corrections (CR2,
-    Satterthwaite's degrees of freedom) are those of the mean of the labels alone; a tuned lambda costs one more degree
-    of freedom.
+    they are in the paper's own interval. The small-sample corrections (CR2, Satterthwaite's degrees of freedom) are
+    those of the mean of the labels alone; a tuned lambda costs one more degree of freedom.
 
     References
     ----------
@@ -174,34 +173,6 @@ def prediction_powered_mean(
         y.size,
         other.size,
     )
-
-
-def published_interval(sample: LabelledSample, level: float = 0.95, power: float | None = None) -> Estimate:
-    """Compute the paper's own estimate and interval, which take every pair for independent; for comparison.
-
-    Equation 4 and algorithm 2 (power tuning) of the PPI++ paper with the closed form for means,
-    lambda = Cov(Y, f) / ((1 + n/N) Var f), Var f over all pairs, cut to [0, 1]; the variance is
-    Var(Y - lambda f) / n + lambda^2 Var(f) / N.
-
-    Parameters
-    ----------
-    sample : LabelledSample
-        The pairs; clusters are ignored.
-    level : float
-        Nominal coverage.
-    power : float, optional
-        A fixed lambda; tuned where not given.
-
-    Returns
-    -------
-    Estimate
-    """
-    y, f, other = _checked(sample)
-    lam = _published_power(y, f, other) if power is None else power
-    stderr = math.sqrt(float((y - lam * f).var()) / y.size + lam**2 * float(other.var()) / other.size)
-    value, n = float(y.mean() - lam * (f.mean() - other.mean())), y.size + other.size
-    found = Estimate(value, stderr, None, None, level, "PPI++, independent pairs, normal interval", n, n)
-    return _with_limits(found, float(stats.norm.ppf(0.5 + level / 2.0)) * stderr, None)
 
 
 def _checked(sample: LabelledSample) -> tuple[Floats, Floats, Floats]:
@@ -286,14 +257,6 @@ def _influence(y: Floats, f: Floats, other: Floats, codes: NDArray[np.int64]) ->
         return np.bincount(of, weights=(values - values.mean()) / values.size, minlength=size).astype(np.float64)
 
     return sums(y, codes[:n]), sums(f, codes[:n]) - sums(other, codes[n:])
-
-
-def _published_power(y: Floats, f: Floats, other: Floats) -> float:
-    variance = float(np.concatenate([f, other]).var(ddof=1))
-    if variance <= 0.0:
-        return 0.0
-    covariance = float(((y - y.mean()) * (f - f.mean())).mean())
-    return min(max(covariance / ((1.0 + y.size / other.size) * variance), 0.0), 1.0)
 
 
 def _clustered(

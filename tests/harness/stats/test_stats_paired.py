@@ -13,7 +13,6 @@ from scipy import stats
 from harness.errors import StatisticsError
 from harness.stats.paired import PairedSpec, paired_difference
 from harness.stats.paired_binary import mcnemar_mid_p, tango_interval, tango_z
-from harness.stats.power import PowerSpec
 from harness.stats.sign_flip import sign_flip_test
 
 RNG = np.random.default_rng
@@ -172,7 +171,6 @@ class TestPairedDifference:
         assert result.p_value == 1.0
         assert "same" in result.difference.note
         assert result.minimum_detectable_effect is None
-        assert result.units_needed(1.0, PowerSpec()) is None
         assert result.p_above(0.0) >= 0.5
         # four prompts alike do not prove non-inferiority
         assert result.p_above(-0.01) > 0.05
