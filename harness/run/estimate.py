@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from harness.endpoint.ledger import Price, estimate_tokens
 from harness.messages import Message
 from harness.protocols import Judge, JudgeTask
-from harness.records import Response
+from harness.records import Prompt, Response
 from harness.run.canary_questions import canary_questions
 from harness.run.plan import Plan, PlannedBenchmark
 
@@ -146,8 +146,6 @@ def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> R
         limits = {p.id: planned.sampling(p, 0, 0).max_tokens for p in planned.prompts}
         usual = _count(plan, name, asker, lambda _, b: _usual_answer(b, answer_tokens))
         most = _count(plan, name, asker, lambda p, b, limits=limits: "x" * (limits[p.id] * _CHARACTERS_PER_TOKEN))
-        texts = {p.id: _usual_answer(planned.baselines.get(p.id), answer_tokens) for p in planned.prompts}
-        usual_tokens = {prompt: math.ceil(len(text) / _CHARACTERS_PER_TOKEN) for prompt, text in texts.items()}
         found.append(
             BenchmarkEstimate(
                 benchmark=name,
@@ -159,7 +157,7 @@ def estimate_run(plan: Plan, judge: Judge | None, answer_tokens: int = 400) -> R
                 completion_tokens=usual.n_usual,
                 most_prompt_tokens=most.n_prompt,
                 most_completion_tokens=most.n_most,
-                answer_tokens=sum(len(p.turns) * usual_tokens[p.id] for p in planned.prompts),
+                answer_tokens=sum(_usual_tokens(p, planned, answer_tokens) for p in planned.prompts),
                 most_answer_tokens=sum(len(p.turns) * limits[p.id] for p in planned.prompts),
             )
         )
@@ -189,6 +187,11 @@ def _measured(name: str, planned: PlannedBenchmark, answer_tokens: int) -> Bench
 def _usual_answer(baseline: Response | None, answer_tokens: int) -> str:
     """Return the baseline's answer, or text of the typical length."""
     return baseline.turns[0] + " " if baseline is not None else "x" * (answer_tokens * _CHARACTERS_PER_TOKEN)
+
+
+def _usual_tokens(prompt: Prompt, planned: PlannedBenchmark, answer_tokens: int) -> int:
+    text = _usual_answer(planned.baselines.get(prompt.id), answer_tokens)
+    return len(prompt.turns) * math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)
