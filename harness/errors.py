@@ -205,3 +205,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     folded = {c.lower().replace("-", "_"): c for c in candidates}
     close = difflib.get_close_matches(name.lower().replace("-", "_"), list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
+
+
+def line_of(error: BaseException, index: int = 0) -> str:
+    """Return the kind of a library's error and one line of its text, the first (0) or the last (-1)."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[index]}" if lines else type(error).__name__

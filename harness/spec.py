@@ -12,17 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from harness.errors import MissingDataError, SpecError, nearest
 from harness.hashing import content_hash
 
-__all__ = [
-    "BenchmarkSpec",
-    "JudgeSpec",
-    "ModelSpec",
-    "Options",
-    "RunSpec",
-    "differing_fields",
-    "load_spec",
-    "validated",
-]
-
 # Where a model is served and how requests are sent. None of it changes what is measured.
 _JUDGE_OPERATIONAL = (
     "base_url",

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.lm_eval.local_rows import LocalRows, examples_from_test, find_rows
 from harness.data.file_rows import read_rows
-from harness.errors import AssayError, FileFormatError, MissingDataError
+from harness.errors import AssayError, FileFormatError, MissingDataError, line_of
 from harness.protocols import DataSource
 
 _LOCK = threading.RLock()
@@ -131,7 +131,7 @@ class GivenData:
             raise
         except Exception as error:  # datasets raises whatever a file makes it raise
             raise FileFormatError(
-                directory, None, f"datasets cannot read it: {_first_line(error)}", "a copy of the task's dataset"
+                directory, None, f"datasets cannot read it: {line_of(error)}", "a copy of the task's dataset"
             ) from error
 
     def _from_hub(self, path: str, name: str | None, arguments: dict[str, Any]) -> Any:
@@ -141,7 +141,7 @@ class GivenData:
             raise
         except Exception as error:  # network, hub, cache and builder errors have no common class
             raise MissingDataError(
-                f"the task's dataset {path} cannot be loaded from the hub: {_first_line(error)}",
+                f"the task's dataset {path} cannot be loaded from the hub: {line_of(error)}",
                 remedy="check the network and, for a gated dataset, `hf auth login`; without a network set ASSAY_DATA "
                 "to a mirror, see docs/academic.md",
             ) from error
@@ -151,8 +151,3 @@ def _dataset(rows: LocalRows) -> Any:
     import datasets
 
     return datasets.DatasetDict({split: datasets.Dataset.from_list(found) for split, found in rows.splits.items()})
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

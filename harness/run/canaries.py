@@ -10,7 +10,7 @@ unlucky verdicts do not trip it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,11 +180,6 @@ def order_contradictions(pairs: Iterable[tuple[Judgment, Judgment]], limits: Can
         bad += leans[0] * leans[1] < 0.0 and min(abs(lean) for lean in leans) > limits.decisive
     what = "the judge contradicts itself when the order of two answers is swapped"
     return _finding("order_contradictions", (bad, n, n_unscored), limits.contradictions, limits.alpha, what)
-
-
-def canary_problems(findings: Sequence[CanaryFinding]) -> list[str]:
-    """Return the messages of the checks that tripped; empty if the run passes."""
-    return [f"judge canary {f.name}: {f.message}" for f in findings if f.tripped]
 
 
 def _share(verdict: Verdict, candidate_first: bool) -> float | None:

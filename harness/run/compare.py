@@ -23,6 +23,11 @@ from harness.store.run_directory import RunDirectory
 _SEED = 20241101  # of the sign flips and the bootstrap; fixed for reproducible results
 
 
+_MISSING = dict.fromkeys(("value", "stderr", "ci_low", "ci_high", "level"))
+_NO_DIFFERENCE = {**_MISSING, "method": "", "note": "", "n": 0, "n_clusters": 0}
+"""The fields of an estimate in ``--json`` where there is none."""
+
+
 @dataclass(frozen=True)
 class ComparedMetric:
     """Comparison of two runs on one metric, first minus second.
@@ -65,24 +70,17 @@ class ComparedMetric:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for ``--json``."""
-        d = self.difference
+        difference = {name: getattr(self.difference, name, absent) for name, absent in _NO_DIFFERENCE.items()}
         return {
             "benchmark": self.benchmark,
             "metric": self.metric,
             "value_a": self.value_first,
             "value_b": self.value_second,
-            "difference": d.value if d else None,
-            "stderr": d.stderr if d else None,
-            "ci_low": d.ci_low if d else None,
-            "ci_high": d.ci_high if d else None,
-            "level": d.level if d else None,
-            "method": d.method if d else "",
-            "note": d.note if d else "",
+            "difference": difference.pop("value"),
+            **difference,
             "p_value": self.p_value,
             "p_adjusted": self.p_adjusted,
             "test": self.test,
-            "n": d.n if d else 0,
-            "n_clusters": d.n_clusters if d else 0,
             "n_only_a": self.n_only_first,
             "n_only_b": self.n_only_second,
             "minimum_detectable_effect": self.minimum_detectable_effect,

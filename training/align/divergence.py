@@ -81,7 +81,8 @@ def draw_log_ratios(samples: Sequence[Sample], models: Models, out: Path) -> Non
         waiting = [s for s in answered if (s.prompt_key, s.sample) not in scored]
         if waiting:
             tokens = tokens or _Tokens.of(models)
-            with JsonlAppender(out / _FILES[role]) as file, closing(_load(model, models.options)) as engine:
+            loaded = HFEngine.from_options({"model": model, **models.options})
+            with JsonlAppender(out / _FILES[role]) as file, closing(loaded) as engine:
                 for line in _scored(waiting, tokens, engine):
                     file.append(line)
 
@@ -119,10 +120,6 @@ def _rows(path: Path) -> Iterator[tuple[Key, dict[str, Any]]]:
     if path.is_file():
         for _, row in read_jsonl(path, allow_torn_tail=True):
             yield (str(row["prompt_key"]), int(row["sample"])), row
-
-
-def _load(model: str, options: Mapping[str, Any]) -> HFEngine:
-    return HFEngine.from_options({"model": model, **options})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from harness.engines.adapter_dirs import resolve_adapter
 from harness.engines.hf.hf_options import HFOptions
 from harness.engines.weights_hash import weight_files
-from harness.errors import ModelError
+from harness.errors import ModelError, line_of
 
 _LENGTH_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 _PASS_TOKENS = 32_768
@@ -226,7 +226,7 @@ def _load_tokenizer(options: HFOptions) -> Any:
         )
     except _LOAD_ERRORS as error:
         raise ModelError(
-            f"the tokenizer of {source} cannot be loaded: {_first_line(error)}",
+            f"the tokenizer of {source} cannot be loaded: {line_of(error)}",
             "tokenizer files beside the weights (tokenizer.json, tokenizer_config.json)",
             "check the directory, or the hub id and the network",
         ) from error
@@ -251,12 +251,12 @@ def _load_weights(options: HFOptions, kind: CheckpointKind) -> Any:
             model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"{options.model} does not fit into the memory of {device}: {_first_line(error)}",
+            f"{options.model} does not fit into the memory of {device}: {line_of(error)}",
             remedy="use a smaller dtype, device_map=auto, or another device",
         ) from error
     except _LOAD_ERRORS as error:
         raise ModelError(
-            f"{options.model} cannot be loaded: {_first_line(error)}",
+            f"{options.model} cannot be loaded: {line_of(error)}",
             f"{kind.what} in transformers format with readable weights",
             "check the directory, or the hub id and the network",
         ) from error
@@ -295,7 +295,7 @@ def _apply_adapter(model: Any, tokenizer: Any, adapter: str) -> Any:
         wrapped = PeftModel.from_pretrained(model, str(Path(adapter).expanduser()))
     except _LOAD_ERRORS as error:
         raise ModelError(
-            f"the adapter {adapter} cannot be put on this model: {_first_line(error)}",
+            f"the adapter {adapter} cannot be put on this model: {line_of(error)}",
             "a LoRA adapter trained on this base model",
             "check the adapter and its base model",
         ) from error
@@ -365,7 +365,7 @@ def _probe_cache(model: Any, device: torch.device, parameters: frozenset[str]) -
         output = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=device), **keeping)
     except _LOAD_ERRORS as error:
         raise ModelError(
-            f"{type(model).__name__} fails on a single token: {_first_line(error)}",
+            f"{type(model).__name__} fails on a single token: {line_of(error)}",
             remedy="check the checkpoint and the installed transformers and torch",
         ) from error
     cache: Any = getattr(output, "past_key_values", None)
@@ -407,8 +407,3 @@ def _quiet_progress() -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

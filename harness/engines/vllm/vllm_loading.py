@@ -15,7 +15,7 @@ from harness.engines.adapter_dirs import adapter_config, resolve_adapter
 from harness.engines.chat_template import ChatTemplate, load_chat_template
 from harness.engines.hf.stopping import declared_stop_ids
 from harness.engines.vllm.vllm_options import VLLMOptions
-from harness.errors import ModelError, SpecError, UsageError, nearest
+from harness.errors import ModelError, SpecError, UsageError, line_of, nearest
 
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # ranks for which vLLM has kernels
 # What vLLM, transformers, torch and safetensors raise on a checkpoint or a setting that does not work.
@@ -103,7 +103,7 @@ def load_vllm(options: VLLMOptions) -> LoadedVLLM:
             llm = LLM(**arguments)
     except (*_LOAD_ERRORS, VLLMError) as error:
         raise ModelError(
-            f"vLLM cannot run {options.display_name}: {_last_line(error)}",
+            f"vLLM cannot run {options.display_name}: {line_of(error, -1)}",
             "a causal language model in transformers format of an architecture vLLM has",
             "see its own message above; where memory is short lower max_model_len, or raise tensor_parallel_size",
         ) from error
@@ -160,7 +160,7 @@ def _import_vllm() -> None:
                 "pip install 'assay[vllm]', or choose --engine hf",
             ) from error
         raise ModelError(
-            f"vLLM is installed but cannot be imported: {_last_line(error)}",
+            f"vLLM is installed but cannot be imported: {line_of(error, -1)}",
             "a vLLM whose requirements are met",
             "install it into an environment of its own, or choose --engine hf",
         ) from error
@@ -246,7 +246,7 @@ def _directory(name: str, what: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"the {what} {name} is neither a directory nor available from the hub: {_last_line(error)}",
+            f"the {what} {name} is neither a directory nor available from the hub: {line_of(error, -1)}",
             "an existing directory, or a hub id",
             "check the name and the network",
         ) from error
@@ -264,8 +264,3 @@ def _stdout_to_stderr() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -9,7 +9,6 @@ from harness.errors import StatisticsError
 from harness.gate.head_to_head import head_to_head_shares
 from harness.records import Judgment, Preference, Rating, Unscored
 from harness.run.canaries import (
-    canary_problems,
     clopper_pearson,
     null_rating,
     null_response,
@@ -37,16 +36,14 @@ def judged(p_first, order=NULL_FIRST, prompt="p", turn=1):
 def test_a_judge_who_knows_nothing_from_something():
     found = null_response([judged(0.02)] * 5 + [judged(0.99, NULL_LAST)] * 5)
     assert (found.n, found.rate, found.tripped) == (10, 0.0, False)
-    assert canary_problems([found]) == []
 
 
 def test_a_judge_who_prefers_nothing():
     found = null_response([judged(0.9)] * 6 + [judged(0.5)] * 2 + [judged(0.1)] * 4 + [judged(None)])
     assert (found.n, found.n_bad, found.n_unscored, found.tripped) == (12, 7.0, 1, True)
     assert found.ci_low == pytest.approx(stats.binomtest(7, 12).proportion_ci(0.9, "exact").low)
-    (problem,) = canary_problems([found])
-    assert "prefers a null response" in problem
-    assert "7 of 12" in problem
+    assert "prefers a null response" in found.message
+    assert "7 of 12" in found.message
 
 
 def test_one_unlucky_verdict_in_ten_does_not_trip():
