@@ -8,7 +8,8 @@ benchmark      ``assay.benchmarks``        :class:`Benchmark`; optionally :class
                                            :class:`FittedBenchmark`, :class:`CheckedBenchmark`
 suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
 judge          ``assay.judges``            :class:`Judge`, made from a :class:`JudgeContext`
-judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself
+judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself; optionally
+                                           :class:`JudgeFormFamily`
 engine         ``assay.engines``           `harness.engines.base.Engine`, or a `RewardEngine` or
                                            `PreferenceEngine` of `harness.engines.rewards.scorers`
 importer       ``assay.importers``         :class:`Importer`; optionally :class:`VoteImporter`
@@ -536,9 +537,9 @@ class ChatSettings:
     max_tokens: int = 2048
     top_logprobs: int = 0
 
-    def request(self, messages: tuple[Message, ...]) -> ChatRequest:
-        """Return a request with these messages."""
-        return ChatRequest(messages, self.max_tokens, self.temperature, top_logprobs=self.top_logprobs)
+    def request(self, messages: tuple[Message, ...], schema: Mapping[str, Any] | None = None) -> ChatRequest:
+        """Return a request with these messages, for a reply in a JSON schema if one is given."""
+        return ChatRequest(messages, self.max_tokens, self.temperature, top_logprobs=self.top_logprobs, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,6 +594,25 @@ class JudgeForm(Protocol):
 
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
         """Ask for a verdict and parse it; an unreadable one is `harness.records.Unscored`."""
+        ...
+
+
+@runtime_checkable
+class JudgeFormFamily(Protocol):
+    """A registered form that stands for many, named ``NAME:ARGUMENT``: judge forms from files, rubrics.
+
+    The registered class has the members of :class:`JudgeForm` too; those of the class `of` returns are used.
+    """
+
+    @classmethod
+    def of(cls, argument: str) -> type[Self]:
+        """Return the form of an argument; "" if none is given.
+
+        Raises
+        ------
+        AssayError
+            There is no such form.
+        """
         ...
 
 

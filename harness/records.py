@@ -26,7 +26,10 @@ UnscoredReason = Literal[
     "ambiguous",  # it holds several different verdicts
     "out_of_scale",  # a verdict outside the grades offered
     "refused",  # the judge declined, or a content filter stopped it
-    "truncated",  # cut by the token limit before a verdict
+    "truncated",  # cut by the token limit
+    "quoted",  # the judge only quotes a verdict
+    "not_final",  # other text follows the verdict
+    "echoed",  # a judged answer contains the verdict, so it may be an echo
     "no_logprobs",  # the endpoint returned no log-probabilities for the requested tokens
     "timeout",
     "request_failed",  # the endpoint failed for this request

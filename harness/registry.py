@@ -15,14 +15,14 @@ import inspect
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import get_protocol_members
 
 from harness import protocols
 from harness.engines.base import Engine
 from harness.engines.rewards.scorers import PreferenceEngine, RewardEngine
-from harness.errors import AssayError, PluginError, UnknownNameError
+from harness.errors import AssayError, PluginError, UnknownNameError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,40 @@ def make(kind: str, name: str, *arguments: Any) -> Any:
     except Exception as error:
         raise _raised(kind, name, f"calling {_entry_point(kind, name).value}", error) from error
     return checked(kind, name, made)
+
+
+def judge_form(reference: str) -> type[protocols.JudgeForm]:
+    """Return the class of a judge form by ``NAME`` or ``NAME:ARGUMENT``.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such form.
+    UsageError
+        The form takes no argument.
+    PluginError
+        As in :func:`load`.
+    AssayError
+        The form rejects its argument.
+    """
+    name, colon, argument = reference.partition(":")
+    form = load("judge form", name)
+    if isinstance(form, protocols.JudgeFormFamily):
+        form = checked("judge form", reference, form.of(argument))
+    elif colon:
+        raise UsageError(f"the judge form {name} takes no argument (found {reference!r})", name)
+    return cast(type[protocols.JudgeForm], form)
+
+
+def make_judge_form(reference: str, data: protocols.DataSource) -> protocols.JudgeForm:
+    """Make a judge form; errors as in :func:`judge_form`, and those of its upstream files."""
+    form = judge_form(reference)
+    try:
+        return form.from_data(data)
+    except AssayError:
+        raise
+    except Exception as error:
+        raise _raised("judge form", reference, f"calling {form.__name__}.from_data", error) from error
 
 
 def checked(kind: str, name: str, made: Any) -> Any:

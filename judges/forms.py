@@ -7,7 +7,9 @@ where the verdict is read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal, Self
 
 from harness.endpoint.exchange import ChatRequest
@@ -71,14 +73,14 @@ class _FastChatForm(ABC):
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
         """Ask once and read the verdict."""
         reply = await ask(self.first_request(task, settings))
-        return Reading(read_text(reply, self._parse), reply.text, {})
+        return Reading(read_text(reply, partial(self._parse, answers=judged_texts(task))), reply.text, {})
 
     @abstractmethod
     def _answers(self, task: JudgeTask) -> dict[str, str]:
         """Name the answers as the templates do."""
 
     @abstractmethod
-    def _parse(self, text: str) -> Verdict: ...
+    def _parse(self, text: str, answers: Sequence[str]) -> Verdict: ...
 
     def _template(self, task: JudgeTask) -> Template:
         """Choose the prompt: "math" with a reference answer, "multi-turn" for the second turn."""
@@ -99,6 +101,11 @@ def _conversation(response: Response, task: JudgeTask, suffix: str) -> dict[str,
     return {f"answer{suffix}": turns[0], **_numbered(f"answer{suffix}", turns)}
 
 
+def judged_texts(task: JudgeTask) -> tuple[str, ...]:
+    """Return the answers a judge is shown, up to the judged turn."""
+    return tuple(turn for response in task.responses for turn in response.turns[: task.turn])
+
+
 class RatingForm(_FastChatForm):
     """MT-Bench's single-answer grading, 1 to 10, with a reference answer where the prompt has one [1]_.
 
@@ -115,8 +122,8 @@ class RatingForm(_FastChatForm):
         (response,) = task.responses
         return _conversation(response, task, "")
 
-    def _parse(self, text: str) -> Verdict:
-        return parse_rating(text)
+    def _parse(self, text: str, answers: Sequence[str]) -> Verdict:
+        return parse_rating(text, answers)
 
 
 class PairwiseForm(_FastChatForm):
@@ -130,8 +137,8 @@ class PairwiseForm(_FastChatForm):
         first, second = task.responses
         return _conversation(first, task, "_a") | _conversation(second, task, "_b")
 
-    def _parse(self, text: str) -> Verdict:
-        return parse_pairwise(text)
+    def _parse(self, text: str, answers: Sequence[str]) -> Verdict:
+        return parse_pairwise(text, answers)
 
 
 @dataclass(frozen=True)
@@ -231,13 +238,14 @@ class FiveWayForm:
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
         """Ask, and where no label came, ask for one as often as upstream does."""
         request = self.first_request(task, settings)
+        parse = partial(parse_five_way, answers=judged_texts(task), last=self.last_label)
         text = ""
         attempts = 0
         while attempts < self.arena.attempts:
             attempts += 1
             reply = await ask(request)
             text = f"{text}\n{reply.text}" if text else reply.text
-            verdict = read_text(reply, lambda t: parse_five_way(t, last=self.last_label), text)
+            verdict = read_text(reply, parse, text)
             if verdict.kind != "unscored" or verdict.reason not in ("unparsed", "truncated"):
                 break
             more = (Message("assistant", reply.text), Message("user", _CONTINUE))
@@ -259,6 +267,19 @@ class FiveWayV2Form(FiveWayForm):
     def from_data(cls, data: DataSource) -> Self:
         """Read the official prompts."""
         return cls(arena_hard_v2(data))
+
+    def identity(self) -> str:
+        """Hash of all prompts, attempts and parser.
+
+        Where upstream's creative-writing prompt is unavailable, those questions cannot be judged either, and the hash
+        is that of the other prompt alone.
+        """
+        hashes = [self._template(None).hash]
+        try:
+            hashes.append(self._template("creative_writing").hash)
+        except DataError:
+            return super().identity()
+        return content_hash("form", self.name, hashes, self.arena.attempts, PARSER_VERSION)
 
     def _template(self, category: str | None) -> Template:
         return self.arena.templates[category or "hard_prompt"]

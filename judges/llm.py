@@ -70,7 +70,7 @@ class LLMJudge:
     def form(self, name: str) -> JudgeForm:
         """Return a form, made once."""
         if name not in self._forms:
-            self._forms[name] = registry.make("judge form", name, self._context.data)
+            self._forms[name] = registry.make_judge_form(name, self._context.data)
         return self._forms[name]
 
     def settings(self, name: str) -> ChatSettings:

@@ -20,7 +20,7 @@ from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Response, Unscored, Verdict
-from harness.run.plan import compares, judge_form
+from harness.run.plan import compares
 
 _VERSION = 1
 
@@ -73,7 +73,7 @@ class ModelJudge(ABC):
         if not compares(form):
             raise UsageError(
                 f"a {self.kind} compares two answers, and the judge form {form!r} asks for a "
-                f"{judge_form(form).verdict} of {judge_form(form).n_answers}",
+                f"{registry.judge_form(form).verdict} of {registry.judge_form(form).n_answers}",
                 "a form that compares two answers, as those of alpaca_eval, arena_hard and head_to_head do",
                 "judge this benchmark with a language model (--judge openai:MODEL), or leave it out",
             )

@@ -1,73 +1,40 @@
-"""Reading a verdict out of a judge's text. Pure functions; whatever is not a clear verdict is `Unscored`.
+"""Parsing a verdict in the official formats. Pure functions; whatever is not a clear verdict is `Unscored`.
 
 Each parser looks where the official one looks, and refuses to choose where the official one would guess:
 
-- a text with several verdicts that differ is *ambiguous*, except that verdicts inside quotation marks, code or
-  block quotes give way to one outside (the judge is citing the prompt or the answer, not grading it);
-- a grade outside the scale that was offered is *out of scale*, not clipped;
-- a text with no verdict is *unparsed*, or *truncated* where the token limit cut it.
+- only the judge's own final verdict counts (`judges.final_verdict`); several different ones are *ambiguous*;
+- a grade outside the offered scale is *out of scale*, not clipped;
+- a text without a verdict is *unparsed*; a reply cut by the token limit is *truncated*, whatever it contains.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from harness.endpoint.client import ChatReply, TokenLogprob
 from harness.records import Preference, Rating, Unscored, Verdict
+from judges.final_verdict import final_verdict
 
 PARSER_VERSION = "1"
-"""Part of every judge id; raised when a parser reads anything differently."""
+"""Part of every judge id; raised when a parser reads a verdict as another one.
 
-_RATING = re.compile(r"\[\[\s*(-?\d+(?:\.\d+)?)\s*\]\]")
+Refusing a verdict that was read before does not raise it: verdicts of both are comparable.
+"""
+
+_RATING = re.compile(r"\[\[\s*(-?[0-9]+(?:\.[0-9]+)?)\s*\]\]")
 # With single brackets a number may as well be a footnote: it counts only where the text calls it a rating.
-_RATING_SINGLE = re.compile(r"rating\W{0,12}\[\s*(-?\d+(?:\.\d+)?)\s*\]", re.IGNORECASE)
+_RATING_SINGLE = re.compile(r"rating\W{0,12}\[\s*(-?[0-9]+(?:\.[0-9]+)?)\s*\]", re.IGNORECASE)
 _RATING_EXAMPLE = re.compile(r"for example:?\s*[\"“]?rating:?\s*\[\[5\]\][\"”]?", re.IGNORECASE)
 _PAIRWISE = re.compile(r"\[\[\s*([A-Z])\s*\]\]")
 _FIVE_WAY = re.compile(r"\[\[([AB<>=]+)\]\]")
 _FIVE_WAY_SINGLE = re.compile(r"\[([AB<>=]+)\]")
-_QUOTED = re.compile(
-    r"```.*?```"  # a code block
-    r"|`[^`\n]*`"
-    r"|\"[^\"\n]*\"|“[^”\n]*”"
-    r"|^[ \t]*>[^\n]*$",  # a block quote
-    re.DOTALL | re.MULTILINE,
-)
-
 _P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 # Arena-Hard v2 also reads the mirror images; v0.1 gives them no weight, which is to say drops them.
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    value: str
-    quoted: bool
-
-
-def _find(pattern: re.Pattern[str], text: str) -> list[_Found]:
-    quotes = [match.span() for match in _QUOTED.finditer(text)]
-    return [
-        _Found(match.group(1), any(start <= match.start() and match.end() <= end for start, end in quotes))
-        for match in pattern.finditer(text)
-    ]
-
-
-def _settle(found: Iterable[_Found]) -> str | Unscored:
-    """Choose the one verdict, or say why there is none."""
-    found = list(found)
-    if not found:
-        return Unscored(reason="unparsed", detail="no verdict in the judge's text")
-    values = list(dict.fromkeys(f.value for f in found))
-    if len(values) > 1:
-        values = list(dict.fromkeys(f.value for f in found if not f.quoted)) or values
-    if len(values) > 1:
-        return Unscored(reason="ambiguous", detail="several verdicts: " + ", ".join(values))
-    return values[0]
-
-
-def parse_rating(text: str, low: float = 1.0, high: float = 10.0) -> Verdict:
+def parse_rating(text: str, answers: Sequence[str] = (), low: float = 1.0, high: float = 10.0) -> Verdict:
     """Read ``[[rating]]``, as MT-Bench's judge is asked to write it.
 
     FastChat takes the first ``[[x]]``, else the first ``[x]``, of whatever size. Here a text whose ratings differ is
@@ -77,11 +44,13 @@ def parse_rating(text: str, low: float = 1.0, high: float = 10.0) -> Verdict:
     ----------
     text : str
         The judge's text.
+    answers : sequence of str
+        The judged answers.
     low, high : float
         Ends of the scale.
     """
     text = _RATING_EXAMPLE.sub("", text)  # an echo of the instruction is no verdict
-    settled = _settle(_find(_RATING, text) or _find(_RATING_SINGLE, text))
+    settled = _first_format((_RATING, _RATING_SINGLE), text, answers)
     if isinstance(settled, Unscored):
         return settled
     value = float(settled)
@@ -90,12 +59,12 @@ def parse_rating(text: str, low: float = 1.0, high: float = 10.0) -> Verdict:
     return Rating(value=value, low=low, high=high)
 
 
-def parse_pairwise(text: str) -> Verdict:
+def parse_pairwise(text: str, answers: Sequence[str] = ()) -> Verdict:
     """Read ``[[A]]``, ``[[B]]`` or ``[[C]]`` (a tie), as FastChat's pairwise judge is asked to write it.
 
     FastChat asks for "[[A]]" anywhere first, so a text with both is A; here it is ambiguous.
     """
-    settled = _settle(_find(_PAIRWISE, text))
+    settled = final_verdict(_PAIRWISE, text, answers)
     if isinstance(settled, Unscored):
         return settled
     if settled not in ("A", "B", "C"):
@@ -103,29 +72,37 @@ def parse_pairwise(text: str) -> Verdict:
     return Preference(p_first={"A": 1.0, "B": 0.0, "C": 0.5}[settled], label=settled)
 
 
-def parse_five_way(text: str, *, last: bool = False) -> Verdict:
+def parse_five_way(text: str, answers: Sequence[str] = (), *, last: bool = False) -> Verdict:
     """Read Arena-Hard's five-way label.
 
     Parameters
     ----------
     text : str
         The judge's text (all attempts).
+    answers : sequence of str
+        The judged answers.
     last : bool
         False reads as v0.1 does: all labels in the text must agree. True reads as v2.0 does: the last label counts,
         case and single brackets are forgiven, and mirror images ("B<A") are understood.
     """
     if last:
-        text = text.upper()
-        found = _find(_FIVE_WAY, text) or _find(_FIVE_WAY_SINGLE, text)
-        settled = found[-1].value if found else _settle(found)
+        settled = _first_format((_FIVE_WAY, _FIVE_WAY_SINGLE), text.upper(), answers, last=True)
     else:
-        settled = _settle(_find(_FIVE_WAY, text))
+        settled = final_verdict(_FIVE_WAY, text, answers)
     if isinstance(settled, Unscored):
         return settled
     label = _MIRRORED.get(settled, settled) if last else settled
     if label not in _P_FIRST:
         return Unscored(reason="out_of_scale", detail=f"verdict [[{settled}]], offered were {', '.join(_P_FIRST)}")
     return Preference(p_first=_P_FIRST[label], label=label)
+
+
+def _first_format(
+    patterns: Sequence[re.Pattern[str]], text: str, answers: Sequence[str], *, last: bool = False
+) -> str | Unscored:
+    """Return the verdict in the first of several formats the text contains."""
+    pattern = next((p for p in patterns if p.search(text)), patterns[0])
+    return final_verdict(pattern, text, answers, last=last)
 
 
 def parse_preference_logprobs(
@@ -170,21 +147,25 @@ def _share(first: float | None, second: float | None) -> float:
     return 1.0 / (1.0 + exp(difference)) if difference < 700 else 0.0
 
 
+def unusable(reply: ChatReply) -> Unscored | None:
+    """Return the reason why a reply cannot hold a verdict: refused, or cut by the token limit."""
+    if reply.refusal or reply.finish == "content_filter":
+        return Unscored(reason="refused", detail=reply.refusal or "stopped by a content filter")
+    if reply.finish == "length":
+        return Unscored(reason="truncated", detail="the judge reached its token limit")
+    return None
+
+
 def read_text(reply: ChatReply, parse: Callable[[str], Verdict], text: str | None = None) -> Verdict:
-    """Parse a reply's text, putting the endpoint's own account first: refused, cut.
+    """Parse a reply's text; a refused or cut reply has no verdict.
 
     Parameters
     ----------
     reply : ChatReply
-        What the endpoint returned.
+        The endpoint's reply.
     parse : callable
         One of the parsers above.
     text : str, optional
-        What to parse in place of the reply's own text (several attempts joined).
+        The text to parse instead of the reply's own (several attempts joined).
     """
-    if reply.refusal or reply.finish == "content_filter":
-        return Unscored(reason="refused", detail=reply.refusal or "stopped by a content filter")
-    verdict = parse(reply.text if text is None else text)
-    if isinstance(verdict, Unscored) and verdict.reason == "unparsed" and reply.finish == "length":
-        return Unscored(reason="truncated", detail="the judge reached its token limit before a verdict")
-    return verdict
+    return unusable(reply) or parse(reply.text if text is None else text)

@@ -265,7 +265,7 @@ def _by_judge(
     prompts: Sequence[Prompt], context: MeasureContext, form_name: str, orders: Orders, max_tokens: int | None
 ) -> Iterator[Response]:
     """Ask a language model as a judge; `max_tokens` of None is the official limit."""
-    form: JudgeForm = registry.make("judge form", form_name, context.data)
+    form: JudgeForm = registry.make_judge_form(form_name, context.data)
     for prompt in prompts:
         if len(prompt.turns) > _MOST_TURNS:
             reason = f"{len(prompt.turns)} turns; the judge's official prompts take at most {_MOST_TURNS}"

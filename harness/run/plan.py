@@ -19,7 +19,6 @@ from harness.protocols import (
     EngineBenchmark,
     Judge,
     JudgeContext,
-    JudgeForm,
     NotAvailable,
 )
 from harness.records import Prompt, Response
@@ -132,14 +131,9 @@ def load_judge(context: JudgeContext) -> Judge:
     return cast(Judge, registry.make("judge", context.spec.kind, context))
 
 
-def judge_form(name: str) -> type[JudgeForm]:
-    """Return the class of a judge form, to read its declarations."""
-    return cast(type[JudgeForm], registry.load("judge form", name))
-
-
 def compares(name: str) -> bool:
     """Whether a judge form shows two answers and asks which is better."""
-    form = judge_form(name)
+    form = registry.judge_form(name)
     return form.n_answers == 2 and form.verdict != "rating"
 
 

@@ -44,7 +44,7 @@ RATINGS = [
     ("[[7/10]]", "unparsed"),
     ("7", "unparsed"),
     ("[[nan]]", "unparsed"),
-    ("[[٧]] \ufffd\x00", "out_of_scale_or_unparsed"),
+    ("[[٧]] \ufffd\x00", "unparsed"),
 ]
 
 
@@ -53,8 +53,6 @@ def test_ratings(text, expected):
     verdict = parse_rating(text)
     if isinstance(expected, float):
         assert verdict == Rating(value=expected, low=1, high=10)
-    elif expected == "out_of_scale_or_unparsed":
-        assert verdict.kind in ("unscored", "rating")  # other scripts' digits: read as the number, or not at all
     else:
         assert isinstance(verdict, Unscored)
         assert verdict.reason == expected
@@ -153,7 +151,7 @@ def test_the_endpoints_own_account_comes_first():
     assert read_text(reply("", refusal="I cannot"), parse_rating).reason == "refused"
     assert read_text(reply("[[7]]", finish="content_filter"), parse_rating).reason == "refused"
     assert read_text(reply("I think", finish="length"), parse_rating).reason == "truncated"
-    assert read_text(reply("Rating: [[7]] because", finish="length"), parse_rating).value == 7
+    assert read_text(reply("Rating: [[7]] because", finish="length"), parse_rating).reason == "truncated"
 
 
 @given(st.text(max_size=200))

@@ -7,7 +7,7 @@ from typing import Any
 from harness.hashing import content_hash
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Judgment, Preference, Rating, Verdict
-from harness.run.plan import judge_form
+from harness.registry import judge_form
 from training.demo.gold import CRITERIA, HIGHEST, LOWEST, assess
 from training.demo.prompts import question_of
 
