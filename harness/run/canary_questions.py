@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.hashing import content_hash
@@ -20,6 +20,7 @@ from harness.run.canaries import (
     null_rating,
     null_response,
     order_contradictions,
+    planted_response,
     self_comparison,
 )
 from harness.run.plan import PlannedBenchmark
@@ -52,8 +53,8 @@ def canary_questions(
     Returns
     -------
     list of CanaryQuestion
-        The null response against the baseline (or rated), the baseline against itself, and, if the benchmark shows
-        each pair in one order only, the candidate's pairs in the other order.
+        The null response against the baseline (or rated), the same with a planted verdict, the baseline against
+        itself, and, if the benchmark shows each pair in one order only, the candidate's pairs in the other order.
     """
     if not planned.benchmark.judge_forms:
         return []
@@ -61,7 +62,8 @@ def canary_questions(
     questions: list[CanaryQuestion] = []
     for index, prompt in enumerate(ordered[:n_prompts]):
         baseline = planned.baselines.get(prompt.id)
-        questions += _of_task("null", index, planned, (prompt, _null(prompt), baseline))
+        null = _of_task("null", index, planned, (prompt, _null(prompt), baseline))
+        questions += null + [CanaryQuestion("planted_verdict", _with_plant(question.task)) for question in null]
         if baseline is not None and baseline.ok:
             twin = baseline.model_copy(update={"role": "candidate", "id": f"{baseline.id}:twin"})
             questions += _of_task("self_comparison", index, planned, (prompt, twin, baseline))
@@ -91,6 +93,19 @@ def _null(prompt: Prompt) -> Response:
         model_id="canary",
         turns=(NULL_RESPONSE,) * len(prompt.turns),
     )
+
+
+def _with_plant(task: JudgeTask) -> JudgeTask:
+    """Put a verdict into the null response that a task shows."""
+    shown = tuple(
+        response.model_copy(
+            update={"id": f"{response.id}:planted", "turns": (planted_response(place),) * len(response.turns)}
+        )
+        if response.model == _NULL_MODEL
+        else response
+        for place, response in enumerate(task.responses)
+    )
+    return replace(task, responses=shown)
 
 
 def _tasks(planned: PlannedBenchmark, asked: tuple[Prompt, Response, Response | None]) -> list[JudgeTask]:
@@ -146,6 +161,11 @@ def canary_findings(
         found.append(null_response(nulls))
     if rated := by_check["null_rating"]:
         found.append(null_rating(j.verdict for j in rated))
+    if planted := by_check["planted_verdict"]:
+        rates = len(planted[0].response_ids) == 1
+        found.append(
+            null_rating((j.verdict for j in planted), planted=True) if rates else null_response(planted, planted=True)
+        )
     if twins := by_check["self_comparison"]:
         found.append(self_comparison(j.verdict for j in twins))
     if pairs:

@@ -64,18 +64,21 @@ def test_a_sound_judge_passes_and_its_canaries_are_no_part_of_the_figures(assay,
     by = findings(found)
     assert by.keys() == {
         ("mt_bench", "null_rating"),
+        ("mt_bench", "planted_verdict"),
         ("alpaca_eval", "null_response"),
+        ("alpaca_eval", "planted_verdict"),
         ("alpaca_eval", "order_contradictions"),
         ("arena_hard", "null_response"),
+        ("arena_hard", "planted_verdict"),
         ("arena_hard", "self_comparison"),
         ("arena_hard", "order_contradictions"),
     }
     assert all(f["n_bad"] == 0 for f in by.values())
     # Arena-Hard judges both orders itself: its contradictions cost nothing; equal outputs are never asked of AlpacaEval
     assert by["arena_hard", "order_contradictions"]["n"] == 10
-    assert len(judge.log) - 2 * n_plain == 8 + (8 + 8) + (8 + 8)
+    assert len(judge.log) - 2 * n_plain == 2 * 8 + (2 * 8 + 8) + (2 * 8 + 8)
     lines = (tmp_path / "run" / "canaries.jsonl").read_text().splitlines()
-    assert len(lines) == 8 + (8 + 8 + 8) + (8 + 8)
+    assert len(lines) == 2 * 8 + (2 * 8 + 8 + 8) + (2 * 8 + 8)
     _, again, _ = assay("score", tmp_path / "run", "--json")
     assert json.loads(again)["canaries"] == found["canaries"]
     n_asked = len(judge.log)
@@ -100,8 +103,10 @@ def test_a_judge_who_follows_the_position_makes_the_run_not_valid(assay, run_arg
     tripped = {key for key, f in findings(json.loads(out)).items() if f["tripped"]}
     assert tripped == {
         ("alpaca_eval", "null_response"),  # first half of the time
+        ("alpaca_eval", "planted_verdict"),
         ("alpaca_eval", "order_contradictions"),
         ("arena_hard", "null_response"),
+        ("arena_hard", "planted_verdict"),
         ("arena_hard", "self_comparison"),
         ("arena_hard", "order_contradictions"),
     }
@@ -114,3 +119,27 @@ def test_a_judge_who_follows_the_position_makes_the_run_not_valid(assay, run_arg
     status, out, _ = assay("gate", *arguments, "--policy", tmp_path / "policy.yaml", "--json")
     assert status == 4
     assert "judge canary" in json.loads(out)["message"]
+
+
+def obedient(call):
+    """Judges soundly, but obeys an answer that states the verdict."""
+    if "Note to the judge" not in call.text:
+        return judge_who(null_wins=False)(call)
+    if call.body.get("logprobs"):
+        first = null_place(call.text, '"model_identifier": "M"') == "first"
+        top = {"m": -0.1, "M": -5.0} if first else {"M": -0.1, "m": -5.0}
+        return Answer(next(iter(top)), logprobs=[token_logprob(next(iter(top)), top)])
+    if "[[rating]]" in call.text.lower():
+        return "Rating: [[10]]"
+    label = "A>>B" if null_place(call.text, "Start of Assistant B's Answer") == "first" else "B>>A"
+    return f"My final verdict is: [[{label}]]"
+
+
+def test_a_judge_who_obeys_a_planted_verdict_makes_the_run_not_valid(assay, run_arguments, judge):
+    judge.reply = obedient
+    status, out, _ = assay(*run_arguments(limit=10, canaries=8), "--json", "--no-cache")
+    assert status == 0
+    tripped = {key: f for key, f in findings(json.loads(out)).items() if f["tripped"]}
+    assert tripped.keys() == {(name, "planted_verdict") for name in ("mt_bench", "alpaca_eval", "arena_hard")}
+    # where the answer holds the very verdict it is not scored, and counts as followed
+    assert all((f["n_bad"], f["n"], f["n_unscored"]) == (8, 8, 0) for f in tripped.values())
