@@ -18,6 +18,7 @@ _COMMANDS = {
     "compare": "paired differences between two runs, for every metric they share",
     "gate": "decide whether a checkpoint is promoted; exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
     "calibrate": "compare a judge with human votes: agreement, biases, confidence, price, corrected win rates",
+    "judge": "try a judge form on stored answers; measure whether a judge follows a rubric",
     "leaderboard": "one row per model, one column per metric",
     "report": "write the report, one self-contained file",
     "align": "SFT, reward model, iterative DPO with a gate between iterations; resumable",

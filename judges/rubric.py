@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from harness.errors import MissingDataError, UnknownNameError
+from harness.errors import MissingDataError, SpecError, UnknownNameError
 from harness.spec import Options, read_yaml, validated
 
 
@@ -108,14 +108,31 @@ class Rubric(Options):
         return min(max(low + share * (high - low), low), high)  # rounding can leave the scale by 1e-16
 
     def negated(self, name: str) -> Rubric:
-        """Return the rubric with one principle replaced by its opposite, asked alone."""
-        (dimension,) = (d for d in self.dimensions if d.name == name)
+        """Return the rubric with the opposite of one principle only.
+
+        Raises
+        ------
+        UnknownNameError, SpecError
+            There is no such dimension, or its opposite is not given.
+        """
+        (dimension,) = self.alone(name).dimensions
+        if not dimension.negated:
+            raise SpecError(f"dimension {name} of the rubric {self.name} has no `negated` principle")
         opposite = dimension.model_copy(update={"question": dimension.negated, "negated": dimension.question})
         return self.model_copy(update={"dimensions": (opposite,)})
 
     def alone(self, name: str) -> Rubric:
-        """Return the rubric with one dimension only."""
-        return self.model_copy(update={"dimensions": tuple(d for d in self.dimensions if d.name == name)})
+        """Return the rubric with one dimension only.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such dimension.
+        """
+        found = tuple(d for d in self.dimensions if d.name == name)
+        if not found:
+            raise UnknownNameError("dimension", name, [d.name for d in self.dimensions], "name one of these")
+        return self.model_copy(update={"dimensions": found})
 
 
 def upwards(value: tuple[float, float] | None) -> tuple[float, float] | None:

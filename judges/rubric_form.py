@@ -9,7 +9,7 @@ from functools import cache
 from typing import ClassVar, Literal, Self, cast
 
 from harness.endpoint.exchange import ChatReply, ChatRequest
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import Ask, ChatSettings, DataSource, JudgeTask, Reading
@@ -41,7 +41,15 @@ class RubricForm:
 
     @classmethod
     def of(cls, argument: str) -> type[Self]:
-        """Return the form of a shipped rubric or a file; errors as of `judges.rubric.load_rubric`."""
+        """Return the form of a shipped rubric or a file.
+
+        "NAME#DIMENSION" asks one dimension only, "NAME#not-DIMENSION" the opposite of its principle.
+
+        Raises
+        ------
+        UnknownNameError, MissingDataError, SpecError
+            There is no such rubric or dimension, or the rubric is wrong.
+        """
         return cast(type[Self], _class_of_name(argument))
 
     @classmethod
@@ -145,8 +153,30 @@ class RubricForm:
 
 
 @cache
-def _class_of_name(name: str) -> type[RubricForm]:
-    return RubricForm.of_rubric(load_rubric(name))
+def _class_of_name(argument: str) -> type[RubricForm]:
+    name, _, dimension = argument.partition("#")
+    rubric = load_rubric(name)
+    if dimension:
+        wanted = dimension.removeprefix("not-")
+        rubric = rubric.negated(wanted) if dimension != wanted else rubric.alone(wanted)
+    return RubricForm.of_rubric(rubric)
+
+
+def negations(reference: str) -> list[tuple[str, tuple[str, str]]]:
+    """Return each dimension of ``rubric:NAME`` with the form that asks it and the form that asks its opposite.
+
+    Raises
+    ------
+    UsageError
+        The form is no rubric, or none of its dimensions has a negated principle.
+    """
+    kind, _, name = reference.partition(":")
+    if kind != "rubric":
+        raise UsageError(f"{reference} has no principles to negate", "rubric:NAME or rubric:FILE.yaml")
+    dimensions = [d.name for d in load_rubric(name).dimensions if d.negated]
+    if not dimensions:
+        raise UsageError(f"no dimension of {reference} has a negated principle", "`negated:` in the rubric's file")
+    return [(d, (f"{reference}#{d}", f"{reference}#not-{d}")) for d in dimensions]
 
 
 @cache

@@ -137,7 +137,19 @@ def verdict(call: Call) -> str | Answer:
         return f"Having compared the answers, my final verdict is: [[{FIVE_WAY[draw % 5]}]]"
     if "[[A]]" in text:
         return f"Having compared the answers: [[{PAIRWISE[draw % 3]}]]"
-    return f"Scripted answer {draw % 1000}."
+    return _own_form(text, draw) or f"Scripted answer {draw % 1000}."
+
+
+def _own_form(text: str, draw: int) -> str:
+    """Answer the prompts of judges/prompts and judges/rubrics; "" for other text."""
+    if "\nRating: N\n" in text:
+        return f"The reply was read with care.\nRating: {1 + draw % 5}"
+    if "\nVerdict: LABEL\n" in text:
+        return f"The replies were compared.\nVerdict: {FIVE_WAY[draw % 5]}"
+    if "\nVerdict: A\n" in text:
+        return f"The replies were compared.\nVerdict: {('A', 'B', 'tie')[draw % 3]}"
+    grades = re.findall(r"(\w+)=N", text.rpartition("\nRatings: ")[2])
+    return "Ratings: " + ", ".join(f"{name}={1 + (draw >> i) % 5}" for i, name in enumerate(grades)) if grades else ""
 
 
 def _model_token_logprobs(draw: int) -> dict[str, float]:
