@@ -1,4 +1,15 @@
-"""`assay judge`: try a judge form, and measure whether a judge follows a rubric."""
+"""Try a judge form on stored answers, or measure whether a judge follows a rubric.
+
+FORM is a registered judge form (rating, pairwise, five_way, alpaca_eval, ...), own:rating, own:pairwise,
+own:five_way, own:FILE.txt, rubric:NAME or rubric:FILE.yaml (see docs/judge-forms.md).
+
+For example:
+  assay judge try own:grade.txt --on runs/checkpoint --n 3 --dry-run
+  assay judge try rubric:honest --on runs/checkpoint --judge openai:gpt-4.1
+  assay judge steer rubric:honest --on runs/checkpoint --n 30
+
+exit status: 0 success, 1 error, 2 wrong usage
+"""
 
 from __future__ import annotations
 
@@ -11,40 +22,19 @@ if TYPE_CHECKING:
     from harness.protocols import Judge, JudgeTask
     from harness.records import Judgment
 
-_EPILOG = """\
-FORM is a registered judge form (rating, pairwise, five_way, alpaca_eval, ...), own:rating, own:pairwise,
-own:five_way, own:FILE.txt, rubric:NAME or rubric:FILE.yaml (see docs/judge-forms.md).
-
-examples:
-  assay judge try own:grade.txt --on runs/checkpoint --n 3 --dry-run
-  assay judge try rubric:honest --on runs/checkpoint --judge openai:gpt-4.1
-  assay judge steer rubric:honest --on runs/checkpoint --n 30
-
-exit status: 0 success, 1 error, 2 wrong usage
-"""
-
 _ACTIONS = {
     "try": "judge a few stored answers, and show what is asked, what comes back and how it is read",
     "steer": "measure the share of verdicts that turn when a principle of a rubric is negated",
 }
 
 
-def add_parser(subparsers: Any) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     from harness.commands.run import add_judge_options
 
-    parser = subparsers.add_parser(
-        "judge",
-        help="try a judge form",
-        description="Try a judge form on stored answers.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
     actions = parser.add_subparsers(dest="action", metavar="try|steer", required=True)
     for action, text in _ACTIONS.items():
-        sub = actions.add_parser(
-            action, help=text, description=text, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = actions.add_parser(action, help=text, description=text)
         sub.add_argument("form", metavar="FORM", help="the judge form")
         sub.add_argument("--on", type=Path, required=True, metavar="RUN", help="the run whose answers are judged")
         sub.add_argument(
@@ -58,7 +48,6 @@ def add_parser(subparsers: Any) -> None:
         sub.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
         sub.add_argument("--json", action="store_true", help="print JSON on stdout")
         add_judge_options(sub)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
