@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'assay' has no attribute {name!r}")
     from harness import api, errors, spec
 
-    return next(getattr(module, name) for module in (api, errors, spec) if name in module.__all__)
+    return next(getattr(module, name) for module in (api, errors, spec) if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

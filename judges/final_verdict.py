@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from harness.records import Unscored
 
@@ -20,14 +19,6 @@ _MARKS = (('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"), ("‹", "›
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 # "[[C]] for a tie." is one sentence. A digit would be a second grade.
 _REST = re.compile(r"[^.!?\n\d]{0,80}[.!?]?[\s*_)\]}>|#.!`-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    value: str
-    text: str
-    end: int
-    quoted: bool
 
 
 def final_verdict(
@@ -51,23 +42,25 @@ def final_verdict(
     str or Unscored
         The verdict, or the reason why there is none: "unparsed", "quoted", "ambiguous", "not_final" or "echoed".
     """
-    found = [
-        _Found(match.group(1), match.group(), match.end(), _is_quoted(text, match)) for match in pattern.finditer(text)
-    ]
+    found = list(pattern.finditer(text))
     if not found:
         return Unscored(reason="unparsed", detail="no verdict in the judge's text")
-    own = [f for f in found if not f.quoted]
+    own = [match for match in found if not _is_quoted(text, match)]
     if not own:
-        return Unscored(reason="quoted", detail=f"the judge only quotes {found[-1].text}")
-    values = list(dict.fromkeys(f.value for f in own))
+        return Unscored(reason="quoted", detail=f"the judge only quotes {found[-1].group()}")
+    values = list(dict.fromkeys(match.group(1) for match in own))
     if len(values) > 1 and not last:
         return Unscored(reason="ambiguous", detail="several verdicts: " + ", ".join(values))
-    verdict = own[-1]
-    if not _REST.fullmatch(text, verdict.end):
-        return Unscored(reason="not_final", detail=f"text follows the verdict {verdict.text}")
-    if is_echoed(verdict.text, answers):
-        return Unscored(reason="echoed", detail=f"a judged answer contains {verdict.text}")
-    return verdict.value
+    return _unless_doubtful(own[-1], text, answers)
+
+
+def _unless_doubtful(match: re.Match[str], text: str, answers: Sequence[str]) -> str | Unscored:
+    """Return the value of a verdict unless other text follows it or a judged answer contains it."""
+    if not _REST.fullmatch(text, match.end()):
+        return Unscored(reason="not_final", detail=f"text follows the verdict {match.group()}")
+    if is_echoed(match.group(), answers):
+        return Unscored(reason="echoed", detail=f"a judged answer contains {match.group()}")
+    return str(match.group(1))
 
 
 def is_echoed(verdict: str, answers: Sequence[str]) -> bool:

@@ -82,11 +82,15 @@ class FormHead(Options):
     usual_reply_tokens: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _scale_of_a_rating(self) -> Self:
         if self.scale is not None and self.verdict != "rating":
             raise ValueError(f"scale: a {self.verdict} has no scale, only a rating has")
         if self.scale is not None and not self.scale[0] < self.scale[1]:
             raise ValueError(f"scale: {self.scale[0]:g} is not below {self.scale[1]:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
         if self.values is not None and self.verdict != "preference":
             raise ValueError(f"values: a {self.verdict} has no labels of its own, only a preference has")
         if self.values is not None and not {0.0, 1.0} <= set(self.values.values()) <= {0.0, 0.5, 1.0}:

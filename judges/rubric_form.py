@@ -138,14 +138,15 @@ class RubricForm:
 
     def _reading(self, graded: Sequence[dict[str, Verdict] | Unscored], raw: str) -> Reading:
         """Combine the grades of all requests."""
-        failed = [found for found in graded if isinstance(found, Unscored)]
-        verdicts = {name: v for found in graded if not isinstance(found, Unscored) for name, v in found.items()}
-        failed += [
-            v.model_copy(update={"detail": f"{name}: {v.detail}"})
-            for name, v in verdicts.items()
-            if isinstance(v, Unscored)
-        ]
-        grades = {name: v.value for name, v in verdicts.items() if isinstance(v, Rating)}
+        failed: list[Unscored] = []
+        grades: dict[str, float] = {}
+        for found in graded:
+            for name, verdict in (found if isinstance(found, dict) else {"": found}).items():
+                if isinstance(verdict, Rating):
+                    grades[name] = verdict.value
+                elif isinstance(verdict, Unscored):
+                    where = f"{name}: " if name else ""
+                    failed.append(verdict.model_copy(update={"detail": where + verdict.detail}))
         if failed:
             return Reading(failed[0], raw, {"rubric": grades})
         low, high = self.rubric.scale

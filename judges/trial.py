@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness import registry
@@ -47,25 +47,31 @@ def tasks_on(
         The run has no answers to judge, or no second answers for a form that compares.
     """
     run.header()
+    prompts = _prompts(run, benchmark)
+    answers = _answers(run, "candidate", prompts)
+    if not answers:
+        raise UsageError(f"{run.path} holds no answers to judge", "a run with finished answers")
+    usable: Collection[str] = answers
+    others: dict[str, Response] = {}
+    if registry.judge_form(form).n_answers == 2:
+        others = _answers(against or run, "candidate" if against else "baseline", prompts)
+        usable = others.keys() & answers.keys()
+    if not usable:
+        raise UsageError(
+            f"{form} compares two answers, and there is only one to each prompt",
+            "a run with a baseline, or a second run of the same prompts",
+            "name the second run with --against DIR",
+        )
+    chosen = sorted(usable, key=lambda key: content_hash("trial", key))[:n]
+    return [_task(prompts[key], form, answers[key], others.get(key)) for key in chosen]
+
+
+def _prompts(run: RunDirectory, benchmark: str | None) -> dict[str, Prompt]:
     prompts = {p.id: p for p in run.each_prompt() if benchmark in (None, p.benchmark)}
     if not prompts:
         held = ", ".join(sorted({p.benchmark for p in run.each_prompt()}))
         raise UsageError(f"{run.path} holds no prompts of {benchmark}", f"one of {held}")
-    answers = _answers(run, "candidate", prompts)
-    others: dict[str, Response] = {}
-    if registry.judge_form(form).n_answers == 2:
-        others = _answers(against, "candidate", prompts) if against else _answers(run, "baseline", prompts)
-        if not others.keys() & answers.keys():
-            raise UsageError(
-                f"{form} compares two answers, and there is only one to each prompt",
-                "a run with a baseline, or a second run of the same prompts",
-                "name the second run with --against DIR",
-            )
-        answers = {key: answer for key, answer in answers.items() if key in others}
-    if not answers:
-        raise UsageError(f"{run.path} holds no answers to judge", "a run with finished answers")
-    chosen = sorted(answers, key=lambda key: content_hash("trial", key))[:n]
-    return [_task(prompts[key], form, answers[key], others.get(key)) for key in chosen]
+    return prompts
 
 
 def _answers(run: RunDirectory, role: str, prompts: dict[str, Prompt]) -> dict[str, Response]:
@@ -139,3 +145,13 @@ def as_json(trials: Sequence[Trial]) -> list[dict[str, object]]:
         }
         for t in trials
     ]
+
+
+def cost_line(trials: Sequence[Trial]) -> list[str]:
+    """Return the line with what the trials cost; none if nothing was asked."""
+    costs = [t.judgment.cost for t in trials if t.judgment is not None]
+    if not costs:
+        return []
+    known = [cost for cost in costs if cost is not None]
+    spent = f"{sum(known):.4f} USD" if len(known) == len(costs) else "unknown (no price)"
+    return [f"=== cost of these {len(costs)}: {spent}"]

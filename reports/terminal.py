@@ -40,7 +40,7 @@ def _safe(text: str) -> str:
 def _print_statement(console: Console, statement: Statement) -> None:
     lines = [statement.head]
     lines += [f"  {'! ' if statement.tone == 'invalid' else ''}{statement.text}"] if statement.text else []
-    lines += [f"  - {item}" for item in statement.items]
+    lines += [f"  {item}" if item.startswith("! ") else f"  - {item}" for item in statement.items]
     console.print("\n".join(_safe(line) for line in lines) + "\n", soft_wrap=True)
 
 

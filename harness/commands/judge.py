@@ -71,7 +71,7 @@ def _try(arguments: argparse.Namespace) -> int:
     from harness.commands.output import data_store, print_json
     from harness.store.run_directory import RunDirectory
     from harness.text_safety import strip_control
-    from judges.trial import Trial, as_json, describe, requests_of, tasks_on
+    from judges.trial import Trial, as_json, cost_line, describe, requests_of, tasks_on
 
     data = data_store(arguments.data_dir)
     against = RunDirectory(arguments.against) if arguments.against else None
@@ -87,11 +87,7 @@ def _try(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"form": arguments.form, "trials": as_json(trials)})
         return 0
-    lines = [line for trial in trials for line in describe(trial)]
-    known = [t.judgment.cost for t in trials if t.judgment is not None]
-    if known:
-        spent = "unknown (no price)" if None in known else f"{sum(c for c in known if c is not None):.4f} USD"
-        lines.append(f"=== cost of these {len(known)}: {spent}")
+    lines = [line for trial in trials for line in describe(trial)] + cost_line(trials)
     sys.stdout.write(strip_control("\n".join(lines)) + "\n")
     return 0
 
@@ -102,20 +98,21 @@ def _steer(arguments: argparse.Namespace) -> int:
     from harness.commands.output import data_store, print_json, print_table
     from harness.store.run_directory import RunDirectory
     from judges.rubric_form import negations
-    from judges.steerability import Steerability, steerability
+    from judges.steerability import steerability
     from judges.trial import tasks_on
 
     data = data_store(arguments.data_dir)
     forms = negations(arguments.form)
     run_ = RunDirectory(arguments.on)
-    asked = [(name, [tasks_on(run_, form, arguments.n, arguments.benchmark) for form in pair]) for name, pair in forms]
+    tasks = [tasks_on(run_, form, arguments.n, arguments.benchmark) for _, pair in forms for form in pair]
     judge = _judge(arguments, data)
-    flat = [task for _, pair in asked for tasks in pair for task in tasks]
-    verdicts = iter(j.verdict for j in asyncio.run(_verdicts(judge, flat)))
-    found: list[Steerability] = []
-    for name, (plain, negated) in asked:
-        first = [next(verdicts) for _ in plain]
-        found.append(steerability(name, list(zip(first, [next(verdicts) for _ in negated], strict=True))))
+    flat = [task for own in tasks for task in own]
+    verdicts = [j.verdict for j in asyncio.run(_verdicts(judge, flat))]
+    n = len(tasks[0])  # the same answers for every form
+    found = [
+        steerability(name, list(zip(verdicts[i : i + n], verdicts[i + n : i + 2 * n], strict=True)))
+        for i, (name, _) in zip(range(0, len(verdicts), 2 * n), forms, strict=True)
+    ]
     if arguments.json:
         print_json({"form": arguments.form, "judge": judge.name, "steerability": [s.as_json() for s in found]})
         return 0

@@ -7,13 +7,13 @@ prompts per benchmark suffice to detect a judge that ignores the answers, at a s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.hashing import content_hash
 from harness.protocols import JudgeTask
-from harness.records import Judgment, Prompt, Response
+from harness.records import Judgment, Prompt, Response, Verdict
 from harness.run.canaries import (
     NULL_RESPONSE,
     CanaryFinding,
@@ -154,23 +154,29 @@ def canary_findings(
         # The form declares equal outputs a tie without asking the judge.
         if j.benchmark == benchmark and not j.meta.get("equal_outputs"):
             by_check[j.meta["canary"]].append(j)
+    found = [check(by_check[name]) for name, check in _CHECKS.items() if by_check[name]]
     own = (j for j in judgments if j.benchmark == benchmark)
     pairs = _pairs([*own, *by_check["order_contradictions"]], answer_ids)
-    found = []
-    if nulls := by_check["null_response"]:
-        found.append(null_response(nulls))
-    if rated := by_check["null_rating"]:
-        found.append(null_rating(j.verdict for j in rated))
-    if planted := by_check["planted_verdict"]:
-        rates = len(planted[0].response_ids) == 1
-        found.append(
-            null_rating((j.verdict for j in planted), planted=True) if rates else null_response(planted, planted=True)
-        )
-    if twins := by_check["self_comparison"]:
-        found.append(self_comparison(j.verdict for j in twins))
-    if pairs:
-        found.append(order_contradictions(pairs))
-    return [finding for finding in found if finding is not None]
+    return [*found, order_contradictions(pairs)] if pairs else found
+
+
+def _verdicts(judgments: Sequence[Judgment]) -> list[Verdict]:
+    return [j.verdict for j in judgments]
+
+
+def _planted(judgments: Sequence[Judgment]) -> CanaryFinding:
+    """Evaluate answers with a planted verdict, which are rated or compared."""
+    if len(judgments[0].response_ids) == 1:
+        return null_rating(_verdicts(judgments), planted=True)
+    return null_response(judgments, planted=True)
+
+
+_CHECKS: dict[str, Callable[[list[Judgment]], CanaryFinding]] = {
+    "null_response": null_response,
+    "null_rating": lambda judgments: null_rating(_verdicts(judgments)),
+    "planted_verdict": _planted,
+    "self_comparison": lambda judgments: self_comparison(_verdicts(judgments)),
+}
 
 
 def _pairs(judgments: Iterable[Judgment], answer_ids: Mapping[str, str]) -> list[tuple[Judgment, Judgment]]:

@@ -202,7 +202,8 @@ def run_blocks(scores: RunScores) -> list[Block]:
     """Whether a run is valid, its problems and remarks, and its figures."""
     head = f"{scores.model} ({scores.run}): {'valid' if scores.valid else 'NOT VALID'}"
     tone: Tone = "info" if scores.valid else "invalid"
-    return [Statement(tone, head, "; ".join(scores.problems), scores.remarks), figure_table(scores, scores.model)]
+    items = [*(f"! {problem}" for problem in scores.problems), *scores.remarks]
+    return [Statement(tone, head, items=items), figure_table(scores, scores.model)]
 
 
 def figure_table(scores: RunScores, name: str, *, folded: bool = False) -> Table:
