@@ -1,16 +1,16 @@
-"""Does a bridge between judges cover models it has not seen, and does it refuse a judge that ranks at random?
+"""Bridges between judges: coverage of models they have not seen, and refusal of a judge that ranks at random.
 
     OMP_NUM_THREADS=1 python bench/rebase.py --data ../shared/data
 
 Left out: pairs of judges with published figures of the same models on the same prompts (AlpacaEval's annotators, which
 publish standard errors; six judges of MT-Bench on six models). Each model is predicted from all others.
 
-Resampled: the verdicts of two judges (gpt-4o-mini and Qwen2.5-14B) on the same answers
-of six models to MT-Bench. A trial makes models that answer each question with the answer of a real model, chosen with
-weights of their own, and draws the questions with replacement, so that the verdicts are real and the truth over all
-questions is known. The bridge is made of all models but the last, whose figure it converts; a figure counts as covered
-if its interval holds what the new judge gives that model over all questions. Scattered: the same, with a preference of the
-new judge for each model added to all its verdicts, which is what judges of the published pairs have.
+Resampled: the verdicts of two judges (gpt-4o-mini and Qwen2.5-14B) on the same answers of six models to MT-Bench. A
+trial makes models that answer each question with the answer of a real model, chosen with weights of their own, and
+draws the questions with replacement, so that the verdicts are real and the truth over all questions is known. The
+bridge is made of all models but the last, whose figure it converts; a figure counts as covered if its interval holds
+what the new judge gives that model over all questions. Scattered: the same, with a preference of the new judge for each
+model added to all its verdicts, which is what judges of the published pairs have.
 
 Random: the new judge's figures dealt out to other models, in the same trials.
 """

@@ -20,6 +20,7 @@ _COMMANDS = {
     "calibrate": "compare a judge with human votes: agreement, biases, confidence, price, corrected win rates",
     "judge": "try a judge form on stored answers; measure whether a judge follows a rubric",
     "leaderboard": "one row per model, one column per metric",
+    "rebase": "a bridge between two judges, from answers both judged",
     "report": "write the report, one self-contained file",
     "align": "SFT, reward model, iterative DPO with a gate between iterations; resumable",
     "export": "convert a run to Parquet, an Inspect log, lm-eval results or a model card",

@@ -1,21 +1,22 @@
 """A straight line between two figures of the same models, both with errors, and predictions from it.
 
-The figure of model i by the old judge is x_i = X_i + u_i and by the new one y_i = Y_i + v_i. The errors u and v come from
-the prompts: their variances and their covariance are known from the verdicts. The models scatter about the line::
+The figure of model i by the old judge is x_i = X_i + u_i and by the new one y_i = Y_i + v_i. The errors u and v come
+from the prompts: their variances and their covariance are known from the verdicts. The models scatter about the line::
 
     Y_i = a + b X_i + e_i,    e_i ~ N(0, tau^2)
 
-The line minimises Q(a, b) = sum of w_i (y_i - a - b x_i)^2 with 1 / w_i = tau^2 + var(v_i) + b^2 var(u_i) - 2 b cov(u_i, v_i)
-(York's effective variance; Deming's regression where all variances are equal). tau^2 is not fixed at an estimate: with
-few models that gives intervals that are too narrow. Q at the minimum has a chi-square distribution with m - 2 degrees of
-freedom at the true tau^2, which makes a confidence distribution of tau^2; predictions average over it. Where the scatter
-of the models dominates this is the t interval of a regression, where the errors dominate it is York's.
+The line minimises Q(a, b) = sum of w_i (y_i - a - b x_i)^2 with
+1 / w_i = tau^2 + var(v_i) + b^2 var(u_i) - 2 b cov(u_i, v_i): York's effective variance, and Deming's regression where
+all variances are equal. tau^2 is not fixed at an estimate, which with few models gives intervals that are too narrow. Q
+at the minimum has a chi-square distribution with m - 2 degrees of freedom at the true tau^2, which makes a confidence
+distribution of tau^2; predictions average over it. Where the scatter of the models dominates this is the t interval of
+a regression, where the errors dominate it is York's, and conservative.
 
 References
 ----------
-York, Evensen, Martinez and Delgado (2004), American Journal of Physics 72, 367-375 (line and its errors).
-Nagashima, Noma and Furukawa (2019), Statistical Methods in Medical Research 28, 1689-1702 (prediction intervals from the
-confidence distribution of the variance between studies).
+York, Evensen, Martinez and Delgado (2004), American Journal of Physics 72, 367-375 (the line and its errors).
+Nagashima, Noma and Furukawa (2019), Statistical Methods in Medical Research 28, 1689-1702 (prediction intervals from
+the confidence distribution of the variance between studies).
 """
 
 from __future__ import annotations

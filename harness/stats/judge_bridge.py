@@ -190,7 +190,7 @@ class Bridge:
             return None
 
         def between(r: Floats) -> float:
-            return sum(float(own.sum()) * (r[own].mean() - r.mean()) ** 2 for own in members) / total
+            return float(sum(own.sum() * (r[own].mean() - r.mean()) ** 2 for own in members)) / total
 
         found = stats.permutation_test(
             (residuals,),
