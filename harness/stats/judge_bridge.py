@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -166,13 +168,12 @@ class Bridge:
         residuals, lengths = np.array(known).T
         if np.ptp(lengths) < 1e-9 or np.ptp(residuals) == 0:
             return None
-        found = stats.permutation_test(
-            (residuals,),
-            lambda r: stats.pearsonr(r, lengths).statistic,
-            permutation_type="pairings",
-            n_resamples=_N_PERMUTATIONS,
-            rng=np.random.default_rng(_SEED),
-        )
+        length = (lengths - lengths.mean()) / (lengths.std() * residuals.std() * residuals.size)
+
+        def correlation(r: Floats, axis: int) -> Floats:
+            return np.asarray((r * length).sum(axis=axis))
+
+        found = _permuted(correlation, residuals, "two-sided")
         return Dependence(float(found.statistic), float(found.pvalue), len(known))
 
     @cached_property
@@ -189,17 +190,13 @@ class Bridge:
         if total == 0:
             return None
 
-        def between(r: Floats) -> float:
-            return float(sum(own.sum() * (r[own].mean() - r.mean()) ** 2 for own in members)) / total
+        # Rows of weights that give the mean of each family less that of all, times the root of its size.
+        means = np.array([np.sqrt(own.sum() / total) * (own / own.sum() - 1.0 / own.size) for own in members])
 
-        found = stats.permutation_test(
-            (residuals,),
-            between,
-            permutation_type="pairings",
-            n_resamples=_N_PERMUTATIONS,
-            alternative="greater",
-            rng=np.random.default_rng(_SEED),
-        )
+        def between(r: Floats, axis: int) -> Floats:
+            return np.square(np.moveaxis(r, axis, -1) @ means.T).sum(axis=-1)
+
+        found = _permuted(between, residuals, "greater")
         return Dependence(float(found.statistic), float(found.pvalue), len(kept))
 
     @cached_property
@@ -270,6 +267,19 @@ class Bridge:
             return Estimate(found.value, None, None, None, self.level, found.method, 1, 1, note)
         n = self.figures.x.size
         return Estimate(found.value, found.stderr, found.ci_low, found.ci_high, self.level, found.method, n, n, note)
+
+
+def _permuted(statistic: Callable[[Floats, int], Floats], residuals: Floats, alternative: str) -> Any:
+    """Test a statistic against all orders of the residuals, or against a random part of them."""
+    return stats.permutation_test(
+        (residuals,),
+        statistic,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=_N_PERMUTATIONS,
+        alternative=alternative,
+        rng=np.random.default_rng(_SEED),
+    )
 
 
 def family_of(model: str) -> str:

@@ -1,0 +1,157 @@
+"""`assay rebase` on runs of the same answers by two judges."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from harness.run.bridge_file import read_bridge
+from tests.support.gate_runs import write_run
+
+pytestmark = pytest.mark.e2e
+
+MODELS = ("llama-a", "llama-b", "qwen-a", "qwen-b", "gemma", "phi", "mistral")
+QUALITY = dict(zip(MODELS, np.linspace(3.0, 8.5, len(MODELS)), strict=True))
+
+
+def ratings(model, judge, n=40, seed=0):
+    """Ratings of one answer to each of n prompts; the new judge is stricter, and both see the same answers."""
+    rng = np.random.default_rng([seed, MODELS.index(model)])
+    worth = QUALITY[model] + rng.normal(0, 1.0, n)
+    noise = np.random.default_rng([seed, MODELS.index(model), len(judge)]).normal(0, 0.3, n)
+    scale = worth if judge == "old" else 1.0 + 0.7 * worth
+    return np.clip(scale + noise, 1, 10).round(2).tolist()
+
+
+def runs(folder, judge, models=MODELS, values=ratings, **more):
+    return [write_run(folder / judge / m, m, judge=judge, mt_bench=values(m, judge), **more) for m in models]
+
+
+@pytest.fixture
+def both(tmp_path):
+    return runs(tmp_path, "old"), runs(tmp_path, "new", MODELS[1:])
+
+
+def test_a_bridge_converts_the_run_that_only_the_old_judge_judged(assay, both, tmp_path):
+    old, new = both
+    out = tmp_path / "bridges" / "bridge.json"
+    status, text, err = assay("rebase", "--old", *old, "--new", *new, "--json", "--out", out)
+    assert status == 0, err
+    found = json.loads(text)
+    (record,) = found["bridges"]
+    assert (record["benchmark"], record["metric"]) == ("mt_bench", "score")
+    assert record["found"]["holds"]
+    assert record["found"]["n_models"] == 6
+    assert record["found"]["slope"] == pytest.approx(0.7, abs=0.08)
+    assert [m["family"] for m in record["models"]] == ["llama", "qwen", "qwen", "gemma", "phi", "mistral"]
+    (converted,) = found["converted"]
+    assert converted["model"] == "llama-a"
+    truth = float(np.mean(ratings("llama-a", "new")))
+    assert converted["ci_low"] < truth < converted["ci_high"]
+    assert converted["note"] == "beyond the figures of the bridge's models"
+    stored = read_bridge(out)
+    bridge = stored.fitted["mt_bench", "score"]
+    again = bridge.convert(converted["old"], 0.1)
+    assert again.value == pytest.approx(converted["new"])
+    assert {m["model"]: m["old"] for m in record["models"]}["phi"] == pytest.approx(np.mean(ratings("phi", "old")))
+
+
+def test_the_table_shows_the_tests(assay, both):
+    old, new = both
+    status, text, _ = assay("rebase", "--old", *old, "--new", *new)
+    assert status == 0
+    for words in ("from old (old) to new (new)", "Kendall's tau 1.00", "6 of 6 inside", "by family", "the bridge holds"):
+        assert words in text
+    assert "llama-a" in text.split("converted")[1]
+
+
+def test_only_prompts_with_the_same_answer_count(assay, tmp_path):
+    """Some answers were generated again for the new judge: their prompts are left out of both figures."""
+    old = runs(tmp_path, "old")
+    new = runs(tmp_path, "new", length=20)
+    changed = new[0] / "responses.jsonl"
+    lines = changed.read_text().splitlines()
+    for i in range(10):
+        value = json.loads(lines[i])
+        value["turns"] = ["another answer", "and another"]
+        lines[i] = json.dumps(value)
+    changed.write_text("\n".join(lines) + "\n")
+    status, text, err = assay("rebase", "--old", *old, "--new", *new, "--json")
+    assert status == 0, err
+    models = {m["model"]: m["old"] for m in json.loads(text)["bridges"][0]["models"]}
+    assert models["phi"] == pytest.approx(np.mean(ratings("phi", "old")[10:]))
+
+
+def test_a_judge_that_ranks_at_random_is_refused(assay, tmp_path):
+    dealt = dict(zip(MODELS, ("phi", "llama-a", "mistral", "qwen-b", "llama-b", "gemma", "qwen-a"), strict=True))
+    old = runs(tmp_path, "old")
+    new = runs(tmp_path, "new", MODELS[1:], lambda m, judge: ratings(dealt[m], judge))
+    status, text, _ = assay("rebase", "--old", *old, "--new", *new)
+    assert status == 1
+    assert "REFUSED: the judges do not rank the 6 models alike" in text
+    assert "the bridge between the judges does not hold" in text
+
+
+class TestWrongInput:
+    def refused(self, assay, *arguments):
+        status, out, err = assay("rebase", *arguments)
+        assert status == 2
+        assert out == ""
+        assert "Traceback" not in err
+        return err
+
+    def test_no_shared_answers(self, assay, tmp_path):
+        old, new = runs(tmp_path, "old"), runs(tmp_path, "new", length=90)
+        err = self.refused(assay, "--old", *old, "--new", *new)
+        assert "no old run holds an answer of" in err
+
+    def test_one_model(self, assay, tmp_path):
+        old, new = runs(tmp_path, "old"), runs(tmp_path, "new", MODELS[:1])
+        err = self.refused(assay, "--old", *old, "--new", *new)
+        assert "the answers of 1 model were judged by both judges" in err
+        assert "at least 5 models" in err
+
+    def test_other_benchmarks(self, assay, tmp_path):
+        old = runs(tmp_path, "old")
+        new = [write_run(tmp_path / "a", "a", judge="new", alpaca_eval=[0.5, 0.7])]
+        err = self.refused(assay, "--old", *old, "--new", *new)
+        assert "the old runs were judged on mt_bench, the new ones on alpaca_eval" in err
+
+    def test_other_baselines(self, assay, tmp_path):
+        def shares(model, judge):
+            return [value / 10 for value in ratings(model, judge)]
+
+        old = [write_run(tmp_path / "o" / m, m, judge="old", alpaca_eval=shares(m, "old")) for m in MODELS]
+        new = [write_run(tmp_path / "n" / m, m, judge="new", alpaca_eval=shares(m, "new")) for m in MODELS]
+        assert assay("rebase", "--old", *old, "--new", *new, "--metric", "alpaca_eval:win_rate")[0] == 0
+        path = new[2] / "responses.jsonl"
+        path.write_text(path.read_text().replace('"reference 7"', '"another reference"'))
+        err = self.refused(assay, "--old", *old, "--new", *new, "--metric", "alpaca_eval:win_rate")
+        assert "judged against different baselines (the baseline's answer differs on 1 of 40 prompts)" in err
+
+    def test_the_same_judge_on_both_sides(self, assay, tmp_path):
+        old = runs(tmp_path, "old")
+        err = self.refused(assay, "--old", *old[:3], "--new", *old[3:])
+        assert "judged by the same judge (old)" in err
+
+    def test_two_judges_on_one_side(self, assay, both):
+        old, new = both
+        err = self.refused(assay, "--old", *old, new[0], "--new", *new)
+        assert "the old runs were judged by different judges" in err
+
+    def test_two_new_runs_of_the_same_answers(self, assay, both, tmp_path):
+        old, new = both
+        twice = write_run(tmp_path / "again", "phi", judge="new", mt_bench=ratings("phi", "new"))
+        err = self.refused(assay, "--old", *old, "--new", *new, twice)
+        assert "both hold the answers of" in err
+
+    def test_an_unknown_metric(self, assay, both):
+        old, new = both
+        err = self.refused(assay, "--old", *old, "--new", *new, "--metric", "mt_bench:scores")
+        assert "mt_bench has no scores in both" in err
+
+    def test_a_family_without_a_model(self, assay, both):
+        old, new = both
+        assert "MODEL=FAMILY" in self.refused(assay, "--old", *old, "--new", *new, "--family", "llama")
