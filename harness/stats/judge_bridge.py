@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -269,7 +269,9 @@ class Bridge:
         return Estimate(found.value, found.stderr, found.ci_low, found.ci_high, self.level, found.method, n, n, note)
 
 
-def _permuted(statistic: Callable[[Floats, int], Floats], residuals: Floats, alternative: str) -> Any:
+def _permuted(
+    statistic: Callable[[Floats, int], Floats], residuals: Floats, alternative: Literal["two-sided", "greater"]
+) -> Any:
     """Test a statistic against all orders of the residuals, or against a random part of them."""
     return stats.permutation_test(
         (residuals,),
