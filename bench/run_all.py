@@ -32,6 +32,7 @@ COMMANDS = {
     "alpaca_lc_coverage": ["alpaca_lc.py", "--coverage"],
     "arena_hard_coverage": ["arena_hard.py", "--coverage"],
     "ppi_coverage": ["ppi_coverage.py"],
+    "rebase": ["rebase.py"],
     "gate": ["gate.py"],
 }
 

@@ -12,7 +12,8 @@ from harness.errors import AssayError, FileFormatError, MissingDataError, UsageE
 from harness.gate.runs import StoredRun
 from harness.protocols import Benchmark, ControlledBenchmark, DataSource, ScoreKind, ScoreRole
 from harness.records import Score, SummaryRow
-from harness.run.compare import judge_ids, with_panels
+from harness.run.compare import with_panels
+from harness.run.judged_by import JudgedBy, judged_by
 from harness.run.score import RunScores, stored_or_scored
 from harness.store.align_directory import AlignState, read_align
 from harness.store.jsonl import read_json
@@ -48,9 +49,9 @@ class RunInput:
         return self.scores.benchmarks
 
     @cached_property
-    def judges(self) -> dict[str, set[str]]:
-        """Judges by benchmark."""
-        return judge_ids(self.stored.directory)
+    def judges(self) -> dict[str, JudgedBy]:
+        """The judge of each judged benchmark."""
+        return judged_by(self.stored.directory)
 
     def benchmark(self, name: str) -> Benchmark | None:
         """The benchmark as the run asked for it; None where this installation does not know it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import AssayError, UnknownNameError, UsageError
 from harness.packages import package_file
 from harness.records import SummaryRow
+from harness.run.judged_by import JudgedBy
 from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges
 from reports.tables import Table
@@ -22,10 +23,20 @@ _PUBLISHED = (
     ("win_rate", "win_rate", "standard_error"),
     ("length_controlled_win_rate", "length_controlled_winrate", ""),
 )
+PUBLISHED_JUDGE = JudgedBy("weighted_alpaca_eval_gpt4_turbo", also=frozenset({"gpt-4-1106-preview"}))
+"""AlpacaEval 2's annotator by the name its annotations have, and the model it is."""
+_SCALES = (
+    "figures by different judges are on different scales: rows of one judge stand together and are ranked among "
+    "themselves; assay rebase makes a bridge between two judges, and --bridge FILE converts by it"
+)
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
 
 UnitValues = Callable[[RunScores, str, str], dict[str, float] | None]
 """Per-prompt values whose mean is a metric (`harness.run.compare.unit_values` of the benchmark's items)."""
+
+
+Convert = Callable[[Sequence["LeaderboardRow"]], list["LeaderboardRow"]]
+"""Converts rows to another judge's scale."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of a model: the summary row, and the rank among the models of the table."""
+    """A figure of a model.
+
+    Parameters
+    ----------
+    row : SummaryRow
+        The figure.
+    rank : RankRange or None
+        Its rank among the figures of the table that are on the same judge's scale.
+    converted_from : str
+        The judge it was made with, if a bridge converted it to another's scale; "" if it was not converted.
+    """
 
     row: SummaryRow
     rank: RankRange | None = None
+    converted_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +87,8 @@ class LeaderboardRow:
         The reasons, if it may not.
     published : bool
         Whether it comes from a published table.
+    judges : dict of str to JudgedBy
+        By benchmark, the judge on whose scale its figures are.
     """
 
     model: str
@@ -72,30 +96,71 @@ class LeaderboardRow:
     valid: bool = True
     problems: list[str] = field(default_factory=list)
     published: bool = False
+    judges: Mapping[str, JudgedBy] = field(default_factory=dict)
+
+    def judge(self, column: Column) -> JudgedBy | None:
+        """Return the judge of a figure; None if it has none."""
+        return self.judges.get(column.benchmark) if column in self.cells else None
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table, best first by its first column."""
+    """The table: rows on one judge's scale together, best first by its first column."""
 
     columns: list[Column]
     rows: list[LeaderboardRow]
     level: float = 0.95
 
     def table(self) -> Table:
-        """Five columns a metric: value, interval, rank with its range, n, what was not scored."""
+        """Five columns a metric: value, interval, rank with its range, n, what was not scored.
+
+        The judge has a sixth column in a table with published rows, converted ones, or several judges.
+        """
+        parts = ["interval", "rank", "n", "not scored"]
+        shown = [f"{self.level:.0%} interval", "rank (range)", "n", "not scored"]
+        if self.names_judges:
+            parts, shown = [*parts, "judge"], [*shown, "judge"]
         names, header, rows = ["model"], ["model"], []
         for column in self.columns:
-            names += [column.title, *(f"{column.title} {part}" for part in ("interval", "rank", "n", "not scored"))]
-            header += [column.title, f"{self.level:.0%} interval", "rank (range)", "n", "not scored"]
+            names += [column.title, *(f"{column.title} {part}" for part in parts)]
+            header += [column.title, *shown]
         for entry in self.rows:
             marks = "" if entry.valid else " [not valid]"
             marks += " (published)" if entry.published else ""
             rows.append([entry.model + marks])
             for column in self.columns:
                 rows[-1] += _figure(entry.cells.get(column))
+                if self.names_judges:
+                    rows[-1].append(self.judge_words(entry, column))
         notes = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
+        notes += self._judge_notes()
         return Table(header, rows, notes, names, [column.title for column in self.columns])
+
+    @property
+    def names_judges(self) -> bool:
+        """Whether readers must be told the judges."""
+        is_old = any(cell.converted_from for row in self.rows for cell in row.cells.values())
+        return is_old or any(row.published for row in self.rows) or self.n_scales > 1
+
+    @property
+    def n_scales(self) -> int:
+        """The most judges on whose scales the figures of one column are."""
+        return max((len(_distinct(column, self.rows)) for column in self.columns), default=0)
+
+    def judge_words(self, row: LeaderboardRow, column: Column) -> str:
+        """Say on which judge's scale a figure is, and with which it was made if that is another."""
+        judge = row.judge(column)
+        if judge is None:
+            return ""
+        same = [other for other in _distinct(column, self.rows) if other.name == judge.name]
+        name = judge.name if len(same) < 2 else f"{judge.name} [{min(judge.ids, default='')[:8]}]"
+        made = row.cells[column].converted_from
+        return f"{name}, converted from {made}" if made else name
+
+    def _judge_notes(self) -> list[str]:
+        if self.n_scales < 2:
+            return []
+        return [_SCALES]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--format json``."""
@@ -108,12 +173,14 @@ class Leaderboard:
                     "valid": row.valid,
                     "problems": row.problems,
                     "published": row.published,
+                    "judges": {benchmark: judge.name for benchmark, judge in row.judges.items()},
                     "figures": [
                         {
                             **cell.row.model_dump(mode="json"),
                             "rank": cell.rank.rank if cell.rank else None,
                             "rank_low": cell.rank.low if cell.rank else None,
                             "rank_high": cell.rank.high if cell.rank else None,
+                            "converted_from": cell.converted_from or None,
                         }
                         for cell in row.cells.values()
                     ],
@@ -125,10 +192,11 @@ class Leaderboard:
 
 def build_leaderboard(
     runs: Sequence[RunScores],
-    judges: Sequence[dict[str, set[str]]],
+    judges: Sequence[Mapping[str, JudgedBy]],
     unit_values: UnitValues,
     metrics: Sequence[str] | None = None,
     published: Sequence[LeaderboardRow] = (),
+    convert: Convert | None = None,
 ) -> Leaderboard:
     """Put runs side by side.
 
@@ -136,45 +204,78 @@ def build_leaderboard(
     ----------
     runs : sequence of RunScores
         Their figures.
-    judges : sequence of dict
-        For each run, the judges (model, template, parser) of each benchmark.
+    judges : sequence of mapping
+        For each run, the judge of each benchmark.
     unit_values : callable
         Per-prompt values behind a metric, None where it is no mean; rank ranges rest on them.
     metrics : sequence of str, optional
         Columns as "benchmark:metric"; the headlines the runs have where not given.
     published : sequence of LeaderboardRow
         Rows of a published table.
+    convert : callable, optional
+        Converts figures to another judge's scale (`reports.bridged.with_bridge`).
 
     Returns
     -------
     Leaderboard
+        Figures by different judges stand apart and are ranked apart.
 
     Raises
     ------
     UsageError
-        Two runs have one name, or a column would mix judges.
+        Two runs have one name.
     UnknownNameError
         No run has a metric asked for.
     """
     _refuse_namesakes(runs)
     columns = _columns(runs, metrics)
-    for name in dict.fromkeys(column.benchmark for column in columns):
-        refuse_mixed_judges(name, {run.model: own[name] for run, own in zip(runs, judges, strict=True) if name in own})
-    ranks = {column: _ranks(column, runs, unit_values) for column in columns}
     rows = [
         LeaderboardRow(
             model=run.model,
-            cells={
-                column: Cell(found, ranks[column].get(run.model))
-                for column in columns
-                if (found := _find(run, column)) is not None
-            },
+            cells={column: Cell(found) for column in columns if (found := _find(run, column)) is not None},
             valid=run.valid,
             problems=run.problems,
+            judges=own,
         )
-        for run in runs
+        for run, own in zip(runs, judges, strict=True)
     ]
-    return Leaderboard(columns, sorted([*rows, *published], key=lambda row: _order(row, columns)))
+    rows += [replace(r, cells={c: cell for c, cell in r.cells.items() if c in columns}) for r in published]
+    if convert is not None:
+        rows = convert(rows)
+    for column in columns:
+        ranks = _ranks(column, rows, [unit_values(run, column.benchmark, column.metric) for run in runs])
+        rows = [
+            replace(row, cells={**row.cells, column: replace(row.cells[column], rank=ranks[place])})
+            if place in ranks
+            else row
+            for place, row in enumerate(rows)
+        ]
+    return Leaderboard(columns, ordered(rows, columns))
+
+
+def _distinct(column: Column, rows: Sequence[LeaderboardRow]) -> list[JudgedBy]:
+    """The judges of a column's figures."""
+    found: list[JudgedBy] = []
+    for row in rows:
+        judge = row.judge(column)
+        if judge is not None and not any(judge.is_same(other) for other in found):
+            found.append(judge)
+    return found
+
+
+def ordered(rows: Sequence[LeaderboardRow], columns: Sequence[Column]) -> list[LeaderboardRow]:
+    """Rows on one judge's scale together, by the first column they have; the scale of the first row first."""
+    scales = {column: _distinct(column, rows) for column in columns}
+
+    def key(row: LeaderboardRow) -> tuple[int, float, str]:
+        column = next((c for c in columns if row.judge(c) is not None), None)
+        judge = None if column is None else row.judge(column)
+        scale = 0
+        if column is not None and judge is not None:
+            scale = next(place for place, other in enumerate(scales[column]) if judge.is_same(other))
+        return (scale, *_order(row, columns))
+
+    return sorted(rows, key=key)
 
 
 def _figure(cell: Cell | None) -> tuple[str, str, str, str, str]:
@@ -274,17 +375,46 @@ def _find(run: RunScores, column: Column) -> SummaryRow | None:
     return next((r for r in run.rows if (r.benchmark, r.metric) == (column.benchmark, column.metric)), None)
 
 
-def _ranks(column: Column, runs: Sequence[RunScores], unit_values: UnitValues) -> dict[str, RankRange]:
-    """Rank the runs that have per-prompt values, on resamples of the prompts they share."""
-    found = {run.model: unit_values(run, column.benchmark, column.metric) for run in runs}
-    values = {model: v for model, v in found.items() if v}
-    if len(values) < 2:
-        return {}
-    shared = sorted(set.intersection(*(set(v) for v in values.values())))
+def _ranks(
+    column: Column, rows: Sequence[LeaderboardRow], values: Sequence[dict[str, float] | None]
+) -> dict[int, RankRange]:
+    """Rank the figures on one judge's scale, by their place among the rows.
+
+    Those of runs are drawn on resamples of the prompts the runs share, converted ones from their intervals. `values`
+    are the per-prompt values of the runs, which are the first rows.
+    """
+    ranks: dict[int, RankRange] = {}
+    scales: list[JudgedBy | None] = [*_distinct(column, rows), None]
+    for scale in scales:
+        own = [i for i, row in enumerate(rows) if column in row.cells and _is_on(row.judge(column), scale)]
+        measured = {i: v for i in own if i < len(values) and (v := values[i]) and not _made(rows[i], column)}
+        drawn = _run_draws(list(measured.values())) if measured else None
+        parts, places = ([drawn], list(measured)) if drawn is not None else ([], [])
+        for i in own:
+            figure = rows[i].cells[column].row
+            if _made(rows[i], column) and figure.value is not None and figure.stderr is not None:
+                noise = np.random.default_rng([_SEED, i]).normal(figure.value, figure.stderr, (_N_DRAWS, 1))
+                parts, places = [*parts, noise], [*places, i]
+        if len(places) > 1:
+            ranks |= dict(zip(places, rank_ranges(np.hstack(parts)), strict=True))
+    return ranks
+
+
+def _is_on(judge: JudgedBy | None, scale: JudgedBy | None) -> bool:
+    return judge is scale is None or (judge is not None and scale is not None and judge.is_same(scale))
+
+
+def _made(row: LeaderboardRow, column: Column) -> bool:
+    """Whether a figure was converted."""
+    return bool(row.cells[column].converted_from)
+
+
+def _run_draws(values: Sequence[dict[str, float]]) -> NDArray[np.float64] | None:
+    """Means of runs on resamples of the prompts they share; None if they share fewer than two."""
+    shared = sorted(set.intersection(*map(set, values)))
     if len(shared) < 2:
-        return {}
-    table = np.array([[v[cluster] for cluster in shared] for v in values.values()])
-    return dict(zip(values, rank_ranges(_draws(table)), strict=True))
+        return None
+    return _draws(np.array([[v[cluster] for cluster in shared] for v in values]))
 
 
 def _draws(table: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -321,5 +451,6 @@ def published_alpaca_eval() -> list[LeaderboardRow]:
                     n_clusters=n,
                 )
                 cells[Column("alpaca_eval", metric)] = Cell(figure)
-        rows.append(LeaderboardRow(model=entry[""], cells=cells, published=True))
+        judges = {"alpaca_eval": PUBLISHED_JUDGE}
+        rows.append(LeaderboardRow(model=entry[""], cells=cells, published=True, judges=judges))
     return rows

@@ -7,12 +7,14 @@ For example:
   assay leaderboard runs/* --published --format latex
   assay leaderboard runs/* --pairwise          # ratings from every judged pair
   assay leaderboard runs/* --against arena.csv # agreement with another ranking
+  assay leaderboard runs/* --published --bridge bridge.json # old figures on a new judge's scale
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="separability, agreement, rank correlations and Brier score against another ranking "
         "(CSV or JSON with model and score)",
     )
+    add(
+        "--bridge",
+        type=Path,
+        metavar="FILE",
+        help="convert figures of an old judge to a new one's scale, with a bridge that assay rebase --out wrote",
+    )
     add("--format", choices=("table", "md", "csv", "latex", "html", "json"), default="table")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
 
@@ -62,10 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _board(arguments: argparse.Namespace) -> tables.Board:
     from harness.commands.output import data_store
-    from harness.run.compare import judge_ids, metric_unit_values, with_panels
+    from harness.errors import UsageError
+    from harness.run.bridge_file import read_bridge
+    from harness.run.compare import metric_unit_values, with_panels
+    from harness.run.judged_by import judged_by
     from harness.run.score import stored_or_scored
     from harness.store.run_directory import RunDirectory
     from reports import leaderboard, pairwise, reference_ranking
+    from reports.bridged import with_bridge
 
     _refuse_conflicts(arguments)
     data = data_store(arguments.data_dir)
@@ -76,11 +88,18 @@ def _board(arguments: argparse.Namespace) -> tables.Board:
         return pairwise.build_pairwise(runs, directories)
     board = leaderboard.build_leaderboard(
         with_panels(runs),
-        [judge_ids(directory) for directory in directories],
+        [judged_by(directory) for directory in directories],
         metric_unit_values,
         arguments.metric,
         leaderboard.published_alpaca_eval() if arguments.published else (),
+        partial(with_bridge, file=read_bridge(arguments.bridge)) if arguments.bridge else None,
     )
+    if reference is not None and board.n_scales > 1:
+        raise UsageError(
+            "figures by different judges with --against",
+            "one judge for all rows",
+            "give the runs of one judge, or a --bridge",
+        )
     return board if reference is None else reference_ranking.against(board, reference)
 
 
@@ -88,6 +107,6 @@ def _refuse_conflicts(arguments: argparse.Namespace) -> None:
     """Refuse options that do not apply to the ratings of --pairwise."""
     from harness.errors import UsageError
 
-    others = [name for name in ("against", "metric", "published") if getattr(arguments, name)]
+    others = [name for name in ("against", "bridge", "metric", "published") if getattr(arguments, name)]
     if arguments.pairwise and others:
         raise UsageError(f"--pairwise with --{' and --'.join(others)}", "--pairwise alone", "print two tables")

@@ -1,4 +1,11 @@
-"""`assay rebase`: a bridge between two judges, from answers both judged."""
+"""Make a bridge between two judges from the answers of models that both judged.
+
+It converts the figures of old runs that only the old judge judged. Exit status 1 if no bridge holds.
+
+For example:
+  assay rebase --old runs/old/* --new runs/new/* --out bridge.json
+  assay leaderboard runs/* --bridge bridge.json   # old figures on the new judge's scale
+"""
 
 from __future__ import annotations
 
@@ -14,36 +21,25 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.description = (
-        "Make a bridge between two judges from the answers of models that both judged, and convert the figures of old "
-        "runs that only the old judge judged. Exit status 1 if no bridge holds."
-    )
-    parser.epilog = (
-        "examples:\n  assay rebase --old runs/old/* --new runs/new/* --out bridge.json\n"
-        "  assay leaderboard runs/* --bridge bridge.json   # old figures on the new judge's scale"
-    )
-    parser.add_argument(
-        "--old", nargs="+", type=Path, required=True, metavar="DIR", help="runs judged by the old judge"
-    )
-    parser.add_argument(
-        "--new", nargs="+", type=Path, required=True, metavar="DIR", help="runs of the same answers by the new judge"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--old", nargs="+", type=Path, required=True, metavar="DIR", help="runs judged by the old judge")
+    add("--new", nargs="+", type=Path, required=True, metavar="DIR", help="runs of the same answers by the new judge")
+    add(
         "--metric",
         action="append",
         metavar="BENCHMARK:METRIC",
         help="a metric (repeatable), replacing the headline metrics",
     )
-    parser.add_argument(
+    add(
         "--family",
         action="append",
         default=[],
         metavar="MODEL=FAMILY",
         help="a model's family (repeatable); by default the first word of its name",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the bridge, for assay leaderboard --bridge")
-    parser.add_argument("--json", action="store_true", help="print the bridge as JSON on stdout")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--out", type=Path, metavar="FILE", help="write the bridge, for assay leaderboard --bridge")
+    add("--json", action="store_true", help="print the bridge as JSON on stdout")
+    add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,14 +20,19 @@ class JudgedBy:
         Its name, as the verdicts give it.
     ids : frozenset of str
         Its ids; empty for published figures, whose verdicts are not at hand.
+    also : frozenset of str
+        Other names it has.
     """
 
     name: str
     ids: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()
 
     def is_same(self, other: JudgedBy) -> bool:
         """Whether two figures were made by one judge; where one has no ids, by the name."""
-        return self.ids == other.ids if self.ids and other.ids else self.name == other.name
+        if self.ids and other.ids:
+            return self.ids == other.ids
+        return bool({self.name, *self.also} & {other.name, *other.also})
 
 
 def judged_by(directory: RunDirectory) -> dict[str, JudgedBy]:

@@ -11,8 +11,16 @@ from harness.run.compare import metric_unit_values
 from reports.blocks import Block, Cell, Figure, Note, Section, Table, limits
 from reports.charts import Chart, IntervalChart, Mark, Panels, SampleFilter, extent
 from reports.inputs import Inputs, RunInput
+from reports.leaderboard import (
+    PUBLISHED_JUDGE,
+    Column,
+    Leaderboard,
+    LeaderboardRow,
+    build_leaderboard,
+    ordered,
+    published_alpaca_eval,
+)
 from reports.leaderboard import Cell as BoardCell
-from reports.leaderboard import Column, Leaderboard, LeaderboardRow, build_leaderboard, published_alpaca_eval
 from reports.sections import SectionEntry
 from reports.sections.common import category_row, figure_cell, mark_of, mean_metric, slug
 
@@ -51,18 +59,31 @@ def _board(runs: Sequence[RunInput]) -> list[Block]:
     except AssayError as error:
         return [Note("No leaderboard of " + ", ".join(r.name for r in runs) + f": {' '.join(str(error).split())}")]
     published = _published() if _has_published(runs) else []
-    shown = _nearest(board, published)
-    merged = sorted([*board.rows, *shown], key=lambda row: -(_first(row, board.columns) or float("-inf")))
+    judges = [run.judges["alpaca_eval"] for run in runs if "alpaca_eval" in run.judges]
+    ours = all(judge.is_same(PUBLISHED_JUDGE) for judge in judges)
+    shown = _nearest(board, published) if ours else []
+    merged = ordered([*board.rows, *shown], board.columns)
+    board = replace(board, rows=merged)
     names = ", ".join(dict.fromkeys(c.benchmark for c in board.columns))
     blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged)]
     if shown:
         blocks.append(
             Note(
                 f"{len(shown)} of {len(published)} published AlpacaEval 2 rows are shown: those next to the runs "
-                "above. They were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo); a run judged by "
-                "another model cannot be ranked among them."
+                "above. They were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo)."
             )
         )
+    elif published and not ours:
+        blocks.append(
+            Note(
+                f"The {len(published)} published AlpacaEval 2 rows are not shown: they were judged by "
+                "gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo), these runs by "
+                + ", ".join(dict.fromkeys(judge.name for judge in judges))
+                + ". A bridge between the judges (assay rebase) converts them: assay leaderboard --published --bridge."
+            )
+        )
+    if board.n_scales > 1:
+        blocks.append(Note("Figures by different judges are on different scales; they are ranked apart."))
     figures = (_chart(board, column, merged) for column in board.columns)
     return [*blocks, *(figure for figure in figures if figure is not None)]
 
@@ -101,6 +122,7 @@ def _table(caption: str, board: Leaderboard, rows: Sequence[LeaderboardRow]) -> 
     columns = ["model"]
     for column in board.columns:
         columns += [f"{column.benchmark} {column.metric}#", "rank (range)#", "n#", "not scored#"]
+        columns += ["judge"] if board.names_judges else []
     cells = []
     for row in rows:
         marks = "published" if row.published else "" if row.valid else "not valid: " + "; ".join(row.problems)
@@ -108,6 +130,7 @@ def _table(caption: str, board: Leaderboard, rows: Sequence[LeaderboardRow]) -> 
         line = [Cell(row.model, marks, tone=tone)]
         for column in board.columns:
             line += _cells(row, column)
+            line += [Cell(board.judge_words(row, column))] if board.names_judges else []
         cells.append(line)
     return Table(caption, columns, cells, summary=True)
 

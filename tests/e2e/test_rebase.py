@@ -94,6 +94,121 @@ def test_a_judge_that_ranks_at_random_is_refused(assay, tmp_path):
     assert "the bridge between the judges does not hold" in text
 
 
+def board(assay, *arguments):
+    status, out, err = assay("leaderboard", *arguments, "--format", "json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+class TestLeaderboard:
+    """Figures by different judges stand and are ranked apart, unless a bridge converts them."""
+
+    @pytest.fixture
+    def bridge(self, assay, both, tmp_path):
+        old, new = both
+        assert assay("rebase", "--old", *old, "--new", *new, "--out", tmp_path / "bridge.json")[0] == 0
+        return tmp_path / "bridge.json"
+
+    def test_judges_are_ranked_apart(self, assay, both):
+        old, new = both
+        found = board(assay, *old[:2], *new[3:])
+        judges = [row["judges"]["mt_bench"] for row in found["rows"]]
+        assert judges == ["old", "old", "new", "new", "new"]
+        assert [row["figures"][0]["rank"] for row in found["rows"]] == [1, 2, 1, 2, 3]
+        assert all(row["figures"][0]["converted_from"] is None for row in found["rows"])
+        for form in ("table", "md", "csv", "latex", "html"):
+            assert "judge" in assay("leaderboard", *old[:2], *new[3:], "--format", form)[1]
+        assert "ranked among themselves" in " ".join(assay("leaderboard", *old[:2], *new[3:])[1].split())
+
+    def test_a_table_of_one_judge_has_no_column_for_it(self, assay, both):
+        assert "judge" not in assay("leaderboard", *both[0], "--format", "csv")[1]
+
+    def test_a_bridge_puts_all_on_one_scale(self, assay, both, bridge):
+        old, new = both
+        found = board(assay, old[0], *new, "--bridge", bridge)
+        rows = {row["model"]: row for row in found["rows"]}
+        assert [row["figures"][0]["rank"] for row in found["rows"]] == [1, 2, 3, 4, 5, 6, 7]
+        converted = rows["llama-a"]["figures"][0]
+        assert rows["llama-a"]["judges"] == {"mt_bench": "new"}
+        assert converted["converted_from"] == "old"
+        assert converted["ci_low"] < np.mean(ratings("llama-a", "new")) < converted["ci_high"]
+        assert "converted by a bridge between judges" in converted["method"]
+        assert rows["phi"]["figures"][0]["converted_from"] is None
+        text = assay("leaderboard", old[0], *new, "--bridge", bridge, "--format", "csv")[1]
+        assert "new, converted from old" in text
+
+    def test_a_bridge_of_other_judges_is_refused(self, assay, tmp_path, bridge):
+        other = runs(tmp_path, "third", MODELS[:2])
+        status, _, err = assay("leaderboard", *other, "--bridge", bridge)
+        assert status == 2
+        assert "the bridge is from old to new, and the table holds mt_bench by third" in err
+
+    def test_a_figure_without_a_bridge_has_a_reason(self, assay, both, bridge):
+        old, _ = both
+        path = json.loads(bridge.read_text())
+        path["bridges"][0]["metric"] = "another"
+        bridge.write_text(json.dumps(path))
+        (row,) = board(assay, old[0], "--bridge", bridge)["rows"]
+        assert row["figures"][0]["value"] is None
+        assert row["figures"][0]["reason"] == "by old; the bridge to new has no mt_bench score"
+
+    def test_a_bridge_that_does_not_hold_is_refused(self, assay, both, bridge):
+        content = json.loads(bridge.read_text())
+        for i, model in enumerate(content["bridges"][0]["models"]):
+            model["new"] = [5.0, 3.0, 6.0, 2.0, 4.0, 7.0][i]
+        bridge.write_text(json.dumps(content))
+        status, _, err = assay("leaderboard", both[0][0], "--bridge", bridge)
+        assert status == 2
+        assert "does not hold: the judges do not rank the 6 models alike" in err
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{}", "not a bridge between judges"),
+            ("[1]", "not a bridge between judges"),
+            ("{", "not valid JSON"),
+            ('{"kind": "bridge between judges", "version": 1}', "field 'old' is missing"),
+        ],
+    )
+    def test_another_file_is_refused(self, assay, both, tmp_path, text, words):
+        path = tmp_path / "file.json"
+        path.write_text(text)
+        status, _, err = assay("leaderboard", both[0][0], "--bridge", path)
+        assert status in (1, 2)
+        assert words in err
+
+    def test_a_missing_file(self, assay, both, tmp_path):
+        status, _, err = assay("leaderboard", both[0][0], "--bridge", tmp_path / "none.json")
+        assert status == 1
+        assert "no such file" in err
+
+    def test_published_rows_carry_their_judge(self, assay, tmp_path):
+        run = write_run(tmp_path / "mine", "mine", judge="my judge", alpaca_eval=[0.2, 0.4, 0.6])
+        found = board(assay, run, "--published")
+        published = [row for row in found["rows"] if row["published"]]
+        assert len(published) > 200
+        assert {row["judges"]["alpaca_eval"] for row in published} == {"weighted_alpaca_eval_gpt4_turbo"}
+        assert found["rows"][0]["model"] == "mine"  # on a scale of its own, not among them
+
+    def test_published_rows_are_converted(self, assay, tmp_path):
+        def shares(model, judge):
+            return [value / 10 for value in ratings(model, judge)]
+
+        name = "weighted_alpaca_eval_gpt4_turbo"
+        old = [write_run(tmp_path / "o" / m, m, judge=name, alpaca_eval=shares(m, "old")) for m in MODELS]
+        new = [write_run(tmp_path / "n" / m, m, judge="new", alpaca_eval=shares(m, "new")) for m in MODELS]
+        metric = ("--metric", "alpaca_eval:win_rate")
+        path = tmp_path / "bridge.json"
+        assert assay("rebase", "--old", *old, "--new", *new, *metric, "--out", path)[0] == 0
+        found = board(assay, *new, "--published", *metric, "--bridge", path)
+        figures = {row["model"]: row["figures"][0] for row in found["rows"] if row["published"]}
+        assert all(figure["converted_from"] == name for figure in figures.values())
+        ranks = [row["figures"][0]["rank"] for row in found["rows"]]
+        assert None not in ranks
+        gpt4 = figures["gpt4_1106_preview"]  # 50 by its definition, with a standard error of 0
+        assert gpt4["value"] == pytest.approx(10 + 0.7 * 50, abs=2)
+
+
 class TestWrongInput:
     def refused(self, assay, *arguments):
         status, out, err = assay("rebase", *arguments)
