@@ -387,17 +387,25 @@ def _ranks(
     scales: list[JudgedBy | None] = [*_distinct(column, rows), None]
     for scale in scales:
         own = [i for i, row in enumerate(rows) if column in row.cells and _is_on(row.judge(column), scale)]
-        measured = {i: v for i in own if i < len(values) and (v := values[i]) and not _made(rows[i], column)}
-        drawn = _run_draws(list(measured.values())) if measured else None
-        parts, places = ([drawn], list(measured)) if drawn is not None else ([], [])
-        for i in own:
-            figure = rows[i].cells[column].row
-            if _made(rows[i], column) and figure.value is not None and figure.stderr is not None:
-                noise = np.random.default_rng([_SEED, i]).normal(figure.value, figure.stderr, (_N_DRAWS, 1))
-                parts, places = [*parts, noise], [*places, i]
+        converted = [i for i in own if _made(rows[i], column)]
+        measured = {i: v for i in own if i < len(values) and i not in converted and (v := values[i])}
+        places, draws = _converted_draws(column, rows, converted)
+        drawn = _run_draws(list(measured.values()))
+        if drawn is not None:
+            places, draws = [*measured, *places], np.hstack([drawn, draws])
         if len(places) > 1:
-            ranks |= dict(zip(places, rank_ranges(np.hstack(parts)), strict=True))
+            ranks |= dict(zip(places, rank_ranges(draws), strict=True))
     return ranks
+
+
+def _converted_draws(
+    column: Column, rows: Sequence[LeaderboardRow], converted: Sequence[int]
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Draws of the converted figures that have a standard error, and the places of their rows."""
+    figures = {i: rows[i].cells[column].row for i in converted}
+    known = {i: (f.value, f.stderr) for i, f in figures.items() if f.value is not None and f.stderr is not None}
+    draws = [np.random.default_rng([_SEED, i]).normal(*both, _N_DRAWS) for i, both in known.items()]
+    return list(known), np.array(draws).reshape(-1, _N_DRAWS).T
 
 
 def _is_on(judge: JudgedBy | None, scale: JudgedBy | None) -> bool:
@@ -411,7 +419,7 @@ def _made(row: LeaderboardRow, column: Column) -> bool:
 
 def _run_draws(values: Sequence[dict[str, float]]) -> NDArray[np.float64] | None:
     """Means of runs on resamples of the prompts they share; None if they share fewer than two."""
-    shared = sorted(set.intersection(*map(set, values)))
+    shared = sorted(set.intersection(*map(set, values))) if values else []
     if len(shared) < 2:
         return None
     return _draws(np.array([[v[cluster] for cluster in shared] for v in values]))

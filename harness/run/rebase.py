@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import AssayError, StatisticsError, UsageError
-from harness.protocols import DataSource
+from harness.protocols import DataSource, ScoreKind
 from harness.records import Score, SummaryRow
-from harness.run.bridge_file import BridgeFile, BridgeRecord, JudgeName, bridge_record
+from harness.run.bridge_file import BridgeFile, JudgeName, bridge_record
 from harness.run.compare import unit_values
 from harness.run.judged_by import JudgedBy, judged_by, one_judge
 from harness.run.score import RunScores, stored_or_scored
-from harness.stats.errors_in_both import FEWEST_MODELS, NO_ERROR, ErrorVariances, PairedFigures
+from harness.stats.errors_in_both import FEWEST_MODELS, ErrorVariances, PairedFigures
 from harness.stats.estimate import Estimate
 from harness.stats.judge_bridge import Bridge, errors_of_means, family_of
 from harness.store.run_directory import RunDirectory
@@ -145,6 +145,32 @@ def rebase(
     UsageError
         No shared benchmark, no shared answers, other baselines, too few models, or the same judge on both sides.
     """
+    found = Rebased(BridgeFile(old=JudgeName(name=""), new=JudgeName(name=""), level=level, bridges=[]), [], [])
+    for benchmark in _shared_benchmarks(old, new):
+        sides = _two_judges(benchmark, old, new)
+        pairs = _pairs(benchmark, _judged(old, benchmark), _judged(new, benchmark))
+        judged_once = {run.name for run in _judged(old, benchmark)} - {pair.old.run for pair in pairs}
+        alone = [run.scores for run in old if run.name in judged_once]
+        names = {"old": JudgeName(name=sides[0].name), "new": JudgeName(name=sides[1].name)}
+        found = replace(found, file=found.file.model_copy(update=names))
+        for metric in _metrics(benchmark, pairs, metrics):
+            try:
+                bridge = _bridge(benchmark, metric, pairs, families or {}, level)
+            except StatisticsError as error:
+                found.skipped.append(f"{benchmark} {metric}: {' '.join(str(error).split())}")
+                continue
+            found.file.bridges.append(bridge_record(benchmark, metric, bridge, sides[0].ids, sides[1].ids))
+            found.converted.extend(_conversions(benchmark, metric, alone, bridge))
+    if not found.file.bridges:
+        raise UsageError(
+            "no metric has a bridge: " + ("; ".join(found.skipped) or "none was asked for"),
+            "a judged metric with figures of both judges",
+            "choose one with --metric BENCHMARK:METRIC",
+        )
+    return found
+
+
+def _shared_benchmarks(old: Sequence[JudgedRun], new: Sequence[JudgedRun]) -> list[str]:
     shared = [b for b in dict.fromkeys(b for run in old for b in run.judges) if _judged(new, b)]
     if not shared:
         raise UsageError(
@@ -152,34 +178,7 @@ def rebase(
             "runs of the same benchmark by two judges",
             "judge the old answers again with the new judge, and give both runs",
         )
-    records: list[BridgeRecord] = []
-    converted: list[Converted] = []
-    skipped: list[str] = []
-    names: tuple[JudgeName, JudgeName] | None = None
-    for benchmark in shared:
-        pair = _two_judges(benchmark, old, new)
-        pairs = _pairs(benchmark, _judged(old, benchmark), _judged(new, benchmark))
-        names = names or (JudgeName(name=pair[0].name), JudgeName(name=pair[1].name))
-        used = {twice.old.run for twice in pairs}
-        alone = [run.scores for run in _judged(old, benchmark) if run.name not in used]
-        for metric in _metrics(benchmark, pairs, metrics):
-            try:
-                bridge = _bridge(benchmark, metric, pairs, families or {}, level)
-            except StatisticsError as error:
-                skipped.append(f"{benchmark} {metric}: {' '.join(str(error).split())}")
-                continue
-            records.append(bridge_record(benchmark, metric, bridge, pair[0].ids, pair[1].ids))
-            converted += [
-                _converted(run, row, bridge) for run in alone for row in run.rows if _is(row, benchmark, metric)
-            ]
-    if names is None or not records:
-        raise UsageError(
-            "no metric has a bridge: " + ("; ".join(skipped) or "none was asked for"),
-            "a judged metric with figures of both judges",
-            "choose one with --metric BENCHMARK:METRIC",
-        )
-    file = BridgeFile(old=names[0], new=names[1], level=level, bridges=records)
-    return Rebased(file, converted, skipped)
+    return shared
 
 
 def _judged(runs: Sequence[JudgedRun], benchmark: str) -> list[JudgedRun]:
@@ -188,10 +187,6 @@ def _judged(runs: Sequence[JudgedRun], benchmark: str) -> list[JudgedRun]:
 
 def _benchmarks(runs: Sequence[JudgedRun]) -> str:
     return ", ".join(sorted({b for run in runs for b in run.judges})) or "nothing"
-
-
-def _is(row: SummaryRow, benchmark: str, metric: str) -> bool:
-    return (row.benchmark, row.metric) == (benchmark, metric) and row.value is not None
 
 
 def _two_judges(benchmark: str, old: Sequence[JudgedRun], new: Sequence[JudgedRun]) -> tuple[JudgedBy, JudgedBy]:
@@ -258,57 +253,68 @@ def _refuse_other_baselines(benchmark: str, old: JudgedRun, new: JudgedRun, prom
 
 def _metrics(benchmark: str, pairs: Sequence[JudgedTwice], asked: Sequence[str] | None) -> list[str]:
     """Return the metrics asked for, or the headlines that both sides have."""
-    there = {row.metric for pair in pairs for row in pair.old.rows if row.benchmark == benchmark}
-    there &= {row.metric for pair in pairs for row in pair.new.rows if row.benchmark == benchmark}
+    there = _held(benchmark, [pair.old for pair in pairs]) & _held(benchmark, [pair.new for pair in pairs])
     if asked is None:
         headlines = pairs[0].new.benchmark(benchmark).headlines
         return [metric for metric in headlines if metric in there] or sorted(there)[:1]
     wanted = [metric for name, _, metric in (text.partition(":") for text in asked) if name == benchmark]
-    missing = [metric for metric in wanted if metric not in there]
+    missing = ", ".join(metric for metric in wanted if metric not in there)
     if missing:
-        raise UsageError(f"{benchmark} has no {', '.join(missing)} in both", ", ".join(sorted(there)))
+        raise UsageError(f"{benchmark} has no {missing} in both", ", ".join(sorted(there)))
     return wanted
+
+
+def _held(benchmark: str, runs: Sequence[RunScores]) -> set[str]:
+    return {row.metric for run in runs for row in run.rows if row.benchmark == benchmark}
 
 
 def _bridge(
     benchmark: str, metric: str, pairs: Sequence[JudgedTwice], families: Mapping[str, str], level: float
 ) -> Bridge:
     measured = [_unit_values(benchmark, metric, pair) for pair in pairs]
-    if any(values is not None for values in measured):
-        kept = [(pair, values) for pair, values in zip(pairs, measured, strict=True) if values]
-        figures = _figures_of_values([values for _, values in kept])
+    if all(values is None for values in measured):
+        kept, figures = _fitted(benchmark, metric, pairs)
     else:
-        kept = [(pair, {}) for pair in pairs if _row(pair.old, benchmark, metric) and _row(pair.new, benchmark, metric)]
-        figures = _figures_of_rows(benchmark, metric, [pair for pair, _ in kept])
-    models = [pair.model for pair, _ in kept]
-    return Bridge(
-        figures,
-        tuple(models),
-        tuple(pair.length for pair, _ in kept),
-        tuple(families.get(model, family_of(model)) for model in models),
-        level,
-    )
+        kept = [pair for pair, values in zip(pairs, measured, strict=True) if values]
+        figures = _figures_of_values([values for values in measured if values])
+    models = [pair.model for pair in kept]
+    lengths = tuple(pair.length for pair in kept)
+    return Bridge(figures, tuple(models), lengths, tuple(families.get(m, family_of(m)) for m in models), level)
+
+
+def _fitted(benchmark: str, metric: str, pairs: Sequence[JudgedTwice]) -> tuple[list[JudgedTwice], PairedFigures]:
+    """Return the pairs that have a figure that is a fit, and the figures."""
+    kept: list[JudgedTwice] = []
+    rows: list[tuple[SummaryRow, SummaryRow]] = []
+    for pair in pairs:
+        old, new = _row(pair.old, benchmark, metric), _row(pair.new, benchmark, metric)
+        if old is not None and new is not None:
+            _refuse_other_prompts(benchmark, metric, pair)
+            kept.append(pair)
+            rows.append((old, new))
+    return kept, _figures_of_rows(metric, rows)
 
 
 def _unit_values(benchmark: str, metric: str, pair: JudgedTwice) -> dict[str, tuple[float, float]] | None:
     """Return a model's values by prompt for both judges; None if the metric is no mean over prompts."""
+    scored = [
+        [s for s in run.scores_of(benchmark) if s.prompt_id in pair.prompts and s.value is not None]
+        for run in (pair.old, pair.new)
+    ]
+    both = set(map(_key, scored[0])) & set(map(_key, scored[1]))
     found = []
-    scores = [_on(pair.prompts, run.scores_of(benchmark)) for run in (pair.old, pair.new)]
-    both = {_key(s) for s in scores[0] if s.value is not None} & {_key(s) for s in scores[1] if s.value is not None}
-    for run, own in zip((pair.old, pair.new), scores, strict=True):
-        scored = run.benchmark(benchmark)
-        items = scored.items(metric, [s for s in own if _key(s) in both])
+    for run, scores in zip((pair.old, pair.new), scored, strict=True):
+        items = run.benchmark(benchmark).items(metric, [s for s in scores if _key(s) in both])
         if items is None:
             return None
-        kinds = scored.score_kinds
-        if not items.scores or not all(kinds[s.metric].judged for s in items.scores if s.metric in kinds):
-            raise StatisticsError(f"{metric} is not a judge's opinion, or was not scored by both", "a judged metric")
+        _refuse_unjudged(metric, items.scores, run.benchmark(benchmark).score_kinds)
         found.append(unit_values(items))
     return {cluster: (found[0][cluster], found[1][cluster]) for cluster in found[0] if cluster in found[1]}
 
 
-def _on(prompts: frozenset[str], scores: Sequence[Score]) -> list[Score]:
-    return [score for score in scores if score.prompt_id in prompts]
+def _refuse_unjudged(metric: str, scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> None:
+    if not scores or not all(kinds[s.metric].judged for s in scores if s.metric in kinds):
+        raise StatisticsError(f"{metric} is not a judge's opinion, or was not scored by both", "a judged metric")
 
 
 def _key(score: Score) -> tuple[str, str, str]:
@@ -317,37 +323,43 @@ def _key(score: Score) -> tuple[str, str, str]:
 
 def _figures_of_values(values: Sequence[dict[str, tuple[float, float]]]) -> PairedFigures:
     """Return figures over the prompts that all models share, or over each model's own where they share too few."""
-    shared = sorted(set.intersection(*map(set, values))) if values else []
-    if len(shared) >= max(_FEWEST_SHARED, min(map(len, values), default=0) // 2):
-        table = np.array([[own[cluster] for cluster in shared] for own in values])
-        old, new = table[..., 0], table[..., 1]
-        errors, common = errors_of_means(old, new) if len(values) > 1 else (NO_ERROR, NO_ERROR)
-        return PairedFigures(old.mean(axis=1), new.mean(axis=1), errors, common)
+    shared = sorted(set.intersection(*map(set, values))) if len(values) > 1 else []
+    if len(shared) < max(_FEWEST_SHARED, min(map(len, values)) // 2):
+        return _figures_apart(values)
+    table = np.array([[own[cluster] for cluster in shared] for own in values])
+    old, new = table[..., 0], table[..., 1]
+    errors, common = errors_of_means(old, new)
+    return PairedFigures(old.mean(axis=1), new.mean(axis=1), errors, common)
+
+
+def _figures_apart(values: Sequence[dict[str, tuple[float, float]]]) -> PairedFigures:
     if any(len(own) < 2 for own in values):
         raise StatisticsError("a model was judged by both judges on fewer than 2 prompts", "at least 2")
     tables = [np.array(list(own.values())).T for own in values]
     covariances = np.array([np.cov(table) / table.shape[1] for table in tables])
-    errors = ErrorVariances(covariances[:, 0, 0], covariances[:, 1, 1], covariances[:, 0, 1])
     means = np.array([table.mean(axis=1) for table in tables])
+    errors = ErrorVariances(covariances[:, 0, 0], covariances[:, 1, 1], covariances[:, 0, 1])
     return PairedFigures(means[:, 0], means[:, 1], errors)
 
 
-def _figures_of_rows(benchmark: str, metric: str, pairs: Sequence[JudgedTwice]) -> PairedFigures:
+def _refuse_other_prompts(benchmark: str, metric: str, pair: JudgedTwice) -> None:
+    """Refuse figures that are fits to different answers."""
+    n_answers = {len({s.prompt_id for s in run.scores_of(benchmark)}) for run in (pair.old, pair.new)}
+    if n_answers != {len(pair.prompts)}:
+        raise StatisticsError(
+            f"{metric} is a fit over all prompts, and {pair.old.run} and {pair.new.run} share the answers of "
+            f"{len(pair.prompts)} of {max(n_answers)}",
+            "the same answers to all prompts",
+        )
+
+
+def _figures_of_rows(metric: str, rows: Sequence[tuple[SummaryRow, SummaryRow]]) -> PairedFigures:
     """Return figures that are fits: those of the runs, whose errors by the two judges are taken for independent."""
-    for pair in pairs:
-        n_answers = [len({s.prompt_id for s in run.scores_of(benchmark)}) for run in (pair.old, pair.new)]
-        if min(n_answers) != len(pair.prompts) or n_answers[0] != n_answers[1]:
-            raise StatisticsError(
-                f"{metric} is a fit over all prompts, and {pair.old.run} and {pair.new.run} share the answers of "
-                f"{len(pair.prompts)} of {max(n_answers)}",
-                "the same answers to all prompts",
-            )
-    rows = [[_row(run, benchmark, metric) for run in (pair.old, pair.new)] for pair in pairs]
-    values = np.array([[_number(row.value if row else None) for row in both] for both in rows]).reshape(-1, 2)
-    stderrs = np.array([[_number(row.stderr if row else None) for row in both] for both in rows]).reshape(-1, 2)
-    if np.isnan(stderrs).any():
+    if any(row.stderr is None for both in rows for row in both):
         raise StatisticsError(f"a figure of {metric} has no standard error", "figures with standard errors")
-    errors = ErrorVariances(stderrs[:, 0] ** 2, stderrs[:, 1] ** 2, np.zeros(len(rows)))
+    values = np.array([[_number(row.value) for row in both] for both in rows]).reshape(-1, 2)
+    variances = np.square(np.array([[_number(row.stderr) for row in both] for both in rows]).reshape(-1, 2))
+    errors = ErrorVariances(variances[:, 0], variances[:, 1], np.zeros(len(rows)))
     return PairedFigures(values[:, 0], values[:, 1], errors)
 
 
@@ -356,12 +368,18 @@ def _number(value: float | None) -> float:
 
 
 def _row(run: RunScores, benchmark: str, metric: str) -> SummaryRow | None:
-    return next((row for row in run.rows if _is(row, benchmark, metric)), None)
+    held = (row for row in run.rows if (row.benchmark, row.metric) == (benchmark, metric))
+    return next((row for row in held if row.value is not None), None)
 
 
-def _converted(run: RunScores, row: SummaryRow, bridge: Bridge) -> Converted:
+def _conversions(benchmark: str, metric: str, runs: Sequence[RunScores], bridge: Bridge) -> list[Converted]:
+    rows = [(run, _row(run, benchmark, metric)) for run in runs]
+    return [_converted(run.model, row, bridge) for run, row in rows if row is not None]
+
+
+def _converted(model: str, row: SummaryRow, bridge: Bridge) -> Converted:
     value = _number(row.value)
     try:
-        return Converted(run.model, row.benchmark, row.metric, value, bridge.convert(value, row.stderr))
+        return Converted(model, row.benchmark, row.metric, value, bridge.convert(value, row.stderr))
     except AssayError as error:
-        return Converted(run.model, row.benchmark, row.metric, value, None, error.found)
+        return Converted(model, row.benchmark, row.metric, value, None, error.found)

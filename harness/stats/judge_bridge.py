@@ -179,13 +179,14 @@ class Bridge:
     @cached_property
     def family_dependence(self) -> Dependence | None:
         """Share of the residuals' variance between families; None unless two families have two models or more."""
-        kept = [(r, f) for r, f in zip(self.residuals, self.families, strict=True) if f]
-        sizes = Counter(f for _, f in kept)
-        kept = [(r, f) for r, f in kept if sizes[f] > 1]
-        if len({f for _, f in kept}) < 2:
+        sizes = Counter(family for family in self.families if family)
+        repeated = sorted(family for family, size in sizes.items() if size > 1)
+        places = [i for i, family in enumerate(self.families) if family in repeated]
+        residuals = self.residuals[places]
+        if len(repeated) < 2 or np.ptp(residuals) == 0:
             return None
-        residuals = np.array([r for r, _ in kept])
-        members = [np.array([f == family for _, f in kept]) for family in sorted({f for _, f in kept})]
+        labels = np.array([self.families[i] for i in places])
+        members = [labels == family for family in repeated]
         total = float(np.sum(np.square(residuals - residuals.mean())))
         if total == 0:
             return None
@@ -197,7 +198,7 @@ class Bridge:
             return np.square(np.moveaxis(r, axis, -1) @ means.T).sum(axis=-1)
 
         found = _permuted(between, residuals, "greater")
-        return Dependence(float(found.statistic), float(found.pvalue), len(kept))
+        return Dependence(float(found.statistic), float(found.pvalue), len(places))
 
     @cached_property
     def problems(self) -> tuple[str, ...]:

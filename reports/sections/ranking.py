@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.errors import AssayError
 from harness.records import SummaryRow
 from harness.run.compare import metric_unit_values
+from harness.run.judged_by import JudgedBy
 from reports.blocks import Block, Cell, Figure, Note, Section, Table, limits
 from reports.charts import Chart, IntervalChart, Mark, Panels, SampleFilter, extent
 from reports.inputs import Inputs, RunInput
@@ -25,6 +26,7 @@ from reports.sections import SectionEntry
 from reports.sections.common import category_row, figure_cell, mark_of, mean_metric, slug
 
 _SERIES = ("runs", "published")
+_PUBLISHED_BY = "gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo)"
 _NEAREST = 2
 """Published rows shown above and below each run."""
 _MOST_CATEGORIES = 24
@@ -58,34 +60,44 @@ def _board(runs: Sequence[RunInput]) -> list[Block]:
         board = build_leaderboard([run.scores for run in runs], [run.judges for run in runs], metric_unit_values)
     except AssayError as error:
         return [Note("No leaderboard of " + ", ".join(r.name for r in runs) + f": {' '.join(str(error).split())}")]
-    published = _published() if _has_published(runs) else []
     judges = [run.judges["alpaca_eval"] for run in runs if "alpaca_eval" in run.judges]
-    ours = all(judge.is_same(PUBLISHED_JUDGE) for judge in judges)
-    shown = _nearest(board, published) if ours else []
+    published = _published() if _has_published(runs) else []
+    shown = _nearest(board, published) if all(judge.is_same(PUBLISHED_JUDGE) for judge in judges) else []
     merged = ordered([*board.rows, *shown], board.columns)
     board = replace(board, rows=merged)
     names = ", ".join(dict.fromkeys(c.benchmark for c in board.columns))
-    blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged)]
+    blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged), *_notes(board, judges, shown, published)]
+    figures = (_chart(board, column, merged) for column in board.columns)
+    return [*blocks, *(figure for figure in figures if figure is not None)]
+
+
+def _notes(
+    board: Leaderboard,
+    judges: Sequence[JudgedBy],
+    shown: Sequence[LeaderboardRow],
+    published: Sequence[LeaderboardRow],
+) -> list[Block]:
+    """Which published rows are there, by whom they were judged, and whether the table has several scales."""
+    notes: list[Block] = []
     if shown:
-        blocks.append(
+        notes.append(
             Note(
                 f"{len(shown)} of {len(published)} published AlpacaEval 2 rows are shown: those next to the runs "
-                "above. They were judged by gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo)."
+                f"above. They were judged by {_PUBLISHED_BY}."
             )
         )
-    elif published and not ours:
-        blocks.append(
+    elif published and not all(judge.is_same(PUBLISHED_JUDGE) for judge in judges):
+        ours = ", ".join(dict.fromkeys(judge.name for judge in judges))
+        notes.append(
             Note(
-                f"The {len(published)} published AlpacaEval 2 rows are not shown: they were judged by "
-                "gpt-4-1106-preview (weighted_alpaca_eval_gpt4_turbo), these runs by "
-                + ", ".join(dict.fromkeys(judge.name for judge in judges))
-                + ". A bridge between the judges (assay rebase) converts them: assay leaderboard --published --bridge."
+                f"The {len(published)} published AlpacaEval 2 rows are not shown: they were judged by {_PUBLISHED_BY}, "
+                f"these runs by {ours}. A bridge between the judges (assay rebase) converts them: "
+                "assay leaderboard --published --bridge."
             )
         )
     if board.n_scales > 1:
-        blocks.append(Note("Figures by different judges are on different scales; they are ranked apart."))
-    figures = (_chart(board, column, merged) for column in board.columns)
-    return [*blocks, *(figure for figure in figures if figure is not None)]
+        notes.append(Note("Figures by different judges are on different scales; they are ranked apart."))
+    return notes
 
 
 def _published() -> list[LeaderboardRow]:

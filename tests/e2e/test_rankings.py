@@ -204,7 +204,7 @@ class TestAgainst:
 
     def test_published_rows_are_compared_too(self, assay, imported, tmp_path):
         """AlpacaEval 2's published rows against two scores of one's own."""
-        run = imported("mine", "gpt4_1106_preview", shares(1, 0.3))
+        run = imported("mine", "gpt4_1106_preview", shares(1, 0.3), judge="weighted_alpaca_eval_gpt4_turbo")
         path = tmp_path / "scores.csv"
         path.write_text("model,score\nmine,3\ngpt4_1106_preview,9\nalpaca-7b,1\n")
         arguments = ["--published", "--metric", "alpaca_eval:win_rate", "--against", path, "--format", "json"]
@@ -212,6 +212,10 @@ class TestAgainst:
         assert status == 0, err
         (column,) = json.loads(out)["columns"]
         assert sorted(column["models"]) == ["alpaca-7b", "gpt4_1106_preview", "mine"]
+        other = imported("mine", "gpt4_1106_preview", shares(1, 0.3), judge="another")
+        status, _, err = assay("leaderboard", other, *arguments)
+        assert status == 2
+        assert "figures by different judges with --against" in err
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -86,11 +86,13 @@ def test_runs_of_one_model_are_told_apart(report, run, tmp_path):
     assert "model (run) against model (again)" in page
 
 
-def test_judges_that_differ_make_no_leaderboard(report, run, tmp_path):
+def test_judges_that_differ_are_ranked_apart(report, run, tmp_path):
     other = write_run(tmp_path / "other", "other", judge="another", alpaca_eval=[0.3, 0.8, 0.4, 0.6] * 10)
     status, _, page = report(run, other)
     assert status == 0
-    assert "No leaderboard of model, other" in page
+    assert "Figures by different judges are on different scales; they are ranked apart." in page
+    assert "published AlpacaEval 2 rows are not shown" in page
+    assert "these runs by judge, another" in page
     assert "judged by different judges, templates or parsers" in page
 
 
