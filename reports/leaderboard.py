@@ -116,25 +116,26 @@ class Leaderboard:
 
         The judge has a sixth column in a table with published rows, converted ones, or several judges.
         """
-        parts = ["interval", "rank", "n", "not scored"]
-        shown = [f"{self.level:.0%} interval", "rank (range)", "n", "not scored"]
-        if self.names_judges:
-            parts, shown = [*parts, "judge"], [*shown, "judge"]
-        names, header, rows = ["model"], ["model"], []
+        parts = ["interval", "rank", "n", "not scored", "judge"][: 5 if self.names_judges else 4]
+        shown = [f"{self.level:.0%} interval", "rank (range)", *parts[2:]]
+        names, header = ["model"], ["model"]
+        for title in (column.title for column in self.columns):
+            names += [title, *(f"{title} {part}" for part in parts)]
+            header += [title, *shown]
+        rows = [self._cells(row) for row in self.rows]
+        return Table(header, rows, self._notes(), names, [column.title for column in self.columns])
+
+    def _notes(self) -> list[str]:
+        problems = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
+        return [*problems, _SCALES] if self.n_scales > 1 else problems
+
+    def _cells(self, row: LeaderboardRow) -> list[str]:
+        marks = "" if row.valid else " [not valid]"
+        cells = [row.model + marks + (" (published)" if row.published else "")]
         for column in self.columns:
-            names += [column.title, *(f"{column.title} {part}" for part in parts)]
-            header += [column.title, *shown]
-        for entry in self.rows:
-            marks = "" if entry.valid else " [not valid]"
-            marks += " (published)" if entry.published else ""
-            rows.append([entry.model + marks])
-            for column in self.columns:
-                rows[-1] += _figure(entry.cells.get(column))
-                if self.names_judges:
-                    rows[-1].append(self.judge_words(entry, column))
-        notes = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
-        notes += self._judge_notes()
-        return Table(header, rows, notes, names, [column.title for column in self.columns])
+            cells += _figure(row.cells.get(column))
+            cells += [self.judge_words(row, column)] if self.names_judges else []
+        return cells
 
     @property
     def names_judges(self) -> bool:
@@ -156,11 +157,6 @@ class Leaderboard:
         name = judge.name if len(same) < 2 else f"{judge.name} [{min(judge.ids, default='')[:8]}]"
         made = row.cells[column].converted_from
         return f"{name}, converted from {made}" if made else name
-
-    def _judge_notes(self) -> list[str]:
-        if self.n_scales < 2:
-            return []
-        return [_SCALES]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for ``--format json``."""
@@ -229,28 +225,22 @@ def build_leaderboard(
     """
     _refuse_namesakes(runs)
     columns = _columns(runs, metrics)
-    rows = [
-        LeaderboardRow(
-            model=run.model,
-            cells={column: Cell(found) for column in columns if (found := _find(run, column)) is not None},
-            valid=run.valid,
-            problems=run.problems,
-            judges=own,
-        )
-        for run, own in zip(runs, judges, strict=True)
-    ]
+    rows = [_row_of(run, own, columns) for run, own in zip(runs, judges, strict=True)]
     rows += [replace(r, cells={c: cell for c, cell in r.cells.items() if c in columns}) for r in published]
     if convert is not None:
         rows = convert(rows)
     for column in columns:
-        ranks = _ranks(column, rows, [unit_values(run, column.benchmark, column.metric) for run in runs])
-        rows = [
-            replace(row, cells={**row.cells, column: replace(row.cells[column], rank=ranks[place])})
-            if place in ranks
-            else row
-            for place, row in enumerate(rows)
-        ]
+        values = [unit_values(run, column.benchmark, column.metric) for run in runs]
+        for place, rank in _ranks(column, rows, values).items():
+            cell = replace(rows[place].cells[column], rank=rank)
+            rows[place] = replace(rows[place], cells={**rows[place].cells, column: cell})
     return Leaderboard(columns, ordered(rows, columns))
+
+
+def _row_of(run: RunScores, judges: Mapping[str, JudgedBy], columns: Sequence[Column]) -> LeaderboardRow:
+    found = {column: _find(run, column) for column in columns}
+    cells = {column: Cell(row) for column, row in found.items() if row is not None}
+    return LeaderboardRow(run.model, cells, run.valid, run.problems, judges=judges)
 
 
 def _distinct(column: Column, rows: Sequence[LeaderboardRow]) -> list[JudgedBy]:
@@ -384,18 +374,21 @@ def _ranks(
     are the per-prompt values of the runs, which are the first rows.
     """
     ranks: dict[int, RankRange] = {}
-    scales: list[JudgedBy | None] = [*_distinct(column, rows), None]
-    for scale in scales:
+    for scale in (*_distinct(column, rows), None):
         own = [i for i, row in enumerate(rows) if column in row.cells and _is_on(row.judge(column), scale)]
-        converted = [i for i in own if _made(rows[i], column)]
-        measured = {i: v for i in own if i < len(values) and i not in converted and (v := values[i])}
+        converted = [i for i in own if rows[i].cells[column].converted_from]
         places, draws = _converted_draws(column, rows, converted)
+        measured = _measured(values, [i for i in own if i not in converted])
         drawn = _run_draws(list(measured.values()))
         if drawn is not None:
             places, draws = [*measured, *places], np.hstack([drawn, draws])
         if len(places) > 1:
             ranks |= dict(zip(places, rank_ranges(draws), strict=True))
     return ranks
+
+
+def _measured(values: Sequence[dict[str, float] | None], places: Sequence[int]) -> dict[int, dict[str, float]]:
+    return {i: found for i in places if i < len(values) and (found := values[i])}
 
 
 def _converted_draws(
@@ -410,11 +403,6 @@ def _converted_draws(
 
 def _is_on(judge: JudgedBy | None, scale: JudgedBy | None) -> bool:
     return judge is scale is None or (judge is not None and scale is not None and judge.is_same(scale))
-
-
-def _made(row: LeaderboardRow, column: Column) -> bool:
-    """Whether a figure was converted."""
-    return bool(row.cells[column].converted_from)
 
 
 def _run_draws(values: Sequence[dict[str, float]]) -> NDArray[np.float64] | None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reports import tables
+    from reports.leaderboard import Leaderboard
+    from reports.reference_ranking import Reference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _board(arguments: argparse.Namespace) -> tables.Board:
     from harness.commands.output import data_store
-    from harness.errors import UsageError
     from harness.run.bridge_file import read_bridge
     from harness.run.compare import metric_unit_values, with_panels
     from harness.run.judged_by import judged_by
@@ -86,21 +87,21 @@ def _board(arguments: argparse.Namespace) -> tables.Board:
     runs = [stored_or_scored(directory, data) for directory in directories]
     if arguments.pairwise:
         return pairwise.build_pairwise(runs, directories)
+    published = leaderboard.published_alpaca_eval() if arguments.published else ()
+    convert = partial(with_bridge, file=read_bridge(arguments.bridge)) if arguments.bridge else None
+    judges = [judged_by(directory) for directory in directories]
     board = leaderboard.build_leaderboard(
-        with_panels(runs),
-        [judged_by(directory) for directory in directories],
-        metric_unit_values,
-        arguments.metric,
-        leaderboard.published_alpaca_eval() if arguments.published else (),
-        partial(with_bridge, file=read_bridge(arguments.bridge)) if arguments.bridge else None,
+        with_panels(runs), judges, metric_unit_values, arguments.metric, published, convert
     )
-    if reference is not None and board.n_scales > 1:
-        raise UsageError(
-            "figures by different judges with --against",
-            "one judge for all rows",
-            "give the runs of one judge, or a --bridge",
-        )
-    return board if reference is None else reference_ranking.against(board, reference)
+    return board if reference is None else _against(board, reference)
+
+
+def _against(board: Leaderboard, reference: Reference) -> tables.Board:
+    from harness.commands.output import refuse
+    from reports.reference_ranking import against
+
+    refuse((board.n_scales > 1, "figures by different judges with --against", "the runs of one judge, or a --bridge"))
+    return against(board, reference)
 
 
 def _refuse_conflicts(arguments: argparse.Namespace) -> None:

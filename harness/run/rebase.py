@@ -148,11 +148,11 @@ def rebase(
     found = Rebased(BridgeFile(old=JudgeName(name=""), new=JudgeName(name=""), level=level, bridges=[]), [], [])
     for benchmark in _shared_benchmarks(old, new):
         sides = _two_judges(benchmark, old, new)
-        pairs = _pairs(benchmark, _judged(old, benchmark), _judged(new, benchmark))
-        judged_once = {run.name for run in _judged(old, benchmark)} - {pair.old.run for pair in pairs}
-        alone = [run.scores for run in old if run.name in judged_once]
         names = {"old": JudgeName(name=sides[0].name), "new": JudgeName(name=sides[1].name)}
         found = replace(found, file=found.file.model_copy(update=names))
+        pairs = _pairs(benchmark, _judged(old, benchmark), _judged(new, benchmark))
+        used = {pair.old.run for pair in pairs}
+        alone = [run.scores for run in _judged(old, benchmark) if run.name not in used]
         for metric in _metrics(benchmark, pairs, metrics):
             try:
                 bridge = _bridge(benchmark, metric, pairs, families or {}, level)
@@ -255,10 +255,9 @@ def _metrics(benchmark: str, pairs: Sequence[JudgedTwice], asked: Sequence[str] 
     """Return the metrics asked for, or the headlines that both sides have."""
     there = _held(benchmark, [pair.old for pair in pairs]) & _held(benchmark, [pair.new for pair in pairs])
     if asked is None:
-        headlines = pairs[0].new.benchmark(benchmark).headlines
-        return [metric for metric in headlines if metric in there] or sorted(there)[:1]
-    wanted = [metric for name, _, metric in (text.partition(":") for text in asked) if name == benchmark]
-    missing = ", ".join(metric for metric in wanted if metric not in there)
+        return [m for m in pairs[0].new.benchmark(benchmark).headlines if m in there] or sorted(there)[:1]
+    wanted = [text.partition(":")[2] for text in asked if text.partition(":")[0] == benchmark]
+    missing = ", ".join(sorted(set(wanted) - there))
     if missing:
         raise UsageError(f"{benchmark} has no {missing} in both", ", ".join(sorted(there)))
     return wanted
@@ -271,15 +270,22 @@ def _held(benchmark: str, runs: Sequence[RunScores]) -> set[str]:
 def _bridge(
     benchmark: str, metric: str, pairs: Sequence[JudgedTwice], families: Mapping[str, str], level: float
 ) -> Bridge:
-    measured = [_unit_values(benchmark, metric, pair) for pair in pairs]
-    if all(values is None for values in measured):
-        kept, figures = _fitted(benchmark, metric, pairs)
-    else:
-        kept = [pair for pair, values in zip(pairs, measured, strict=True) if values]
-        figures = _figures_of_values([values for values in measured if values])
-    models = [pair.model for pair in kept]
+    kept, figures = _averaged(benchmark, metric, pairs) or _fitted(benchmark, metric, pairs)
+    models = tuple(pair.model for pair in kept)
+    family = tuple(families.get(model, family_of(model)) for model in models)
     lengths = tuple(pair.length for pair in kept)
-    return Bridge(figures, tuple(models), lengths, tuple(families.get(m, family_of(m)) for m in models), level)
+    return Bridge(figures, models, lengths, family, level)
+
+
+def _averaged(
+    benchmark: str, metric: str, pairs: Sequence[JudgedTwice]
+) -> tuple[list[JudgedTwice], PairedFigures] | None:
+    """Return the pairs scored by both judges and their figures; None if the metric is no mean over prompts."""
+    found = [(pair, _unit_values(benchmark, metric, pair)) for pair in pairs]
+    if all(values is None for _, values in found):
+        return None
+    kept = [(pair, values) for pair, values in found if values]
+    return [pair for pair, _ in kept], _figures_of_values([values for _, values in kept])
 
 
 def _fitted(benchmark: str, metric: str, pairs: Sequence[JudgedTwice]) -> tuple[list[JudgedTwice], PairedFigures]:
@@ -297,14 +303,10 @@ def _fitted(benchmark: str, metric: str, pairs: Sequence[JudgedTwice]) -> tuple[
 
 def _unit_values(benchmark: str, metric: str, pair: JudgedTwice) -> dict[str, tuple[float, float]] | None:
     """Return a model's values by prompt for both judges; None if the metric is no mean over prompts."""
-    scored = [
-        [s for s in run.scores_of(benchmark) if s.prompt_id in pair.prompts and s.value is not None]
-        for run in (pair.old, pair.new)
-    ]
-    both = set(map(_key, scored[0])) & set(map(_key, scored[1]))
+    scored = [_scored(run, benchmark, pair.prompts) for run in (pair.old, pair.new)]
     found = []
-    for run, scores in zip((pair.old, pair.new), scored, strict=True):
-        items = run.benchmark(benchmark).items(metric, [s for s in scores if _key(s) in both])
+    for run, own, other in zip((pair.old, pair.new), scored, reversed(scored), strict=True):
+        items = run.benchmark(benchmark).items(metric, [score for key, score in own.items() if key in other])
         if items is None:
             return None
         _refuse_unjudged(metric, items.scores, run.benchmark(benchmark).score_kinds)
@@ -312,13 +314,14 @@ def _unit_values(benchmark: str, metric: str, pair: JudgedTwice) -> dict[str, tu
     return {cluster: (found[0][cluster], found[1][cluster]) for cluster in found[0] if cluster in found[1]}
 
 
+def _scored(run: RunScores, benchmark: str, prompts: frozenset[str]) -> dict[tuple[str, str, str], Score]:
+    scores = [s for s in run.scores_of(benchmark) if s.prompt_id in prompts and s.value is not None]
+    return {(s.metric, s.prompt_id, s.part): s for s in scores}
+
+
 def _refuse_unjudged(metric: str, scores: Sequence[Score], kinds: Mapping[str, ScoreKind]) -> None:
     if not scores or not all(kinds[s.metric].judged for s in scores if s.metric in kinds):
         raise StatisticsError(f"{metric} is not a judge's opinion, or was not scored by both", "a judged metric")
-
-
-def _key(score: Score) -> tuple[str, str, str]:
-    return score.metric, score.prompt_id, score.part
 
 
 def _figures_of_values(values: Sequence[dict[str, tuple[float, float]]]) -> PairedFigures:

@@ -179,13 +179,11 @@ class Bridge:
     @cached_property
     def family_dependence(self) -> Dependence | None:
         """Share of the residuals' variance between families; None unless two families have two models or more."""
-        sizes = Counter(family for family in self.families if family)
-        repeated = sorted(family for family, size in sizes.items() if size > 1)
-        places = [i for i, family in enumerate(self.families) if family in repeated]
-        residuals = self.residuals[places]
+        repeated = [family for family, size in sorted(Counter(self.families).items()) if family and size > 1]
+        kept = np.isin(self.families, repeated)
+        residuals, labels = self.residuals[kept], np.array(self.families)[kept]
         if len(repeated) < 2 or np.ptp(residuals) == 0:
             return None
-        labels = np.array([self.families[i] for i in places])
         members = [labels == family for family in repeated]
         total = float(np.sum(np.square(residuals - residuals.mean())))
         if total == 0:
@@ -195,10 +193,10 @@ class Bridge:
         means = np.array([np.sqrt(own.sum() / total) * (own / own.sum() - 1.0 / own.size) for own in members])
 
         def between(r: Floats, axis: int) -> Floats:
-            return np.square(np.moveaxis(r, axis, -1) @ means.T).sum(axis=-1)
+            return np.asarray(np.square(np.moveaxis(r, axis, -1) @ means.T).sum(axis=-1))
 
         found = _permuted(between, residuals, "greater")
-        return Dependence(float(found.statistic), float(found.pvalue), len(places))
+        return Dependence(float(found.statistic), float(found.pvalue), residuals.size)
 
     @cached_property
     def problems(self) -> tuple[str, ...]:

@@ -62,7 +62,8 @@ def test_the_table_shows_the_tests(assay, both):
     old, new = both
     status, text, _ = assay("rebase", "--old", *old, "--new", *new)
     assert status == 0
-    for words in ("from old (old) to new (new)", "Kendall's tau 1.00", "6 of 6 inside", "by family", "the bridge holds"):
+    shown = ("from old (old) to new (new)", "Kendall's tau 1.00", "6 of 6 inside", "by family", "the bridge holds")
+    for words in shown:
         assert words in text
     assert "llama-a" in text.split("converted")[1]
 
