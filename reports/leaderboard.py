@@ -102,6 +102,13 @@ class LeaderboardRow:
         """Return the judge of a figure; None if it has none."""
         return self.judges.get(column.benchmark) if column in self.cells else None
 
+    def is_on(self, scale: JudgedBy | None, column: Column) -> bool:
+        """Whether the row has a figure on a judge's scale; None is the scale of figures without a judge."""
+        judge = self.judge(column)
+        if judge is None or scale is None:
+            return column in self.cells and judge is scale
+        return judge.is_same(scale)
+
 
 @dataclass(frozen=True)
 class Leaderboard:
@@ -375,15 +382,14 @@ def _ranks(
     """
     ranks: dict[int, RankRange] = {}
     for scale in (*_distinct(column, rows), None):
-        own = [i for i, row in enumerate(rows) if column in row.cells and _is_on(row.judge(column), scale)]
+        own = [i for i, row in enumerate(rows) if row.is_on(scale, column)]
         converted = [i for i in own if rows[i].cells[column].converted_from]
         places, draws = _converted_draws(column, rows, converted)
         measured = _measured(values, [i for i in own if i not in converted])
         drawn = _run_draws(list(measured.values()))
         if drawn is not None:
             places, draws = [*measured, *places], np.hstack([drawn, draws])
-        if len(places) > 1:
-            ranks |= dict(zip(places, rank_ranges(draws), strict=True))
+        ranks |= dict(zip(places, rank_ranges(draws), strict=True)) if len(places) > 1 else {}
     return ranks
 
 
@@ -399,10 +405,6 @@ def _converted_draws(
     known = {i: (f.value, f.stderr) for i, f in figures.items() if f.value is not None and f.stderr is not None}
     draws = [np.random.default_rng([_SEED, i]).normal(*both, _N_DRAWS) for i, both in known.items()]
     return list(known), np.array(draws).reshape(-1, _N_DRAWS).T
-
-
-def _is_on(judge: JudgedBy | None, scale: JudgedBy | None) -> bool:
-    return judge is scale is None or (judge is not None and scale is not None and judge.is_same(scale))
 
 
 def _run_draws(values: Sequence[dict[str, float]]) -> NDArray[np.float64] | None:
