@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.reward_bench.sections import SECTIONS_V1
 from harness.data.file_rows import Row, each_row
-from harness.errors import DataError, FileFormatError, MissingDataError
+from harness.errors import DataError, MissingDataError
 from harness.hashing import file_sha256
 from harness.messages import Message
 from harness.protocols import DataSource
@@ -136,7 +136,7 @@ def read_llmbar(path: Path) -> list[Prompt]:
         An item lacks a field, or a field is invalid.
     """
     reading = _Reading(Source("reward_bench", "1", {}), path, "1", None)
-    return [_llmbar(reading, row) for row in _rows(path)]
+    return [_llmbar(reading, row) for row in each_row(path)]
 
 
 def conversation(prompt: Prompt) -> tuple[Message, ...]:
@@ -193,24 +193,9 @@ def _own_files(own: Path) -> list[Path]:
     return [file for file in files if file.name.startswith("filtered")] or files
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    return _parquet_rows(path) if path.suffix == ".parquet" else each_row(path)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise FileFormatError(path, None, f"not a parquet file: {error}") from error
-    yield from (Row(path, number, row) for number, row in enumerate(rows, start=1))
-
-
 def _prompts(reading: _Reading) -> Iterator[Prompt]:
     """Turn a file's rows into prompts, except those of subsets that are not wanted."""
-    for row in _rows(reading.path):
+    for row in each_row(reading.path):
         if reading.source.benchmark == "reward_bench_2":
             prompt = _version_2(reading, row)
         elif reading.subset is not None:

@@ -169,13 +169,15 @@ def read_jsonl(path: Path, *, allow_torn_tail: bool = False) -> Iterator[tuple[i
 def read_jsonl_places(path: Path, *, allow_torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any], int]]:
     """Read JSON objects with the byte offset each line begins at; otherwise as :func:`read_jsonl`."""
     offset = 0
-    with _opened(path) as stream:
+    with opened(path) as stream:
         for number, raw in enumerate(stream, start=1):
             begin, offset = offset, offset + len(raw)
             if not raw.strip():
                 continue
             try:
                 value = json.loads(raw)
+            except UnicodeDecodeError as error:
+                raise not_utf8(path, error, number) from error
             except ValueError as error:
                 if allow_torn_tail and not raw.endswith(b"\n"):
                     return
@@ -184,7 +186,29 @@ def read_jsonl_places(path: Path, *, allow_torn_tail: bool = False) -> Iterator[
                 ) from error
             if not isinstance(value, dict):
                 raise FileFormatError(path, number, f"a JSON {type(value).__name__}", "a JSON object")
-            yield number, value, begin
+            yield number, well_formed(value) if b"\\ud" in raw.lower() else value, begin
+
+
+def well_formed(value: Any) -> Any:
+    """Replace lone surrogates, which JSON's escapes allow and UTF-8 does not, by U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {well_formed(name): well_formed(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [well_formed(part) for part in value]
+    return value
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError, line: int | None = None) -> FileFormatError:
+    """Make the error about a file of another encoding."""
+    return FileFormatError(
+        path,
+        line,
+        f"not UTF-8 ({error.reason} at byte {error.start})",
+        "UTF-8 text",
+        f"convert it, for example: iconv -f LATIN1 -t UTF-8 {path.name}",
+    )
 
 
 def _line_remedy(raw: bytes) -> str:
@@ -194,12 +218,12 @@ def _line_remedy(raw: bytes) -> str:
 
 def read_text(path: Path) -> str:
     """Read a whole plain, .gz or .xz text file as UTF-8; errors as in :func:`read_jsonl`."""
-    with _opened(path) as stream:
+    with opened(path) as stream:
         content = stream.read()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FileFormatError(path, None, f"not UTF-8 ({error.reason} at byte {error.start})", "UTF-8 text") from error
+        raise not_utf8(path, error) from error
 
 
 def read_json(path: Path) -> Any:
@@ -228,7 +252,7 @@ def as_record(kind: type[RecordType], path: Path, number: int | None, value: Any
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a plain, .gz or .xz file; a failure while it is read becomes an error that names it."""
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, Path.open)
     try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
-from harness.errors import AssayError, DataError, FileFormatError, UsageError
+from harness.data.file_rows import Row
+from harness.errors import DataError, UsageError
 from training.data.records import NOT_ONLY_TEXT, BadItem
 
 NOISE = frozenset(
@@ -29,38 +30,6 @@ NOISE = frozenset(
 
 Item = TypeVar("Item")
 OnBad = Literal["error", "drop"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a file or data set, with its position.
-
-    Parameters
-    ----------
-    values : mapping
-        Column to value.
-    file : str
-        File or hub id.
-    line : int or None
-        1-based line number, where the file has lines.
-    place : str
-        Position in the file where it has no lines: "item 3", "row 17".
-    """
-
-    values: Mapping[str, object]
-    file: str
-    line: int | None = None
-    place: str = ""
-
-    @property
-    def where(self) -> str:
-        """File and line for messages."""
-        return f"{self.file}, line {self.line}" if self.line is not None else f"{self.file}, {self.place}"
-
-    def error(self, fault: AssayError) -> FileFormatError:
-        """Make the error for an invalid row, with its position."""
-        found = fault.found if self.line is not None else f"{self.place}: {fault.found}"
-        return FileFormatError(self.file, self.line, found, fault.allowed, fault.remedy)
 
 
 class Sieve:
@@ -98,7 +67,7 @@ class Sieve:
             self.leave_out(fault.reason)
             return
         if self.on_bad == "error":
-            raise row.error(fault) from fault
+            raise row.error(fault.found, fault.allowed, fault.remedy) from fault
         self.dropped[fault.reason] += 1
         self.first.setdefault(fault.reason, row.where)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.data.file_rows import Row
+from harness.data.row_sources import SourceName, source_rows
 from harness.errors import DataError, UsageError
 from training.data import schemas
 from training.data.adapters import CONVERSATION_ADAPTERS, PAIR_ADAPTERS, adapter_of
-from training.data.loaded import Item, Loaded, OnBad, Row, Sieve
+from training.data.loaded import Item, Loaded, OnBad, Sieve
 from training.data.records import BadItem, Conversation, PreferencePair, PromptItem, prompt_item
-from training.data.rows import SourceName, read_rows
 
 Kind = Literal["pairs", "sft", "prompts"]
 Source = str | Path | Iterable[str | Path]
@@ -44,7 +45,7 @@ def load_conversations(
     Raises
     ------
     MissingDataError, FileFormatError, UsageError
-        As :func:`training.data.rows.read_rows`.
+        As :func:`harness.data.row_sources.source_rows`.
     FileFormatError
         A row is invalid; the message names its line.
     UnknownNameError
@@ -163,7 +164,7 @@ def kind_of(source: str | Path, adapter: str | None = None) -> Kind:
     if chosen:
         adapter_of({**CONVERSATION_ADAPTERS, **PAIR_ADAPTERS}, chosen, "adapter")
         return "pairs" if chosen in PAIR_ADAPTERS else "sft"
-    first = next(iter(read_rows(place)), None)
+    first = next(iter(source_rows(place)), None)
     if first is None:
         raise DataError(f"{source}: no rows", "at least one")
     columns = first.values.keys()
@@ -190,7 +191,7 @@ def _load(
     for one in sources:
         place = SourceName.parse(str(one))
         read = reader(place.adapter or adapter or "")
-        items += read(_counted(read_rows(place), sieve), name or place.label, sieve)
+        items += read(_counted(source_rows(place), sieve), name or place.label, sieve)
     return Loaded.of(items, name or ", ".join(str(one) for one in sources), sieve)
 
 

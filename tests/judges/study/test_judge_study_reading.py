@@ -238,7 +238,7 @@ def test_wrong_votes(tmp_path, row, words):
 
 
 def test_wrong_files(tmp_path):
-    for text, words in (("", "no votes"), ("[]", "no votes"), ("{", "not valid JSON"), ("[1]", "instead of a record")):
+    for text, words in (("", "no votes"), ("[]", "no votes"), ("{", "not valid JSON"), ("[1]", "item 1 is a JSON int")):
         (tmp_path / "f.json").write_text(text)
         with pytest.raises(FileFormatError, match=words):
             read_votes(tmp_path / "f.json")

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from harness.data.row_sources import SourceName
 from harness.errors import SpecError, UnknownNameError, UsageError
 from training.data.adapters import PAIR_ADAPTERS
 from training.data.mixes import load_mix, read_mix
-from training.data.rows import SourceName
 from training.recipe import shipped
 
 TABLE_5 = {

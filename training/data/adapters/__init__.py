@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from harness.data.file_rows import Row
 from harness.errors import UnknownNameError
 from training.data.adapters import labelled, oasst, scored, transcripts
-from training.data.loaded import Row, Sieve
+from training.data.loaded import Sieve
 from training.data.records import Conversation, PreferencePair
 
 Adapter = TypeVar("Adapter")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 
+from harness.data.file_rows import Row
 from harness.hashing import content_hash
 from harness.messages import Message
-from training.data.loaded import Row, Sieve
+from training.data.loaded import Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import as_pair, message_list, number, require, text
 

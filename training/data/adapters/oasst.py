@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from harness.data.file_rows import Row
 from harness.messages import Message
-from training.data.loaded import Row, Sieve
+from training.data.loaded import Sieve
 from training.data.records import BadItem, Conversation, PreferencePair
 from training.data.schemas import message_list, text
 

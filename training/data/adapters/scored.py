@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
+from harness.data.file_rows import Row
 from harness.messages import Message
-from training.data.loaded import Row, Sieve
+from training.data.loaded import Sieve
 from training.data.records import BadItem, PreferencePair
 from training.data.schemas import mapping_list, number, require, text
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from harness.errors import AssayError, DataError, FileFormatError, MissingDataError, UsageError
-from harness.store.jsonl import read_json, read_jsonl
-from training.data.loaded import Row
+from harness.data.file_rows import Row, each_row
+from harness.errors import DataError, FileFormatError, MissingDataError, UsageError
 
-_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
+_ENDINGS = (*(kind + packed for kind in (".jsonl", ".json", ".csv") for packed in ("", ".gz", ".xz")), ".parquet")
 _SPLITS = ("train", "test", "validation", "valid", "dev", "eval")
 _OPTIONS = ("split", "subset", "data_dir", "revision", "adapter")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_LFS = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,8 @@ class SourceName:
         return self.place + ("?" + "&".join(given) if given else "")
 
 
-def read_rows(source: str | Path | SourceName) -> Iterator[Row]:
-    """Read rows from JSONL (.gz, .xz), JSON, Parquet, a directory of them, a saved data set or the hub.
+def source_rows(source: str | Path | SourceName) -> Iterator[Row]:
+    """Read rows from JSONL, JSON, CSV (also .gz, .xz), Parquet, a directory of them, a saved data set or the hub.
 
     Parameters
     ----------
@@ -117,73 +114,10 @@ def read_rows(source: str | Path | SourceName) -> Iterator[Row]:
 
 def _read_file(path: Path) -> Iterator[Row]:
     if not path.name.endswith(_ENDINGS):
-        raise FileFormatError(path, None, f"cannot be read as training data ({path.suffix})", ", ".join(_ENDINGS))
-    if path.name.endswith(".parquet"):
-        yield from _read_parquet(path)
-        return
-    _refuse_pointer(path)
-    document = None if ".jsonl" in path.suffixes else _json_document(path)
-    if document is None:
-        for line, values in read_jsonl(path):
-            yield Row(values, str(path), line)
-        return
-    for number, values in enumerate(document, start=1):
-        if not isinstance(values, dict):
-            raise FileFormatError(path, None, f"item {number} is a JSON {type(values).__name__}", "a JSON object")
-        yield Row(values, str(path), place=f"item {number}")
-
-
-def _json_document(path: Path) -> list[Any] | None:
-    """Read the list in a JSON file; None for a file with one object a line, as some .json files of the hub are."""
-    try:
-        document = read_json(path)
-    except FileFormatError as error:
-        if error.line is not None and error.line > 1 and _first_line_is_object(path):
-            return None
-        raise
-    match document:
-        case list():
-            return document
-        case dict() if len(document) == 1 and isinstance(rows := next(iter(document.values())), list):
-            return rows  # {"data": [...]}
-        case dict():
-            return [document]
-        case _:
-            raise FileFormatError(path, None, f"a JSON {type(document).__name__}", "a list of objects")
-
-
-def _first_line_is_object(path: Path) -> bool:
-    try:
-        next(read_jsonl(path), None)
-    except FileFormatError:
-        return False
-    return True
-
-
-def _refuse_pointer(path: Path) -> None:
-    with path.open("rb") as stream:
-        if stream.read(len(_LFS)) == _LFS:
-            raise MissingDataError(
-                f"{path} is a git-lfs pointer, not the file it points at",
-                remedy="fetch the file itself (`git lfs pull`)",
-            )
-
-
-def _read_parquet(path: Path) -> Iterator[Row]:
-    _refuse_pointer(path)
-    try:
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        raise _needs_extra("Parquet files need pyarrow") from None
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=1000):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(values, str(path), place=f"row {number}")
-    except (arrow.ArrowException, OSError) as error:
-        raise FileFormatError(path, None, f"cannot be read as Parquet ({error})", "a whole Parquet file") from error
+        raise FileFormatError(
+            path, None, f"rows cannot be read from {path.suffix or 'such'} files", ", ".join(_ENDINGS)
+        )
+    yield from each_row(path)
 
 
 def _read_directory(path: Path, name: SourceName) -> Iterator[Row]:
@@ -193,7 +127,7 @@ def _read_directory(path: Path, name: SourceName) -> Iterator[Row]:
     root = _folder(_folder(path, name.data_dir), name.subset)
     files = sorted(entry for entry in root.rglob("*") if entry.is_file() and entry.name.endswith(_ENDINGS))
     if not files:
-        raise MissingDataError(f"{root} holds no training data", "files ending in " + ", ".join(_ENDINGS))
+        raise MissingDataError(f"{root} holds no data files", "files ending in " + ", ".join(_ENDINGS))
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file.relative_to(root)), []).append(file)
@@ -263,16 +197,14 @@ def _read_hub(name: SourceName) -> Iterator[Row]:
 
 def _read_dataset(dataset: Any, shown: str) -> Iterator[Row]:
     for number, values in enumerate(dataset, start=1):
-        yield Row(values, shown, place=f"row {number}")
+        yield Row(Path(shown), number, values, f"row {number}")
 
 
 def _import_datasets() -> Any:
     try:
         import datasets
     except ImportError:
-        raise _needs_extra("hub and saved data sets need the package datasets") from None
+        raise UsageError(
+            "hub and saved data sets need the package datasets", remedy="pip install 'assay[train]'"
+        ) from None
     return datasets
-
-
-def _needs_extra(what: str) -> AssayError:
-    return UsageError(what, remedy="pip install 'assay[train]'")
