@@ -5,7 +5,8 @@ kind           entry point                 protocol
 ============== =========================== ================================================================
 benchmark      ``assay.benchmarks``        :class:`Benchmark`; optionally :class:`ConfigurableBenchmark`,
                                            :class:`EngineBenchmark`, :class:`PanelBenchmark`,
-                                           :class:`FittedBenchmark`, :class:`CheckedBenchmark`
+                                           :class:`FittedBenchmark`, :class:`CheckedBenchmark`,
+                                           :class:`PinnedBenchmark`, :class:`AnnotatedBenchmark`
 suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
 judge          ``assay.judges``            :class:`Judge`, made from a :class:`JudgeContext`
 judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself; optionally
@@ -387,6 +388,36 @@ class FittedBenchmark(Protocol):
 
 
 @runtime_checkable
+class PinnedBenchmark(Protocol):
+    """A benchmark made from the user's files, whose runs must not depend on where the files lie."""
+
+    def pinned(self, prompts: Sequence[Prompt], baselines: Sequence[Response]) -> Mapping[str, Any]:
+        """Return its options with everything that only the files tell.
+
+        Parameters
+        ----------
+        prompts, baselines : sequences of Prompt and Response
+            What the files gave.
+
+        Returns
+        -------
+        mapping of str to JSON value
+            The options for run.json. ``content`` is the hash of what the files hold; with it, the places in ``files``
+            are not part of the run's identity.
+        """
+        ...
+
+
+@runtime_checkable
+class AnnotatedBenchmark(Protocol):
+    """A benchmark that runs the user's code on answers: once, when the answer arrives, never when a run is scored."""
+
+    def annotate(self, prompt: Prompt, response: Response) -> Mapping[str, Any] | None:
+        """Return what is added to `Response.meta`; None if nothing is missing."""
+        ...
+
+
+@runtime_checkable
 class CheckedBenchmark(Protocol):
     """A benchmark that can detect from its scores that a run is not valid (all rewards are equal)."""
 
@@ -614,6 +645,17 @@ class JudgeFormFamily(Protocol):
             There is no such form.
         """
         ...
+
+
+@runtime_checkable
+class GradedForm(Protocol):
+    """A judge form, as a class, that declares the scale of its ratings."""
+
+    scale: ClassVar[tuple[float, float]]
+    """Ends of the scale."""
+    dimensions: ClassVar[Mapping[str, tuple[float, float]]]
+    """The dimensions of a rubric with their scales; empty for a single grade. ``Judgment.meta["rubric"]`` holds the
+    grades by dimension."""
 
 
 class TrainingStage(Protocol):

@@ -102,6 +102,34 @@ class BenchmarkSpec(_Frozen):
     temperature: float | None = Field(default=None, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_prompts(cls, value: Any) -> Any:
+        return own_prompts(value) if isinstance(value, dict) and "prompts" in value else value
+
+
+def own_prompts(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert ``{prompts: FILE, name: NAME, form: ..., baseline: FILE, ...}`` to the fields of a `BenchmarkSpec`.
+
+    Its name becomes "prompts:NAME", by default with the file's name; ``prompts``, ``baseline``, ``judge_prompt`` and
+    the file of a form ``rubric:FILE`` are put together under the option ``files``.
+    """
+    fields = {name: value for name, value in item.items() if name in ("limit", "max_tokens", "temperature")}
+    options = {k: v for k, v in item.items() if k not in ("name", "options", "prompts", *fields)}
+    files = {k: str(options.pop(k)) for k in ("baseline", "judge_prompt") if options.get(k) is not None}
+    form, _, rubric = str(options.get("form") or "").partition(":")
+    if form == "rubric" and Path(rubric).suffix:
+        options["form"] = form
+        files["judge_prompt"] = rubric
+    source = str(item["prompts"])
+    name = str(item.get("name") or Path(source.partition("?")[0]).name.split(".")[0])
+    options["files"] = {"prompts": source, **files}
+    return {
+        **fields,
+        "name": f"prompts:{name.removeprefix('prompts:')}",
+        "options": options | (item.get("options") or {}),
+    }
+
 
 class JudgeSpec(_Frozen):
     """The judge.
@@ -220,6 +248,8 @@ class RunSpec(_Frozen):
                 fields["judge"].pop(operational)
         fields["benchmarks"] = {item["name"]: item for item in fields["benchmarks"]}
         for item in fields["benchmarks"].values():
+            if "content" in item["options"]:  # the places of the user's files do not matter, their content does
+                item["options"].pop("files", None)
             for optional in ("options", "temperature"):  # keep the hashes of runs made before these fields existed
                 if not item[optional] and item[optional] != 0:
                     item.pop(optional)

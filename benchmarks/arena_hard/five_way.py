@@ -16,12 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-import numpy as np
-
-from harness.errors import StatisticsError
-from harness.stats.bootstrap import Floats, cluster_codes, finite_array
+from harness.stats.bootstrap import Floats, finite_array
 from harness.stats.estimate import Estimate
-from harness.stats.rate_interval import RateSample, rate_interval
+from harness.stats.weighted_mean import weighted_mean
 
 
 def win_rate(
@@ -52,7 +49,7 @@ def win_rate(
     -------
     Estimate
         In percent. The standard error is that of a ratio of cluster totals (the limit of the prompt bootstrap); the
-        interval is a t interval on the logit scale (:func:`harness.stats.rate_interval.rate_interval`).
+        interval is a t interval on the logit scale (:func:`harness.stats.weighted_mean.weighted_mean`).
 
     Raises
     ------
@@ -63,18 +60,5 @@ def win_rate(
     ----------
     Cochran (1977), Sampling Techniques, section 6.4, for the variance of a ratio of totals.
     """
-    score_array, weight_array = finite_array(scores, "scores"), finite_array(weights, "weights")
-    if score_array.size != weight_array.size:
-        raise StatisticsError(f"{score_array.size} scores and {weight_array.size} weights", "one weight a score")
-    if np.any((score_array < 0) | (score_array > 1)):
-        raise StatisticsError("a score outside the scale", "scores between 0 (lost) and 1 (won)")
-    if np.any(weight_array <= 0):
-        raise StatisticsError("a weight of zero or less", "weights above 0", "leave out what is not scored")
-    codes, n_clusters = cluster_codes(clusters, score_array.size)
-    won, weight = np.zeros(n_clusters), np.zeros(n_clusters)
-    np.add.at(won, codes, weight_array * score_array)
-    np.add.at(weight, codes, weight_array)
-    total = weight.sum()
-    rate = float(won.sum() / total)
-    sample = RateSample(rate, (won - rate * weight) / total, score_array.size)
-    return rate_interval(sample, level, "weighted five-way win rate")
+    percent = 100.0 * finite_array(scores, "scores")
+    return weighted_mean(percent, weights, clusters, level, (0.0, 100.0), "weighted five-way win rate")

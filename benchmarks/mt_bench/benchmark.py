@@ -15,16 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
+from benchmarks.equal_length import controlled_ratings
 from benchmarks.mt_bench.fastchat_votes import answer_turns
 from harness.data.file_rows import each_row
-from harness.errors import AssayError, FileFormatError, UsageError
+from harness.errors import FileFormatError, UsageError
 from harness.messages import Sampling
 from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Rating, Response, Score, SummaryRow
 from harness.run.figures import (
-    estimate_row,
     mean_row,
     missing_reason,
     prompt_score,
@@ -33,7 +31,6 @@ from harness.run.figures import (
     verdict_of,
     verdict_score,
 )
-from harness.stats.length_control_ratings import RatingPanel, length_controlled_panel
 
 # FastChat samples answers in open-ended categories and decodes the others (nearly) greedily.
 _TEMPERATURE = {
@@ -160,26 +157,4 @@ class MTBench:
         dict of str to SummaryRow
             The length-controlled score of each model.
         """
-        rating, length, model, item, cluster = [], [], [], [], []
-        for name, found in scores.items():
-            lengths = {(s.prompt_id, s.part): s.value for s in select(found, "length")}
-            for s in select(found, "rating"):
-                known = lengths.get((s.prompt_id, s.part))
-                if s.value is not None and known is not None:
-                    rating.append(s.value)
-                    length.append(known)
-                    model.append(name)
-                    item.append((s.prompt_id, s.part))
-                    cluster.append(s.cluster)
-        panel = RatingPanel(rating, length, model, item, cluster, _SCALE)
-        try:
-            controlled = length_controlled_panel(panel, np.random.default_rng(_SEED))
-        except AssayError as error:
-            reason = " ".join(str(error).split())
-            return {name: reason_row(self.name, _LENGTH_CONTROLLED, reason) for name in scores}
-        return {
-            name: estimate_row(self.name, _LENGTH_CONTROLLED, controlled[name].estimate, select(scores[name], "rating"))
-            if name in controlled
-            else reason_row(self.name, _LENGTH_CONTROLLED, "no rating with a known length")
-            for name in scores
-        }
+        return controlled_ratings(self.name, _LENGTH_CONTROLLED, scores, (_SCALE, _SEED))

@@ -37,6 +37,17 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--dtype", help="float32, bfloat16, float16 or auto")
     add("--adapter", metavar="DIR", help="LoRA adapter")
     add("--engine-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the engine")
+    add = parser.add_argument_group("prompts of your own (docs/prompts.md)").add_argument
+    source = "JSONL, JSON, CSV, Parquet, or hub:OWNER/NAME?split=SPLIT"
+    add("--prompts", metavar="[NAME=]FILE", action="append", default=[], help=source)
+    add("--columns", metavar="FIELD=COLUMN,...", help="columns of the rows, for example prompt=question,id=nr")
+    metrics = "exact_match, contains, regex, f1, rouge_l, python:MODULE:FUNCTION"
+    add("--metric", metavar="M", help=f"measure answers without a judge: {metrics}")
+    forms = "rating, pairwise, five_way, rubric, rubric:NAME, rubric:FILE"
+    add("--judge-form", metavar="FORM", help=f"how answers are judged: {forms}")
+    add("--judge-prompt", metavar="FILE", help="the judge's prompt")
+    add("--scale", type=float, nargs=2, metavar=("LOW", "HIGH"), help="the scale of the ratings")
+    add("--baseline", metavar="FILE|RUN_DIR", help="answers to compare with")
     add = parser.add_argument_group("what to measure").add_argument
     add("--benchmark", metavar="A,B", help="mt_bench, alpaca_eval, arena_hard, arena_hard@v2.0, ...")
     add(
@@ -103,6 +114,7 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     _put(values, "judge", judge_values(arguments))
     if arguments.benchmark is not None:
         values["benchmarks"] = [{"name": name} for part in arguments.benchmark.split(",") if (name := part.strip())]
+    _put_prompts(values, arguments)
     for item in _benchmarks(values):
         item |= _given(arguments, "max_tokens", "temperature")
     _put_benchmark_options(values, arguments.benchmark_option)
@@ -110,10 +122,58 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
             "the model or the benchmarks are missing",
-            "--model and --benchmark, or a SPEC.yaml with both",
+            "--model, and --prompts or --benchmark, or a SPEC.yaml with both",
             "see `assay run --help` for examples",
         )
     return validated(RunSpec, values, str(arguments.spec or "command line"))
+
+
+def _put_prompts(values: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Add the prompts of ``--prompts``, and the options of all own prompts."""
+    from harness.errors import SpecError
+    from harness.spec import own_prompts
+
+    if arguments.prompts:
+        listed = values.setdefault("benchmarks", [])
+        listed.extend(own_prompts(_named_source(source)) for source in arguments.prompts)
+    given = _given(arguments, "metric", "scale", "judge_prompt", "baseline")
+    if arguments.judge_form is not None:
+        given["form"] = arguments.judge_form
+    if arguments.columns is not None:
+        given["columns"] = _pairs(arguments.columns.split(","), "--columns")
+    if not given:
+        return
+    listed = values.get("benchmarks")
+    items = listed if isinstance(listed, list) else []
+    own = [i for i, item in enumerate(items) if isinstance(item, dict) and _is_own(item)]
+    if not own:
+        flags = ", ".join("--judge-form" if name == "form" else f"--{name.replace('_', '-')}" for name in given)
+        raise SpecError(f"{flags} without prompts of your own", remedy="give --prompts FILE, or a prompts:NAME set")
+    for index in own:
+        items[index] = _with_own_options(items[index], given)
+
+
+def _is_own(item: dict[str, Any]) -> bool:
+    return "prompts" in item or str(item.get("name")).startswith("prompts:")
+
+
+def _with_own_options(item: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return a benchmark of own prompts with the options of the command line."""
+    from harness.spec import own_prompts
+
+    item = own_prompts(item) if "prompts" in item else item
+    options = dict(item.get("options") or {})
+    added = own_prompts({"prompts": "", **given})["options"]
+    files = {**(options.get("files") or {}), **{k: v for k, v in added.pop("files").items() if k != "prompts"}}
+    return {**item, "options": {**options, **added, **({"files": files} if files else {})}}
+
+
+def _named_source(source: str) -> dict[str, str]:
+    """Split "NAME=FILE"; a file's name may hold an equals sign too."""
+    name, equals, place = source.partition("=")
+    if Path(source).exists() or not equals or not name.replace("-", "").replace("_", "").isalnum():
+        return {"prompts": source}
+    return {"prompts": place, "name": name}
 
 
 def _expand(values: dict[str, Any]) -> None:

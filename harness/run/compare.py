@@ -215,7 +215,7 @@ def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
         if len(holders) < 2 or not isinstance(benchmark, PanelBenchmark):
             continue
         rows = benchmark.panel({run.model: run.scores_of(name) for run in holders})
-        runs = [_with_row(run, rows[run.model]) if run in holders else run for run in runs]
+        runs = [_with_row(run, rows[run.model]) if run in holders and run.model in rows else run for run in runs]
     return list(runs)
 
 

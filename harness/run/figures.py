@@ -10,6 +10,7 @@ from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Preference, Prompt, Rating, Response, Score, SummaryRow, Unscored
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
+from harness.stats.weighted_mean import weighted_mean
 
 
 def prompt_score(
@@ -186,11 +187,27 @@ def guarded_row(
 
 def mean_row(benchmark: str, metric: str, items: Items) -> SummaryRow:
     """Return the row of the mean of equally weighted scores, with an interval clustered by prompt."""
+    return _row_of_mean(benchmark, metric, items, cluster_mean)
+
+
+def weighted_row(benchmark: str, metric: str, items: Items) -> SummaryRow:
+    """Return the row of the weighted mean of scores, with an interval clustered by prompt."""
+    weights = [s.weight for s in items.scores if s.value is not None]
+    if len(set(weights)) < 2:
+        return mean_row(benchmark, metric, items)
+
+    def weighted(values: list[float], clusters: list[str], bounds: tuple[float, float] | None) -> Estimate:
+        return weighted_mean(values, weights, clusters, bounds=bounds)
+
+    return _row_of_mean(benchmark, metric, items, weighted)
+
+
+def _row_of_mean(benchmark: str, metric: str, items: Items, mean: Callable[..., Estimate]) -> SummaryRow:
     scale, bounds = items.scale, items.bounds
 
     def compute(scored: list[Score]) -> Estimate:
         values = [scale * s.value for s in scored if s.value is not None]
         scaled = (scale * bounds[0], scale * bounds[1]) if bounds else None
-        return cluster_mean(values, [s.cluster for s in scored], bounds=scaled)
+        return mean(values, [s.cluster for s in scored], bounds=scaled)
 
     return guarded_row(benchmark, metric, items.scores, compute)

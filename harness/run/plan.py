@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from harness import registry
@@ -20,10 +21,13 @@ from harness.protocols import (
     Judge,
     JudgeContext,
     NotAvailable,
+    PinnedBenchmark,
 )
 from harness.records import Prompt, Response
 from harness.spec import BenchmarkSpec, RunSpec
 from harness.store.provenance import code_revision, package_versions
+
+_DATA = (".jsonl", ".json", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Bench
         The benchmark does not accept these options.
     """
     plain, version = _split(name)
+    if plain not in registry.names("benchmark") and (Path(name).is_file() or Path(name).suffix in _DATA):
+        raise UsageError(f"the benchmark {name} is a file", "the name of a benchmark", f"use --prompts {name}")
     benchmark = cast(Benchmark, registry.make("benchmark", plain, version or None))
     if not options:
         return benchmark
@@ -154,7 +160,7 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
             raise UsageError(
                 f"{item.name} needs a judge, and none is given",
                 "openai:MODEL, with judge.base_url for another endpoint",
-                "give --judge",
+                "give --judge" + (", or a metric (--metric exact_match)" if "files" in item.options else ""),
             )
         if benchmark.name in planned:
             raise UsageError(f"benchmark named twice: {item.name} is {benchmark.name}")
@@ -163,10 +169,20 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
         limit = item.limit or spec.limit
         chosen = tuple(prompts[:limit] if limit else prompts)
         baselines = {r.prompt_id: r for r in benchmark.baselines(chosen, data)}
+        if isinstance(benchmark, PinnedBenchmark):
+            options = dict(benchmark.pinned(chosen, list(baselines.values())))
+            item = item.model_copy(update={"options": options})
+            benchmark = load_benchmark(item.name, options)
         planned[benchmark.name] = PlannedBenchmark(benchmark, item, chosen, baselines, tuple(left_out), n_all)
-    plan = Plan(spec, planned)
+    plan = Plan(_pinned(spec, planned), planned)
     _refuse_duplicates(plan.prompts)
     return plan
+
+
+def _pinned(spec: RunSpec, planned: Mapping[str, PlannedBenchmark]) -> RunSpec:
+    """Return the spec with the options of benchmarks made from files as the plan completed them."""
+    items = {found.spec.name: found.spec for found in planned.values()}
+    return spec.model_copy(update={"benchmarks": tuple(items.get(item.name, item) for item in spec.benchmarks)})
 
 
 def _refuse_duplicates(prompts: Iterable[Prompt]) -> None:

@@ -25,7 +25,7 @@ from harness.data.store import DataStore
 from harness.engines.base import Engine
 from harness.errors import AssayError, RunConflictError, UsageError
 from harness.progress import Progress, make_progress
-from harness.protocols import EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
+from harness.protocols import AnnotatedBenchmark, EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
 from harness.records import Prompt, Response, Unscored
 from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.run.generate import GenerationThread, Job
@@ -120,7 +120,7 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
     data = DataStore.of_settings(settings, options.data_dir)
     plan = make_plan(spec, data)
     with RunWriter(options.out) as writer:
-        _refuse_other_run(writer, spec)
+        _refuse_other_run(writer, plan)
         was_complete = writer.complete
         judge = _make_judge(spec, data, options, settings, writer)
         session = _Session(plan, writer, judge, data, options, make_progress(options.progress))
@@ -157,15 +157,17 @@ def resume(options: RunOptions) -> RunScores:
     return run(validated(RunSpec, header["spec"], str(options.out / "run.json")), options)
 
 
-def _refuse_other_run(writer: RunWriter, spec: RunSpec) -> None:
+def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:
     if not writer.exists:
         return
     header = writer.header()
     if header.get("kind") != "run":
         raise RunConflictError(f"{writer.path} holds an imported run", remedy="choose another --out")
     stored = validated(RunSpec, header["spec"], str(writer.path / "run.json"))
-    differences = differing_fields(stored.identity(), spec.identity())
+    differences = differing_fields(stored.identity(), plan.spec.identity())
     if differences:
+        if all(".options.content: " in difference for difference in differences):
+            _refuse_other_prompts(writer, plan)
         raise RunConflictError(
             f"{writer.path} holds a run of another spec: " + "; ".join(differences),
             "the same spec",
@@ -200,6 +202,8 @@ class _Session:
     to_measure: dict[str, PlannedBenchmark] = field(default_factory=dict)
     """Prompts measured on the engine, by id, with their benchmark."""
     judge_ids: dict[str, str] = field(default_factory=dict)
+    by_id: dict[str, Prompt] = field(default_factory=dict)
+    """The prompts by id."""
     generating: bool = False
     """Whether the engine is still generating after a stop; it must not be freed then."""
 
@@ -207,6 +211,7 @@ class _Session:
         """Read what earlier processes stored."""
         if self.judge is not None:
             self.judge_ids = {form: self.judge.judge_id(form) for form in self.plan.judge_forms}
+        self.by_id = {prompt.id: prompt for prompt in self.plan.prompts}
         self.responses = self.writer.responses()
         for judgment in self.writer.slim_judgments():
             key = task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)
@@ -243,6 +248,7 @@ class _Session:
             engine = self._load_engine() if self.jobs or self.to_measure or not self.writer.exists else None
             try:
                 self._write_inputs(engine)
+                await self._annotate_stored()
                 with self.progress:
                     for wave in self._waves():
                         self._write_prompts(wave)
@@ -287,6 +293,23 @@ class _Session:
 
     def _answer_to(self, prompt_id: str) -> Response | None:
         return self.responses.get((prompt_id, "candidate", 0, ""))
+
+    async def annotated(self, response: Response) -> Response:
+        """Return an answer with what the benchmark's own code says about it (`AnnotatedBenchmark`)."""
+        planned = self.plan.benchmarks[response.benchmark]
+        if not isinstance(planned.benchmark, AnnotatedBenchmark):
+            return response
+        added = await asyncio.to_thread(planned.benchmark.annotate, self.by_id[response.prompt_id], response)
+        return response.model_copy(update={"meta": {**response.meta, **added}}) if added else response
+
+    async def _annotate_stored(self) -> None:
+        """Complete stored answers: those measured by another version of the benchmark's own code."""
+        for key, response in list(self.responses.items()):
+            if response.role == "candidate" and response.prompt_id in self.by_id:
+                completed = await self.annotated(response)
+                if completed is not response:
+                    self.writer.append(completed)
+                    self.responses[key] = completed
 
     def _waves(self) -> Iterator[list[Prompt]]:
         if self.options.early_stop is None:
@@ -349,7 +372,7 @@ class _Session:
     def _refuse_changes(self, engine: Engine | None) -> None:
         """Refuse to mix answers of two models, or verdicts of two judge prompts, in one run."""
         header = self.writer.header()
-        self._refuse_other_prompts(header)
+        _refuse_other_prompts(self.writer, self.plan)
         now: dict[str, Any] = {"data": self.data.used()}
         then: dict[str, Any] = {"data": {k: v for k, v in header["data"].items() if k in now["data"]}}
         if engine is not None:
@@ -357,6 +380,8 @@ class _Session:
         if self.judge is not None and header["judge"] is not None:
             now["judge"] = self.judge_ids
             then["judge"] = header["judge"]["ids"]
+            if sorted(now["judge"].values()) == sorted(then["judge"].values()):
+                del now["judge"], then["judge"]  # a form's file may have moved
         differences = differing_fields(then, now)
         if differences:
             raise RunConflictError(
@@ -365,23 +390,30 @@ class _Session:
                 "restore them, or choose another --out",
             )
 
-    def _refuse_other_prompts(self, header: dict[str, Any]) -> None:
-        """Refuse to pool answers to old and new prompts of a benchmark whose author kept its version."""
-        stored: dict[str, dict[str, Prompt]] = defaultdict(dict)
-        for prompt in self.writer.each_prompt():
-            stored[prompt.benchmark][prompt.key] = prompt
-        for entry in header["benchmarks"]:
-            planned = self.plan.benchmarks[entry["name"]]
-            changed = _first_change(stored[entry["name"]], planned.prompts)
-            if changed is None and entry.get("prompts_hash", planned.prompts_hash) == planned.prompts_hash:
-                continue
-            first = "a prompt that is not stored yet" if changed is None else repr(changed)
-            raise RunConflictError(
-                f"{self.writer.path}: the prompts of {entry['name']} (version {entry['version']}) have changed since "
-                f"the run started; the first that differs: {first}",
-                "the prompts the run started with",
-                "restore them, or choose another --out; a benchmark whose prompts change should raise its version",
-            )
+
+def _refuse_other_prompts(writer: RunWriter, plan: Plan) -> None:
+    """Refuse to pool answers to old and new prompts of a benchmark whose author kept its version."""
+    stored: dict[str, dict[str, Prompt]] = defaultdict(dict)
+    for prompt in writer.each_prompt():
+        stored[prompt.benchmark][prompt.key] = prompt
+    for entry in writer.header()["benchmarks"]:
+        planned = plan.benchmarks[entry["name"]]
+        changed = _first_change(stored[entry["name"]], planned.prompts)
+        if changed is None and entry.get("prompts_hash", planned.prompts_hash) == planned.prompts_hash:
+            continue
+        first = "a prompt that is not stored yet" if changed is None else _named(stored[entry["name"]], changed)
+        raise RunConflictError(
+            f"{writer.path}: the prompts of {entry['name']} (version {entry['version']}) have changed since "
+            f"the run started; the first that differs: {first}",
+            "the prompts the run started with",
+            "restore them, or choose another --out; a benchmark whose prompts change should raise its version",
+        )
+
+
+def _named(stored: Mapping[str, Prompt], key: str) -> str:
+    """Name a prompt by its key and its first words as stored."""
+    words = " ".join(stored[key].turns[0].split()) if key in stored else ""
+    return f"{key!r} ({words[:60] + '...' if len(words) > 60 else words!r})" if words else repr(key)
 
 
 def _first_change(stored: Mapping[str, Prompt], planned: Sequence[Prompt]) -> str | None:
@@ -467,6 +499,7 @@ class _Pipeline:
             if not state:
                 self._session.writer.append_turn(response)
                 continue
+            response = await self._session.annotated(response)
             self._session.writer.append(response)
             self._session.responses[response_key(response)] = response
             self._session.progress.advance("generating")

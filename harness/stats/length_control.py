@@ -272,6 +272,79 @@ def length_controlled_pairs(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ControlledDifference:
+    """Two models' win rates against one baseline at equal length, and their difference (percent)."""
+
+    first: float
+    second: float
+    difference: Estimate
+    p_value: float | None
+
+
+def length_controlled_difference(
+    first: PairScores, second: PairScores, rng: np.random.Generator, spec: LengthControlSpec | None = None
+) -> ControlledDifference:
+    """Difference of two win rates at equal length, each of :func:`length_controlled_pairs`.
+
+    Both are refitted to the same resampled prompts, so that what a prompt does to both cancels.
+
+    Parameters
+    ----------
+    first, second : PairScores
+        The verdicts on the same prompts, in the same order of prompts.
+    rng : numpy.random.Generator
+        For the bootstrap.
+    spec : LengthControlSpec, optional
+        Level, resamples, penalty.
+
+    Returns
+    -------
+    ControlledDifference
+        First minus second, with the interval of Student's t on the bootstrap's standard error. No interval with fewer
+        than two prompts.
+
+    Raises
+    ------
+    StatisticsError
+        As :func:`length_controlled_pairs`, or the prompts differ.
+    """
+    spec = spec or LengthControlSpec()
+    sides = [_checked_pairs(pairs) for pairs in (first, second)]
+    if sides[0][4] != sides[1][4] or list(dict.fromkeys(first.clusters)) != list(dict.fromkeys(second.clusters)):
+        raise StatisticsError("two runs with different prompts", "the same prompts in the same order")
+    cells = [_by_prompt_and_length(codes, x, weight, score * weight) for score, weight, x, codes, _ in sides]
+    fits = [fit_length_logit(x, won[None, :], trials[None, :], spec)[0] for _, x, trials, won in cells]
+    values = [100.0 * float(expit(fit[0])) for fit in fits]
+    difference, n, n_clusters = values[0] - values[1], sides[0][0].size, sides[0][4]
+    method = f"logistic in tanh log length ratio, at equal length; t, {spec.n_boot} paired refits on resampled prompts"
+    if n_clusters < 2:
+        single = Estimate(difference, None, None, None, spec.level, method, n, 1, "one prompt: no interval")
+        return ControlledDifference(values[0], values[1], single, None)
+    width = max(cell.size for cell, _, _, _ in cells)
+    replicates = np.concatenate(
+        [
+            np.subtract(*(_refits(counts, cell, fit, spec) for cell, fit in zip(cells, fits, strict=True)))
+            for counts in cluster_resamples(n_clusters, width, rng, spec.n_boot)
+        ]
+    )
+    stderr = float(replicates.std(ddof=1)) * (n_clusters / (n_clusters - 1)) ** 0.5
+    half = float(stats.t.ppf(0.5 + spec.level / 2.0, n_clusters - 1)) * stderr
+    p_value = None if stderr == 0.0 else 2.0 * float(stats.t.sf(abs(difference) / stderr, n_clusters - 1))
+    estimate = Estimate(difference, stderr, difference - half, difference + half, spec.level, method, n, n_clusters)
+    return ControlledDifference(values[0], values[1], estimate, p_value)
+
+
+def _refits(
+    counts: Floats, cell: tuple[NDArray[np.int64], Floats, Floats, Floats], start: Floats, spec: LengthControlSpec
+) -> Floats:
+    """Win rates at equal length (percent) of resamples, shape (b,)."""
+    codes, feature, trials, won = cell
+    refitted = fit_length_logit(feature, counts[:, codes] * won, counts[:, codes] * trials, spec, start)
+    found: Floats = 100.0 * expit(refitted[:, 0])
+    return found
+
+
 def _checked_pairs(pairs: PairScores) -> tuple[Floats, Floats, Floats, NDArray[np.int64], int]:
     score, weight = finite_array(pairs.score, "scores"), finite_array(pairs.weight, "weights")
     feature = relative_length(pairs.length_model, pairs.length_baseline)

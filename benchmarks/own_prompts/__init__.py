@@ -1,0 +1,1 @@
+"""Prompts from the user's files, judged by a form or measured against references, without code."""
