@@ -126,7 +126,8 @@ def _form_class(argument: str) -> type[FileForm]:
         )
     if scale is not None:
         file = file.with_scale(*scale)
-    declared = {"verdict": file.head.verdict, "n_answers": file.n_answers, "file": file}
+    declared: dict[str, Any] = {"verdict": file.head.verdict, "n_answers": file.n_answers, "file": file}
+    declared |= {"scale": (file.low, file.high), "dimensions": {}}
     return type("FileForm", (FileForm,), {**declared, "usual_reply_tokens": file.head.usual_reply_tokens})
 
 

@@ -56,7 +56,9 @@ class RubricForm:
     def of_rubric(cls, rubric: Rubric) -> type[Self]:
         """Return the form of a rubric."""
         n_requests = 1 if rubric.ask == "together" else len(rubric.dimensions)
-        return type(cls.__name__, (cls,), {"rubric": rubric, "usual_reply_tokens": 120 * n_requests})
+        scales = {dimension.name: rubric.scale_of(dimension) for dimension in rubric.dimensions}
+        declared = {"rubric": rubric, "scale": rubric.scale, "dimensions": scales}
+        return type(cls.__name__, (cls,), {**declared, "usual_reply_tokens": 120 * n_requests})
 
     @classmethod
     def from_data(cls, data: DataSource) -> Self:

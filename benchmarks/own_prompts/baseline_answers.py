@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.own_prompts.prompt_rows import read_prompts
 from harness.data.file_rows import Row
 from harness.data.row_sources import source_rows
-from harness.errors import FileFormatError, UsageError
+from harness.errors import FileFormatError, MissingDataError, UsageError
 from harness.hashing import content_hash
 from harness.records import Prompt, Response
 from harness.store.run_directory import RunDirectory
@@ -53,6 +53,8 @@ def baseline_answers(source: str, prompts: Sequence[Prompt]) -> list[Response]:
         A row has no answer, or as many as the prompt has no turns.
     """
     path = Path(source)
+    if not path.exists():
+        raise MissingDataError(f"no such baseline: {source}", "a file of answers or a run directory", "check the path")
     by_id: dict[str, _Answered] = {}
     by_text: dict[Any, _Answered] = {}
     if (path / "run.json").is_file():

@@ -9,8 +9,6 @@ from pydantic import Field, model_validator
 
 from benchmarks.own_prompts.answer_metrics import PYTHON, checked_metric
 from benchmarks.own_prompts.prompt_rows import chosen_columns
-from harness import registry
-from harness.errors import SpecError
 from harness.run.plan import compares
 from harness.spec import Options
 
@@ -68,7 +66,7 @@ class OwnOptions(Options):
     scale: tuple[float, float] | None = Field(default=None, strict=False)
     metric: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    dimensions: dict[str, tuple[float, float]] = Field(default_factory=dict, strict=False)
+    dimensions: dict[str, Annotated[tuple[float, float], Field(strict=False)]] = Field(default_factory=dict)
     content: str | None = None
 
     @model_validator(mode="after")
@@ -82,12 +80,9 @@ class OwnOptions(Options):
             raise ValueError("scale: only a rating or a python metric has a scale")
         if self.kind != "pair" and self.files.baseline is not None:
             raise ValueError(f"baseline: the form {self.form} does not compare answers; use pairwise or five_way")
-        try:
-            chosen_columns(self.columns)
-            if self.metric is not None:
-                checked_metric(self.metric)
-        except SpecError as error:
-            raise ValueError(" ".join(str(error).split())) from None
+        chosen_columns(self.columns)
+        if self.metric is not None:
+            checked_metric(self.metric)
         return self
 
     @property
@@ -107,8 +102,6 @@ class OwnOptions(Options):
     @property
     def form_reference(self) -> str:
         """The name that `harness.registry` knows the judge form by."""
-        if "own" not in registry.names("judge form"):  # TEMPORARY
-            return self.chosen_form
         scale = f"[{self.scale[0]:g}..{self.scale[1]:g}]" if self.scale is not None else ""
         name, _, argument = self.chosen_form.partition(":")
         file = self.files.judge_prompt

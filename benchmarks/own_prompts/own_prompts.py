@@ -23,6 +23,7 @@ from benchmarks.own_prompts.answer_metrics import PYTHON, PythonMetric, best, ch
 from benchmarks.own_prompts.baseline_answers import baseline_answers
 from benchmarks.own_prompts.own_options import OwnOptions
 from benchmarks.own_prompts.prompt_rows import VERSION, read_prompts
+from harness import registry
 from harness.data.file_rows import Row, each_row
 from harness.data.row_sources import source_rows
 from harness.errors import DataError, MissingDataError, SpecError, UsageError
@@ -39,7 +40,6 @@ from harness.run.figures import (
     verdict_score,
     weighted_row,
 )
-from harness.run.plan import judge_form
 from harness.spec import validated
 
 _DECISIVE_WEIGHT = 3.0
@@ -183,7 +183,7 @@ class OwnPrompts:
                 raise MissingDataError(
                     f"no such file: {source}",
                     "a file or directory of prompts, or hub:OWNER/NAME",
-                    f"put it back; a finished run of {self.name} can be scored, compared and reported without it",
+                    "check the path; a finished run can be scored, compared and reported without its files, not resumed",
                 )
             return source_rows(source.removeprefix("hub:"))
         if self.task not in shipped_sets():
@@ -200,7 +200,7 @@ class OwnPrompts:
         if self.options.kind == "metric":
             self._python()
             return
-        form = judge_form(self.options.form_reference)
+        form = registry.judge_form(self.options.form_reference)
         if (form.n_answers == 2) != (self.options.kind == "pair"):
             raise SpecError(
                 f"{self.name}: {self.options.files.judge_prompt or self.options.form_reference} gives a "
@@ -253,7 +253,7 @@ class OwnPrompts:
         options = self.options
         found: dict[str, Any] = {"files": options.files.absolute()}
         if options.kind == "rating":
-            form: Any = judge_form(options.form_reference)
+            form: Any = registry.judge_form(options.form_reference)
             if isinstance(form, GradedForm):
                 found |= {"scale": list(form.scale), "dimensions": {n: list(s) for n, s in form.dimensions.items()}}
         judge_prompt = options.files.judge_prompt

@@ -315,6 +315,8 @@ def length_controlled_difference(
         raise StatisticsError("two runs with different prompts", "the same prompts in the same order")
     cells = [_by_prompt_and_length(codes, x, weight, score * weight) for score, weight, x, codes, _ in sides]
     fits = [fit_length_logit(x, won[None, :], trials[None, :], spec)[0] for _, x, trials, won in cells]
+    for (_, weight, feature, _, _), fit in zip(sides, fits, strict=True):
+        _identification_note(feature, weight, fit, spec, float(np.mean(feature > 0.0)))  # raises without information
     values = [100.0 * float(expit(fit[0])) for fit in fits]
     difference, n, n_clusters = values[0] - values[1], sides[0][0].size, sides[0][4]
     method = f"logistic in tanh log length ratio, at equal length; t, {spec.n_boot} paired refits on resampled prompts"
