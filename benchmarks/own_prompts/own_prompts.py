@@ -183,7 +183,7 @@ class OwnPrompts:
                 raise MissingDataError(
                     f"no such file: {source}",
                     "a file or directory of prompts, or hub:OWNER/NAME",
-                    "check the path; a finished run can be scored, compared and reported without its files, not resumed",
+                    "check the path; a finished run is scored, compared and reported without its files",
                 )
             return source_rows(source.removeprefix("hub:"))
         if self.task not in shipped_sets():
