@@ -64,13 +64,13 @@ def _unless_doubtful(match: re.Match[str], text: str, answers: Sequence[str]) ->
 
 
 def is_echoed(verdict: str, answers: Sequence[str]) -> bool:
-    """Whether a judged answer contains the text of a verdict; case and white space do not matter."""
-    wanted = _folded(verdict)
-    return any(wanted in _folded(answer) for answer in answers)
+    """Whether a judged answer contains the text of a verdict; case and white space do not matter.
 
-
-def _folded(text: str) -> str:
-    return re.sub(r"\s+", "", text).casefold()
+    A longer verdict or word does not count: "Rating: 1" is not in "Rating: 10", nor "Verdict: A" in "Verdict: A>B".
+    """
+    characters = r"\s*".join(re.escape(character) for character in verdict if not character.isspace())
+    wanted = re.compile(rf"{characters}(?![\w>]|\.\d)", re.IGNORECASE)
+    return any(wanted.search(answer) is not None for answer in answers)
 
 
 def _is_quoted(text: str, match: re.Match[str]) -> bool:

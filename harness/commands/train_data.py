@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--table", action="store_true", help="print a table (the default)")
     shown.add_argument("--json", action="store_true", help="print JSON on stdout, everything else on stderr")
-    add("--check-against", metavar="A,B", help="benchmarks whose prompts must not be trained on")
+    add("--check-against", metavar="A,B", help="benchmarks or files of prompts that must not be trained on")
     add("--n-gram", type=int, default=13, metavar="N", help="consecutive words that count as overlap (13)")
     add("--max-overlap", type=float, default=0.0, metavar="X", help="share of the prompts that may overlap (0)")
     add("--remove-overlap", action="store_true", help="leave out items whose prompts overlap")

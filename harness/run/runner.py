@@ -168,6 +168,7 @@ def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:
     if differences:
         if all(".options.content: " in difference for difference in differences):
             _refuse_other_prompts(writer, plan)
+            differences = [f"the baseline answers or the judge prompt, {difference}" for difference in differences]
         raise RunConflictError(
             f"{writer.path} holds a run of another spec: " + "; ".join(differences),
             "the same spec",

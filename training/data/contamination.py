@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.data.store import DataStore
@@ -215,7 +216,8 @@ def benchmark_prompts(names: Iterable[str | BenchmarkSpec], data: DataStore) -> 
     Parameters
     ----------
     names : iterable of str or BenchmarkSpec
-        Names as `assay run --benchmark` takes them, suites among them, or a spec's items with their options.
+        Names as `assay run --benchmark` takes them, suites among them, files of prompts as `--prompts` takes them, or a
+        spec's items with their options.
     data : DataStore
         Where their files are.
 
@@ -229,9 +231,14 @@ def benchmark_prompts(names: Iterable[str | BenchmarkSpec], data: DataStore) -> 
     from harness.run.plan import expand_suites, load_benchmark
 
     found: dict[str, dict[str, list[str]]] = {}
-    for item in expand_suites(BenchmarkSpec(name=n) if isinstance(n, str) else n for n in names):
+    for item in expand_suites(_named(n) if isinstance(n, str) else n for n in names):
         name = item.name
         prompts, _ = load_benchmark(name, item.options).prompts(data)
         turns = {prompt.key: [turn for turn in prompt.turns if turn.strip()] for prompt in prompts}
         found[name] = {key: texts for key, texts in turns.items() if texts}
     return found
+
+
+def _named(name: str) -> BenchmarkSpec:
+    """Return the benchmark of a name or of a file of prompts."""
+    return BenchmarkSpec.model_validate({"prompts": name} if Path(name).is_file() else {"name": name})
