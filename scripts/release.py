@@ -15,6 +15,7 @@ import sys
 import tempfile
 import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,6 +87,10 @@ def build(dist: Path) -> list[Path]:
 
 def check_wheel(wheel: Path) -> None:
     """Install the wheel in a fresh environment, beside the packages of this one, and import every module from there."""
+    held = zipfile.ZipFile(wheel).namelist()
+    lacking = sorted(set(run("git", "ls-files", *PACKAGES, capture=True).splitlines()) - set(held))
+    if lacking:
+        raise NotReadyError(f"the wheel lacks {', '.join(lacking)}; see package-data in pyproject.toml")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "venv")
         venv.create(place, with_pip=True)

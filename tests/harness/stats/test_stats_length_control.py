@@ -15,6 +15,7 @@ from harness.stats.length_control import (
     LengthControlSpec,
     PairScores,
     fit_length_logit,
+    length_controlled_difference,
     length_controlled_pairs,
     relative_length,
 )
@@ -213,3 +214,52 @@ def test_wrong_input_is_refused(change):
 def test_impossible_spec_is_refused(options):
     with pytest.raises(StatisticsError):
         LengthControlSpec(**options)
+
+
+def halves(rng, intercepts, n_prompts=200):
+    """Two models' verdicts on the same prompts: the prompts' difficulty is shared."""
+    hard = rng.normal(0.0, 0.8, n_prompts)
+    baseline = rng.lognormal(6.5, 0.5, n_prompts)
+    sides = []
+    for intercept in intercepts:
+        model = baseline * rng.lognormal(0.3, 0.6, n_prompts)
+        chance = expit(intercept + hard + 1.5 * relative_length(model, baseline))
+        won = (rng.random(n_prompts) < chance).astype(float)
+        sides.append(PairScores(won, np.ones(n_prompts), model, baseline, range(n_prompts)))
+    return sides
+
+
+def test_a_difference_is_that_of_both_fits_and_paired():
+    first, second = halves(RNG(5), (0.6, 0.0))
+    spec = LengthControlSpec(n_boot=400)
+    found = length_controlled_difference(first, second, RNG(1), spec)
+    alone = [length_controlled_pairs(side, RNG(1), spec).estimate for side in (first, second)]
+    assert (found.first, found.second) == (pytest.approx(alone[0].value), pytest.approx(alone[1].value))
+    assert found.difference.value == pytest.approx(alone[0].value - alone[1].value)
+    assert found.difference.stderr < math.hypot(alone[0].stderr, alone[1].stderr)  # what the prompts share cancels
+    same = length_controlled_difference(first, first, RNG(1), spec)
+    assert (same.difference.value, same.difference.stderr, same.p_value) == (0.0, 0.0, None)
+
+
+def test_a_difference_needs_the_same_prompts_and_lengths_that_vary():
+    first, second = halves(RNG(5), (0.6, 0.0), n_prompts=40)
+    other = PairScores(second.score, second.weight, second.length_model, second.length_baseline, range(1, 41))
+    with pytest.raises(StatisticsError, match="different prompts"):
+        length_controlled_difference(first, other, RNG(1))
+    fixed = PairScores(second.score, second.weight, [50.0] * 40, [10.0] * 40, range(40))
+    with pytest.raises(StatisticsError, match="hardly vary"):
+        length_controlled_difference(first, fixed, RNG(1))
+
+
+@pytest.mark.slow
+def test_a_difference_covers_the_truth():
+    rng = RNG(9)
+    truth = [
+        np.mean([length_controlled_pairs(s, RNG(0), WEAK).estimate.value for s in side])
+        for side in zip(*(halves(RNG(100 + k), (0.5, 0.0), 4000) for k in range(6)), strict=True)
+    ]
+    spec, hits, n = LengthControlSpec(n_boot=150), 0, 300
+    for _ in range(n):
+        found = length_controlled_difference(*halves(rng, (0.5, 0.0), 100), rng, spec).difference
+        hits += found.ci_low <= truth[0] - truth[1] <= found.ci_high
+    assert 0.92 <= hits / n <= 0.98, hits / n
