@@ -14,6 +14,9 @@ from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line
 
+NOT_VALID = 5
+"""Exit status of ``--strict`` for a run that is not valid."""
+
 
 def data_store(data_dir: Path | None) -> DataStore:
     """Return the data store of the settings, or of a mirror given on the command line."""
@@ -54,12 +57,22 @@ def print_table(columns: list[str], rows: list[list[str]], title: str = "", note
     print_blocks([table, *map(Note, note.splitlines())])
 
 
-def print_run(scores: RunScores, *, as_json: bool) -> None:
-    """Print whether a run is valid, its problems and remarks, and its figures."""
+def print_run(scores: RunScores, *, as_json: bool, strict: bool = False) -> int:
+    """Print whether a run is valid, its problems and remarks, its figures, and what failed.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 if nothing was scored, 5 if `strict` and the run is not valid.
+    """
     from reports.sections.verdict import run_blocks
     from reports.terminal import print_blocks
 
     if as_json:
         print_json(scores.as_json())
-        return
-    print_blocks(run_blocks(scores))
+    else:
+        print_blocks(run_blocks(scores))
+    if scores.nothing_scored:
+        sys.stderr.write(f"nothing was scored in {plain(scores.run)}\n")
+        return 1
+    return NOT_VALID if strict and not scores.valid else 0

@@ -25,5 +25,4 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.run.runner import resume
 
     settle_garbage()
-    print_run(resume(run_options(arguments)), as_json=arguments.json)
-    return 0
+    return print_run(resume(run_options(arguments)), as_json=arguments.json, strict=arguments.strict)

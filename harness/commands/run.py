@@ -93,7 +93,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run code written by the model even if no sandbox is available (dangerous)",
     )
-    add("--json", action="store_true", help="print the figures as JSON on stdout")
+    add_output_options(parser)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that prints a run's figures."""
+    parser.add_argument("--strict", action="store_true", help="exit with status 5 if the run is not valid")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
 
 
 def spec_from(arguments: argparse.Namespace) -> Any:
@@ -293,8 +299,8 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.run.runner import run as run_spec
 
     settle_garbage()
-    print_run(run_spec(spec_from(arguments), run_options(arguments)), as_json=arguments.json)
-    return 0
+    scores = run_spec(spec_from(arguments), run_options(arguments))
+    return print_run(scores, as_json=arguments.json, strict=arguments.strict)
 
 
 def run_options(arguments: argparse.Namespace) -> Any:

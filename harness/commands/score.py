@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.commands.run import add_output_options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -16,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", type=Path, metavar="DIR", help="the run directory")
     add("--benchmark", metavar="B", help="score only this benchmark")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
-    add("--json", action="store_true", help="print the figures as JSON on stdout")
+    add_output_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.commands.output import data_store, print_run
     from harness.run.score import rescore
 
-    print_run(rescore(arguments.out, data_store(arguments.data_dir), only=arguments.benchmark), as_json=arguments.json)
-    return 0
+    scores = rescore(arguments.out, data_store(arguments.data_dir), only=arguments.benchmark)
+    return print_run(scores, as_json=arguments.json, strict=arguments.strict)

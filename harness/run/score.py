@@ -12,7 +12,9 @@ from harness.protocols import Benchmark, CheckedBenchmark, DataSource
 from harness.records import Judgment, Response, Score, SummaryRow
 from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
 from harness.run.canary_questions import canary_findings
+from harness.run.failures import failures
 from harness.run.figures import deciding, declared, reason_row
+from harness.run.judge_checks import constant_rating, judges_itself
 from harness.run.plan import load_benchmark
 from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
@@ -47,6 +49,8 @@ class RunScores:
         Each benchmark's options, by its name in the table.
     canaries : list of dict
         Results of the judge's canaries (`harness.run.canaries`), each with its benchmark.
+    failures : list of dict
+        The kinds of errors, with the first message, the count and what to do (`harness.run.failures.Failure`).
     """
 
     run: str
@@ -59,11 +63,19 @@ class RunScores:
     asked_as: dict[str, str] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     canaries: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def valid(self) -> bool:
         """Whether the figures may be compared with those of other runs."""
         return not self.problems
+
+    @property
+    def nothing_scored(self) -> bool:
+        """Whether no answer has a score; lengths and other measurements do not count."""
+        measured = [s for name in self.options for s in deciding(self.benchmark(name), self.scores_of(name))]
+        found = measured or self.rows  # an import may have figures without scores
+        return all(item.value is None for item in found)
 
     def row(self, benchmark: str, metric: str) -> SummaryRow:
         """Return a figure; raises KeyError if it does not exist."""
@@ -101,6 +113,7 @@ class RunScores:
             "remarks": self.remarks,
             "rows": [row.model_dump(mode="json") for row in self.rows],
             "canaries": self.canaries,
+            "failures": self.failures,
             "made_by": self.made_by,
         }
 
@@ -143,10 +156,14 @@ def score_run(
     if not (directory.complete if complete is None else complete):
         scored.problems.append("the run is not complete")
     answer_ids: dict[str, str] = {}
+    asked = list(directory.canaries().values())
     for entry in header["benchmarks"]:
         if only in (None, entry["name"], entry.get("asked_as")):
-            _score_benchmark(scored, directory, (header, entry), (answer_ids, data))
-    scored.canaries.extend(_canaries(directory, [entry["name"] for entry in header["benchmarks"]], only, answer_ids))
+            _score_benchmark(scored, directory, (header, entry), (answer_ids, data, asked))
+    if text := judges_itself(header):
+        scored.remarks.append(text)
+    names = [entry["name"] for entry in header["benchmarks"] if only in (None, entry["name"])]
+    scored.canaries.extend(_canaries(directory, names, asked, answer_ids))
     for finding in scored.canaries:
         text = f"judge canary {finding['name']} on {finding['benchmark']}: {finding['message']}"
         (scored.problems if finding["tripped"] else scored.remarks).append(text)
@@ -157,15 +174,15 @@ def _score_benchmark(
     scored: RunScores,
     directory: RunDirectory,
     about: tuple[dict[str, Any], dict[str, Any]],
-    given: tuple[dict[str, str], DataSource],
+    given: tuple[dict[str, str], DataSource, list[Judgment]],
 ) -> None:
     """Add a benchmark's scores, rows, problems and remarks to the run's; an import may have rows without scores.
 
     `about` is the run's header and the entry of the benchmark in it; `given` is the answers' ids by prompt, which are
-    added to, and the data source.
+    added to, the data source, and the verdicts on canary questions.
     """
     header, entry = about
-    answer_ids, data = given
+    answer_ids, data, asked = given
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
     found = _scores_of(directory, benchmark, (entry["name"], scored.model), answer_ids)
     imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
@@ -175,7 +192,12 @@ def _score_benchmark(
     scored.rows.extend(imported)
     if found or not imported:
         limit = header.get("max_unscored", _DEFAULT_MAX_UNSCORED)
-        scored.problems.extend(_unscored_problems(entry["name"], deciding(benchmark, found), limit))
+        measured = deciding(benchmark, found)
+        scored.problems.extend(_unscored_problems(entry["name"], measured, limit))
+        scored.failures.extend(failure.as_json() for failure in failures(measured, scored.run))
+        problems, remarks = constant_rating(benchmark, found, asked)
+        scored.problems.extend(problems)
+        scored.remarks.extend(remarks)
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
     scored.remarks.extend(_remarks_on(entry))
@@ -202,23 +224,22 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
                 asked_as=_asked_as(header),
                 options=_options(header),
                 canaries=summary.get("canaries", []),
+                failures=summary.get("failures", []),
             )
     return score_run(directory, data)
 
 
 def _canaries(
-    directory: RunDirectory, names: list[str], only: str | None, answer_ids: dict[str, str]
+    directory: RunDirectory, names: list[str], asked: list[Judgment], answer_ids: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Return the results of the run's canaries by benchmark; empty if it has none."""
-    kept = list(directory.canaries().values())
-    if not kept:
+    if not asked:
         return []
     judgments = list(directory.slim_judgments())
     return [
         {"benchmark": name, **finding.as_json()}
         for name in names
-        if only in (None, name)
-        for finding in canary_findings(name, kept, judgments, answer_ids)
+        for finding in canary_findings(name, asked, judgments, answer_ids)
     ]
 
 

@@ -14,6 +14,9 @@ from reports.sections.common import averages_quality, figure_cell, headline, opt
 from reports.sections.gate_blocks import gate_blocks
 from reports.sections.training import training_verdicts
 
+_MOST_FAILURES = 6
+_ERROR_LENGTH = 300
+
 
 def verdict_section(context: ReportContext) -> Section | None:
     """Build the section."""
@@ -28,7 +31,8 @@ def verdict_section(context: ReportContext) -> Section | None:
     blocks += _comparison(context)
     if len(runs) == 1 and not decisions and not loops:
         blocks.append(_single(runs[0]))
-    return Section("verdict", "Verdict", [*blocks, *_tables(runs)])
+    failed = [block for run in runs for block in failure_blocks(run.scores, run.name)]
+    return Section("verdict", "Verdict", [*blocks, *_tables(runs), *failed])
 
 
 def _tables(runs: Sequence[RunInput]) -> list[Table]:
@@ -203,7 +207,24 @@ def run_blocks(scores: RunScores) -> list[Block]:
     head = f"{scores.model} ({scores.run}): {'valid' if scores.valid else 'NOT VALID'}"
     tone: Tone = "info" if scores.valid else "invalid"
     items = [*(f"! {problem}" for problem in scores.problems), *scores.remarks]
-    return [Statement(tone, head, items=items), figure_table(scores, scores.model)]
+    found: list[Block] = [Statement(tone, head, items=items), figure_table(scores, scores.model)]
+    return [*found, *failure_blocks(scores, scores.model)]
+
+
+def failure_blocks(scores: RunScores, name: str) -> list[Block]:
+    """The kinds of errors of a run, which is called by the given name: how many, the first message, what to do."""
+    shown = scores.failures[:_MOST_FAILURES]
+    if not shown:
+        return []
+    items = [f"{f['benchmark']}: {f['n']} {f['reason']}{_quoted(f['error'])}. To do: {f['remedy']}" for f in shown]
+    if len(scores.failures) > len(shown):
+        items.append(f"and {len(scores.failures) - len(shown)} more kinds, in summary.json")
+    n_items = sum(f["n"] for f in scores.failures)
+    return [Statement("info", f"{name}: {n_items} items not scored", "the first error of each kind", items)]
+
+
+def _quoted(error: str) -> str:
+    return f", the first: {error[:_ERROR_LENGTH]}{'...' if len(error) > _ERROR_LENGTH else ''}" if error else ""
 
 
 def figure_table(scores: RunScores, name: str, *, folded: bool = False) -> Table:
