@@ -86,10 +86,15 @@ def test_a_second_model_takes_its_verdicts_on_equal_answers_from_the_cache(assay
 def test_verdicts_that_cannot_be_read_are_counted_and_asked_for_again(assay, run_arguments, judge, tmp_path):
     verdict = judge.reply
     judge.reply = lambda call: "I would rather not say."
-    status, out, _ = assay(*run_arguments(benchmark="mt_bench"), "--json")
+    status, out, err = assay(*run_arguments(benchmark="mt_bench"), "--json")
     found = summary(out)
-    assert status == 0
+    assert status == 1
+    assert "nothing was scored" in err
     assert not found["valid"]
+    (failure,) = found["failures"]
+    assert (failure["reason"], failure["n"]) == ("unparsed", 10)
+    assert failure["error"] == "no verdict in the judge's text"
+    assert "assay resume" in failure["remedy"]
     assert found["problems"] == ["mt_bench: 10 of 10 not scored (100.0%, limit 1.0%): unparsed 10"]
     row = figures(found)["mt_bench", "score"]
     assert (row["value"], row["n_unscored"], row["unscored"]) == (None, 10, {"unparsed": 10})
@@ -100,6 +105,55 @@ def test_verdicts_that_cannot_be_read_are_counted_and_asked_for_again(assay, run
     assert figures(summary(out))["mt_bench", "score"]["n"] == 10
     status, out, _ = assay("run", *run_arguments(out="lenient", benchmark="mt_bench")[1:], "--max-unscored", 1)
     assert status == 0
+
+
+def test_what_failed_stands_under_the_table_and_strict_exits_5(assay, run_arguments, judge, tmp_path):
+    verdict = judge.reply
+    judge.reply = lambda call: "I would rather not say." if call.number % 3 == 0 else verdict(call)
+    status, out, _ = assay(*run_arguments(benchmark="mt_bench", judge_concurrency=1))
+    assert status == 0
+    assert "10 items not scored" not in out
+    assert "3 unparsed, the first: no verdict in the judge's text. To do: read what the judge said" in out
+    for command in ("score", "report"):
+        more = ("--strict",) if command == "score" else ("--out", tmp_path / "page.html")
+        status, out, _ = assay(command, tmp_path / "run", *more)
+        assert status == (5 if command == "score" else 0)
+    assert "3 unparsed, the first:" in (tmp_path / "page.html").read_text()
+    judge.reply = verdict
+    assert assay("resume", tmp_path / "run", "--strict")[0] == 0
+    status, out, _ = assay("score", tmp_path / "run", "--strict")
+    assert status == 0
+    assert "not scored\n" not in out
+
+
+def test_the_servers_words_about_a_model_that_answers_nothing(assay, judge, tmp_path):
+    judge.faults = lambda call: Fault(status=400, message="unknown parameter 'frob'") if "Question" in call.text else None
+    rows = "".join(json.dumps({"prompt": f"Question {i}?", "reference": "x"}) + "\n" for i in range(6))
+    (tmp_path / "p.jsonl").write_text(rows)
+    engine = ("--engine", "openai", "--engine-option", f"base_url={judge.base_url}")
+    arguments = ("--model", "scripted", *engine, "--prompts", tmp_path / "p.jsonl", "--metric", "f1")
+    status, out, err = assay("run", *arguments, "--out", tmp_path / "run")
+    assert status == 1, err
+    assert "6 no_response, the first: bad_request: HTTP 400: unknown parameter 'frob'" in out
+    assert "nothing was scored" in err
+    judge.faults = None
+    status, out, err = assay("run", *arguments, "--out", tmp_path / "run")
+    assert status in (0, 1), err
+
+
+def test_a_constant_judge_and_one_that_judges_itself(assay, judge, tmp_path):
+    judge.reply = lambda call: "Rating: 5" if "The reply to grade:" in call.text else "An answer."
+    rows = "".join(json.dumps({"prompt": f"Question {i}?"}) + "\n" for i in range(12))
+    (tmp_path / "p.jsonl").write_text(rows)
+    engine = ("--engine", "openai", "--engine-option", f"base_url={judge.base_url}")
+    arguments = ("--model", "scripted", *engine, "--prompts", tmp_path / "p.jsonl")
+    judging = ("--judge", "openai:scripted", "--judge-base-url", judge.base_url)
+    status, out, _ = assay("run", *arguments, *judging, "--out", tmp_path / "run", "--json", "--strict")
+    found = summary(out)
+    assert status == 5
+    said = "all 12 answers got the same rating, 5, and null responses got it too: it does not tell them apart"
+    assert f"judge of prompts:p: {said}" in found["problems"]
+    assert any("is the model under test" in remark for remark in found["remarks"])
 
 
 def test_the_cost_limit_stops_cleanly_and_resume_goes_on(assay, run_arguments, judge, tmp_path):
