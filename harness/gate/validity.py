@@ -78,9 +78,11 @@ def _other_judge(here: dict[str, Any], there: dict[str, Any]) -> str:
 
 
 def _prompt_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    here, there = set(candidate.prompts_of(name)), set(baseline.prompts_of(name))
+    prompts = candidate.prompts_of(name), baseline.prompts_of(name)
+    here, there = set(prompts[0]), set(prompts[1])
     if here == there:
-        return []
+        n_other = sum(prompt.reference != prompts[1][key].reference for key, prompt in prompts[0].items())
+        return [f"different references: those of {n_other} of {len(here)} prompts"] if n_other else []
     if candidate.stopped_seed is not None and here < there:
         return _prefix_problems(name, candidate, baseline, candidate.stopped_seed)
     n_only = len(here - there), len(there - here)
