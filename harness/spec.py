@@ -115,8 +115,8 @@ def own_prompts(item: Mapping[str, Any]) -> dict[str, Any]:
     the file of a form ``rubric:FILE`` are put together under the option ``files``.
     """
     fields = {name: value for name, value in item.items() if name in ("limit", "max_tokens", "temperature")}
-    options = {k: v for k, v in item.items() if k not in ("name", "options", "prompts", *fields)}
-    files = {k: str(options.pop(k)) for k in ("baseline", "judge_prompt") if options.get(k) is not None}
+    files = {k: str(item[k]) for k in ("baseline", "judge_prompt") if item.get(k) is not None}
+    options = {k: v for k, v in item.items() if k not in ("name", "options", "prompts", *fields, *files)}
     form, _, rubric = str(options.get("form") or "").partition(":")
     if form == "rubric" and Path(rubric).suffix:
         options["form"] = form
@@ -246,13 +246,7 @@ class RunSpec(_Frozen):
         if fields["judge"] is not None:
             for operational in _JUDGE_OPERATIONAL:
                 fields["judge"].pop(operational)
-        fields["benchmarks"] = {item["name"]: item for item in fields["benchmarks"]}
-        for item in fields["benchmarks"].values():
-            if "content" in item["options"]:  # the places of the user's files do not matter, their content does
-                item["options"].pop("files", None)
-            for optional in ("options", "temperature"):  # keep the hashes of runs made before these fields existed
-                if not item[optional] and item[optional] != 0:
-                    item.pop(optional)
+        fields["benchmarks"] = {item["name"]: _identified(item) for item in fields["benchmarks"]}
         if fields["samples"] == 1:
             fields.pop("samples")
         for operational in _ENGINE_OPERATIONAL:
@@ -263,6 +257,16 @@ class RunSpec(_Frozen):
     def spec_hash(self) -> str:
         """Hash of :meth:`identity`."""
         return content_hash("spec", self.identity())
+
+
+def _identified(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a benchmark that determine what is measured."""
+    if "content" in item["options"]:  # the places of the user's files do not matter, their content does
+        item["options"].pop("files", None)
+    for optional in ("options", "temperature"):  # keep the hashes of runs made before these fields existed
+        if not item[optional] and item[optional] != 0:
+            item.pop(optional)
+    return item
 
 
 def validated(kind: type[ModelType], values: Mapping[str, Any], where: str) -> ModelType:

@@ -29,6 +29,10 @@ class _Answered:
     error: str = ""
 
 
+_Index = tuple[dict[str, _Answered], dict[Any, _Answered]]
+"""Answers by the prompt's id, and by its turns and system message."""
+
+
 def baseline_answers(source: str, prompts: Sequence[Prompt]) -> list[Response]:
     """Read the baseline's answers to prompts.
 
@@ -55,13 +59,7 @@ def baseline_answers(source: str, prompts: Sequence[Prompt]) -> list[Response]:
     path = Path(source)
     if not path.exists():
         raise MissingDataError(f"no such baseline: {source}", "a file of answers or a run directory", "check the path")
-    by_id: dict[str, _Answered] = {}
-    by_text: dict[Any, _Answered] = {}
-    if (path / "run.json").is_file():
-        by_text = _of_run(RunDirectory(path))
-    else:
-        for row in source_rows(source):
-            _index(row, path, by_id, by_text)
+    by_id, by_text = _of_run(RunDirectory(path)) if (path / "run.json").is_file() else _of_rows(source, path)
     found = {
         p.id: by_id.get(p.key) or by_text.get((p.turns, p.system)) or by_text.get((p.turns, None)) for p in prompts
     }
@@ -76,7 +74,15 @@ def baseline_answers(source: str, prompts: Sequence[Prompt]) -> list[Response]:
     return [_response(p, answered) for p in prompts if (answered := found[p.id]) is not None]
 
 
-def _of_run(run: RunDirectory) -> dict[Any, _Answered]:
+def _of_rows(source: str, path: Path) -> _Index:
+    by_id: dict[str, _Answered] = {}
+    by_text: dict[Any, _Answered] = {}
+    for row in source_rows(source):
+        _index(row, path, by_id, by_text)
+    return by_id, by_text
+
+
+def _of_run(run: RunDirectory) -> _Index:
     prompts = run.prompts()
     found: dict[Any, _Answered] = {}
     for answer in run.responses().values():
@@ -85,7 +91,7 @@ def _of_run(run: RunDirectory) -> dict[Any, _Answered]:
             found[asked.turns, asked.system] = _Answered(
                 answer.turns, answer.model, str(run.path), "" if answer.ok else answer.error or "failed"
             )
-    return found
+    return {}, found
 
 
 def _index(row: Row, path: Path, by_id: dict[str, _Answered], by_text: dict[Any, _Answered]) -> None:

@@ -71,19 +71,29 @@ class OwnOptions(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.metric is not None and (self.form or self.files.judge_prompt or self.files.baseline):
-            given = "a form" if self.form else "a judge prompt" if self.files.judge_prompt else "a baseline"
+        needs_judge = {
+            "a form": self.form,
+            "a judge prompt": self.files.judge_prompt,
+            "a baseline": self.files.baseline,
+        }
+        given = next((what for what, value in needs_judge.items() if value), None)
+        if self.metric is not None and given is not None:
             raise ValueError(f"metric measures answers without a judge, and {given} needs one; give one of them")
-        if self.scale is not None and not self.scale[0] < self.scale[1]:
-            raise ValueError(f"scale: {self.scale[0]:g} is not below {self.scale[1]:g}")
-        if self.scale is not None and self.kind != "rating" and not (self.metric or "").startswith(PYTHON):
-            raise ValueError("scale: only a rating or a python metric has a scale")
         if self.kind != "pair" and self.files.baseline is not None:
             raise ValueError(f"baseline: the form {self.form} does not compare answers; use pairwise or five_way")
+        self._check_scale()
         chosen_columns(self.columns)
         if self.metric is not None:
             checked_metric(self.metric)
         return self
+
+    def _check_scale(self) -> None:
+        if self.scale is None:
+            return
+        if not self.scale[0] < self.scale[1]:
+            raise ValueError(f"scale: {self.scale[0]:g} is not below {self.scale[1]:g}")
+        if self.kind != "rating" and not (self.metric or "").startswith(PYTHON):
+            raise ValueError("scale: only a rating or a python metric has a scale")
 
     @property
     def kind(self) -> Kind:

@@ -224,20 +224,24 @@ class OwnPrompts:
                     f"{self._source}: {len(wrong)} prompts do not have as many references as turns: {_some(wrong)}",
                     "one reference for each turn when a judge sees them",
                 )
-            return
+        elif not metric.startswith(PYTHON):
+            self._check_measurable(metric, prompts)
+
+    def _check_measurable(self, metric: str, prompts: Sequence[Prompt]) -> None:
         lacking = [p.key for p in prompts if p.reference is None]
-        if lacking and not metric.startswith(PYTHON):
+        if lacking:
             raise DataError(
                 f"{self._source}: {len(lacking)} of {len(prompts)} prompts have no reference, which the metric "
                 f"{metric} compares answers with: {_some(lacking)}",
                 "a reference in every row",
                 "add them (--columns reference=COLUMN names another column), or use a judge: --judge KIND:MODEL",
             )
-        if metric == "regex":
-            for prompt in prompts:
-                for pattern in prompt.reference or ():
-                    if fault := checked_pattern(pattern):
-                        raise DataError(f"{self._source}: reference {pattern!r:.60} of {prompt.key!r}: {fault}")
+        patterns = [(p.key, pattern) for p in prompts for pattern in p.reference or ()] if metric == "regex" else []
+        for key, pattern in patterns:
+            if fault := checked_pattern(pattern):
+                raise DataError(
+                    f"{self._source}: reference {pattern!r:.60} of {key!r}: {fault}", "a regular expression"
+                )
 
     def sampling(self, prompt: Prompt) -> Sampling:
         """Greedy, at most 2,048 tokens."""
@@ -347,23 +351,18 @@ class OwnPrompts:
         if metric == "avg_length":
             part = None if self.options.kind == "rating" else "candidate"
             return Items(select(scores, "length", part))
-        kinds = self.score_kinds
-        if metric in kinds and metric.startswith("rubric_"):
-            return Items(select(scores, metric), bounds=kinds[metric].scale)
+        if metric.removeprefix("rubric_") in self.options.dimensions:
+            return Items(select(scores, metric), bounds=self.options.dimensions[metric.removeprefix("rubric_")])
         if metric != self._figure and not metric.startswith(f"{self._figure}_"):
             return None
         chosen = metric.removeprefix(self._figure).removeprefix("_")
-        found = select(scores, self._score)
-        if chosen:
-            found = [s for s in found if chosen in (s.category, s.part)]
+        found = [s for s in select(scores, self._score) if not chosen or chosen in (s.category, s.part)]
         percent = self.options.kind != "rating" and self._scale == (0.0, 1.0)
         return Items(found, 100.0 if percent else 1.0, self._scale) if found else None
 
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
         """The first figure over all, by turn and by category; the same at equal length; the average length."""
-        figure, first = self._figure, select(scores, self._score)
-        parts = sorted({s.part for s in first if s.part.startswith("turn_")}) if self.options.kind == "rating" else []
-        groups = [*(parts if len(parts) > 1 else ()), *dict.fromkeys(s.category for s in first if s.category)]
+        figure, groups = self._figure, self._groups(select(scores, self._score))
         rubric = [f"rubric_{name}" for name in self.options.dimensions]
         metrics = [figure, *(f"{figure}_{group}" for group in groups), *rubric, "avg_length"]
         items = {metric: self.items(metric, scores) for metric in metrics}
@@ -374,6 +373,11 @@ class OwnPrompts:
             alone = "length is held equal between models: `assay leaderboard` gives it for the models it compares"
             rows.append(reason_row(self.name, f"length_controlled_{figure}", alone))
         return rows
+
+    def _groups(self, scores: Sequence[Score]) -> list[str]:
+        """The turns, if there are several, and the categories by which the first figure is given."""
+        turns = sorted({s.part for s in scores}) if self.options.kind == "rating" else []
+        return [*(turns if len(turns) > 1 else ()), *dict.fromkeys(s.category for s in scores if s.category)]
 
     def panel(self, scores: Mapping[str, Sequence[Score]]) -> dict[str, SummaryRow]:
         """Rate several models as if their answers were equally long; empty where answers are not rated."""

@@ -78,14 +78,12 @@ def _prompt(row: Row, benchmark: str, columns: Mapping[str, str]) -> Prompt:
     if own is not None and system is not None:
         raise row.error("a system message both in `system` and in `messages`", "one of them")
     system = own if own is not None else system
-    identifier = _field(row, "id", columns)
-    if identifier is not None and (isinstance(identifier, bool) or not isinstance(identifier, str | int)):
-        raise row.error(f"id is {identifier!r:.60}", "text or a whole number")
+    identifier = _label(row, "id", columns)
     weight = _weight(row, columns)
     return Prompt(
         benchmark=benchmark,
         version=VERSION,
-        key=content_hash("prompt", list(turns), system)[:16] if identifier is None else str(identifier),
+        key=content_hash("prompt", list(turns), system)[:16] if identifier is None else identifier,
         turns=turns,
         system=system,
         reference=_reference(row, columns) or reference,
@@ -163,13 +161,17 @@ def _role_and_text(row: Row, message: Any, place: int) -> tuple[str, str]:
         raise row.error(f"message {place} has the role {found!r:.60}", "system, user or assistant")
     content = message.get("content")
     if isinstance(content, list):
-        parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
-        if not all(isinstance(part, str) for part in parts):
-            raise row.error(f"message {place} holds parts that are not text", "text only")
-        content = "".join(map(str, parts))
+        content = _joined(row, content, place)
     if not isinstance(content, str) or not content.strip():
         raise row.error(f"message {place} has the content {content!r:.60}", "text")
     return str(message["role"]), content
+
+
+def _joined(row: Row, content: Sequence[Any], place: int) -> str:
+    parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+    if not all(isinstance(part, str) for part in parts):
+        raise row.error(f"message {place} holds parts that are not text", "text only")
+    return "".join(map(str, parts))
 
 
 def _reference(row: Row, columns: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -142,16 +142,12 @@ def _put_prompts(values: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.prompts:
         listed = values.setdefault("benchmarks", [])
         listed.extend(own_prompts(_named_source(source)) for source in arguments.prompts)
-    given = _given(arguments, "metric", "scale", "judge_prompt", "baseline")
-    if arguments.judge_form is not None:
-        given["form"] = arguments.judge_form
-    if arguments.columns is not None:
-        given["columns"] = _pairs(arguments.columns.split(","), "--columns")
+    given = _own_options(arguments)
     if not given:
         return
     listed = values.get("benchmarks")
     items = listed if isinstance(listed, list) else []
-    own = [i for i, item in enumerate(items) if isinstance(item, dict) and _is_own(item)]
+    own = [i for i, item in enumerate(items) if _is_own(item)]
     if not own:
         flags = ", ".join("--judge-form" if name == "form" else f"--{name.replace('_', '-')}" for name in given)
         raise SpecError(f"{flags} without prompts of your own", remedy="give --prompts FILE, or a prompts:NAME set")
@@ -159,8 +155,18 @@ def _put_prompts(values: dict[str, Any], arguments: argparse.Namespace) -> None:
         items[index] = _with_own_options(items[index], given)
 
 
-def _is_own(item: dict[str, Any]) -> bool:
-    return "prompts" in item or str(item.get("name")).startswith("prompts:")
+def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of own prompts that were given, as a spec names them."""
+    given = _given(arguments, "metric", "scale", "judge_prompt", "baseline")
+    if arguments.judge_form is not None:
+        given["form"] = arguments.judge_form
+    if arguments.columns is not None:
+        given["columns"] = _pairs(arguments.columns.split(","), "--columns")
+    return given
+
+
+def _is_own(item: Any) -> bool:
+    return isinstance(item, dict) and ("prompts" in item or str(item.get("name")).startswith("prompts:"))
 
 
 def _with_own_options(item: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

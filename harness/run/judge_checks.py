@@ -34,25 +34,33 @@ def constant_rating(
     (list of str, list of str)
         Problems and remarks.
     """
+    nulls = _null_ratings(benchmark.name, canaries)
     problems, remarks = [], []
-    rated = [name for name, kind in benchmark.score_kinds.items() if kind.role == "rating"]
-    for name in rated:
+    for name in (name for name, kind in benchmark.score_kinds.items() if kind.role == "rating"):
         found = [s for s in scores if s.metric == name and s.value is not None]
-        values = {s.value for s in found}
-        if len(values) != 1 or len({s.prompt_id for s in found}) < ENOUGH_PROMPTS:
+        value = _only_value(found)
+        if value is None:
             continue
-        (value,) = values
         text = f"judge of {benchmark.name}: all {len(found)} answers got the same {name}, {value:g}"
-        nulls = {
-            j.verdict.value
-            for j in canaries
-            if j.benchmark == benchmark.name and j.meta.get("canary") == "null_rating" and isinstance(j.verdict, Rating)
-        }
         if nulls - {value}:
             remarks.append(f"{text}; null responses got {', '.join(f'{v:g}' for v in sorted(nulls))}")
         else:
             problems.append(f"{text}{', and null responses got it too' if nulls else ''}: it does not tell them apart")
     return problems, remarks
+
+
+def _only_value(scores: Sequence[Score]) -> float | None:
+    """The value of all scores if it is the same, of enough prompts."""
+    values = {s.value for s in scores}
+    return values.pop() if len(values) == 1 and len({s.prompt_id for s in scores}) >= ENOUGH_PROMPTS else None
+
+
+def _null_ratings(benchmark: str, canaries: Iterable[Judgment]) -> set[float]:
+    return {
+        j.verdict.value
+        for j in canaries
+        if j.benchmark == benchmark and j.meta.get("canary") == "null_rating" and isinstance(j.verdict, Rating)
+    }
 
 
 def judges_itself(header: Mapping[str, Any]) -> str:

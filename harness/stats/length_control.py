@@ -324,11 +324,9 @@ def length_controlled_difference(
         single = Estimate(difference, None, None, None, spec.level, method, n, 1, "one prompt: no interval")
         return ControlledDifference(values[0], values[1], single, None)
     width = max(cell.size for cell, _, _, _ in cells)
+    draws = cluster_resamples(n_clusters, width, rng, spec.n_boot)
     replicates = np.concatenate(
-        [
-            np.subtract(*(_refits(counts, cell, fit, spec) for cell, fit in zip(cells, fits, strict=True)))
-            for counts in cluster_resamples(n_clusters, width, rng, spec.n_boot)
-        ]
+        [_refits(counts, cells[0], fits[0], spec) - _refits(counts, cells[1], fits[1], spec) for counts in draws]
     )
     stderr = float(replicates.std(ddof=1)) * (n_clusters / (n_clusters - 1)) ** 0.5
     half = float(stats.t.ppf(0.5 + spec.level / 2.0, n_clusters - 1)) * stderr

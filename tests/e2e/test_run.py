@@ -127,7 +127,9 @@ def test_what_failed_stands_under_the_table_and_strict_exits_5(assay, run_argume
 
 
 def test_the_servers_words_about_a_model_that_answers_nothing(assay, judge, tmp_path):
-    judge.faults = lambda call: Fault(status=400, message="unknown parameter 'frob'") if "Question" in call.text else None
+    judge.faults = lambda call: (
+        Fault(status=400, message="unknown parameter 'frob'") if "Question" in call.text else None
+    )
     rows = "".join(json.dumps({"prompt": f"Question {i}?", "reference": "x"}) + "\n" for i in range(6))
     (tmp_path / "p.jsonl").write_text(rows)
     engine = ("--engine", "openai", "--engine-option", f"base_url={judge.base_url}")

@@ -141,7 +141,7 @@ def test_all_rules_must_pass_and_the_worst_one_decides(tmp_path):
 
 def test_any_of_is_corrected_by_holm(tmp_path):
     old = write_run(tmp_path / "old", "old", alpaca_eval=shares(1), mt_bench=[5.0, 6.0] * 40)
-    new = write_run(tmp_path / "new", "new", alpaca_eval=shares(2, 0.2), mt_bench=[5.5, 5.5] * 40)
+    new = write_run(tmp_path / "new", "new", alpaca_eval=shares(2, 0.2), mt_bench=[5.5, 5.6] * 40)
     group = {"any": [{"improve": WIN_RATE}, {"improve": {"benchmark": "mt_bench", "metric": "score"}}]}
     decision = gate(new, old, group)
     first, second = decision.rules
@@ -202,7 +202,7 @@ def test_a_copy_of_the_run(tmp_path, old):
 
 
 def test_different_benchmarks(tmp_path, old):
-    other = run(tmp_path, mt_bench=[5.0] * 80)
+    other = run(tmp_path, mt_bench=[5.0, 6.0] * 40)
     assert "does not hold alpaca_eval" in reason(gate(other, old, {"improve": WIN_RATE}))
 
 
