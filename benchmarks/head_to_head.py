@@ -5,7 +5,7 @@ the candidate's share of the preference, averaged over both orders of presentati
 gives every prompt one half.
 
 Deviations       a benchmark that rates answers one by one (MT-Bench) is judged with FastChat's pairwise prompts, turn
-                 by turn; the others with their own prompts, each pair in both orders
+                 by turn, own prompts with ours; the others with their own prompts, each pair in both orders
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.run.figures import mean_row, missing_reason, prompt_score, select
 from harness.run.plan import compares, load_benchmark
 from harness.store.run_directory import RunDirectory
 
-_PAIRWISE = "pairwise"
+_PAIRWISE, _OWN_PAIRWISE = "pairwise", "own:pairwise"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class HeadToHead:
         inner = load_benchmark(version)
         if not inner.judge_forms:
             raise UsageError(f"head_to_head:{version}: {version} has no judge", "a benchmark with a judge")
-        return cls(inner, next(filter(compares, inner.judge_forms), _PAIRWISE))
+        own = any(form.startswith("own:") for form in inner.judge_forms)
+        return cls(inner, next(filter(compares, inner.judge_forms), _OWN_PAIRWISE if own else _PAIRWISE))
 
     def with_options(self, options: Mapping[str, Any]) -> HeadToHead:
         """Set the baseline's run directory.

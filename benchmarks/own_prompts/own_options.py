@@ -35,8 +35,13 @@ class OwnFiles(Options):
 
     def absolute(self) -> dict[str, str]:
         """Return the files with full paths."""
-        given = self.model_dump(exclude_none=True)
-        return {name: str(Path(place).resolve()) if Path(place).exists() else place for name, place in given.items()}
+        return {name: _absolute(place) for name, place in self.model_dump(exclude_none=True).items()}
+
+
+def _absolute(source: str) -> str:
+    """Return a source of rows with its full path; one that is no path as it is."""
+    path, mark, options = (source, "", "") if Path(source).exists() else source.partition("?")
+    return f"{Path(path).resolve()}{mark}{options}" if Path(path).exists() else source
 
 
 class OwnOptions(Options):

@@ -179,7 +179,7 @@ class OwnPrompts:
     def _rows(self) -> Sequence[Row] | Any:
         source = self.options.files.prompts
         if source is not None:
-            if not Path(source).exists() and not source.startswith("hub:"):
+            if not (source.startswith("hub:") or Path(source).exists() or Path(source.partition("?")[0]).is_dir()):
                 raise MissingDataError(
                     f"no such file: {source}",
                     "a file or directory of prompts, or hub:OWNER/NAME",

@@ -175,6 +175,13 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
             benchmark = load_benchmark(item.name, options)
         planned[benchmark.name] = PlannedBenchmark(benchmark, item, chosen, baselines, tuple(left_out), n_all)
     plan = Plan(_pinned(spec, planned), planned)
+    measured = [name for name, found in planned.items() if "metric" in found.spec.options]
+    if spec.judge is not None and measured and not plan.judge_forms:
+        raise UsageError(
+            f"the judge {spec.judge.model} has nothing to judge: {', '.join(measured)} is measured by a metric",
+            "a judge or a metric",
+            "leave out --judge or --metric",
+        )
     _refuse_duplicates(plan.prompts)
     return plan
 

@@ -388,7 +388,73 @@ def test_wrong_baselines_and_judged_references(scripted, judge, tmp_path):
     write(path, [{"prompt": "a?", "reference": ["b", "c"]}])
     status, _, err = scripted("run", prompts=path, judged=True)
     assert "do not have as many references as turns" in err
+    write(path, [{"prompt": "a?", "reference": "b"}])
+    status, _, err = scripted("run", "--metric", "f1", prompts=path, judged=True)
+    assert "has nothing to judge: prompts:p is measured by a metric" in err
     assert judge.log == []
+
+
+def test_hub_data_sets_and_directories_with_splits(scripted, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / "data").mkdir()
+    for split, n in (("train", 3), ("test", 2)):
+        rows = [{"question": f"{split} {i}?", "gold": "A plain reply."} for i in range(n)]
+        write(tmp_path / "data" / f"{split}.jsonl", rows)
+    real, files = datasets.load_dataset, {s: str(tmp_path / f"data/{s}.jsonl") for s in ("train", "test")}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, split, **__: real("json", data_files=files, split=split))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    options = ("--columns", "prompt=question,reference=gold", "--metric", "exact_match")
+    for out, source in (("hub", "hub:owner/facts?split=test"), ("folder", f"facts={tmp_path / 'data'}?split=test")):
+        status, _, err = scripted(out, *options, prompts=source)
+        assert status == 0, err
+        assert json.loads((tmp_path / out / "run.json").read_text())["benchmarks"][0]["name"] == "prompts:facts"
+        assert (figures(tmp_path, out)["exact_match"]["value"], figures(tmp_path, out)["exact_match"]["n"]) == (100, 2)
+    status, _, err = scripted("none", *options, prompts=tmp_path / "data")
+    assert "several splits: test, train" in err
+
+
+def test_two_runs_judged_against_each_other(assay, scripted, judge, mine, tmp_path):
+    judge.reply = grade
+    for out, reply in (("old", "Well."), ("new", "Well, here are some different words.")):
+        assert scripted(out, "--model-name", out, prompts=mine, reply=reply, judged=True)[0] == 0
+    judge.reply = prefers_words
+    rule = '{improve: {benchmark: "prompts:support", metric: head_to_head}}'
+    (tmp_path / "policy.yaml").write_text(f"min_n: 20\nrules: [{rule}]\n")
+    gate = (
+        "gate",
+        "--candidate",
+        tmp_path / "new",
+        "--baseline",
+        tmp_path / "old",
+        "--policy",
+        tmp_path / "policy.yaml",
+    )
+    judging = ("--judge", "openai:scripted", "--judge-base-url", judge.base_url)
+    mine.unlink()
+    status, out, err = assay(*gate, *judging, "--head-to-head", tmp_path / "direct", "--json")
+    assert status == 0, (out, err)
+    assert json.loads(out)["decision"] == "pass"
+
+
+def test_references_that_changed_are_not_compared(assay, scripted, tmp_path):
+    for out, gold in (("old", "a"), ("new", "b")):
+        rows = [{"prompt": f"Question {i}?", "reference": gold} for i in range(30)]
+        path = write(tmp_path / "p.jsonl", rows)
+        assert scripted(out, "--metric", "f1", "--model-name", out, prompts=path, reply=f"It is {gold}")[0] == 0
+    rule = '{keep: {benchmark: "prompts:p", metric: f1, margin: 1}}'
+    (tmp_path / "policy.yaml").write_text(f"rules: [{rule}]\n")
+    gate = (
+        "gate",
+        "--candidate",
+        tmp_path / "new",
+        "--baseline",
+        tmp_path / "old",
+        "--policy",
+        tmp_path / "policy.yaml",
+    )
+    status, out, _ = assay(*gate)
+    assert status == 4
+    assert "different references: those of 30 of 30 prompts" in out
 
 
 def test_a_file_as_benchmark_and_options_without_prompts(assay, tmp_path, replies):
