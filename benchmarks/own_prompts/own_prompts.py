@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
@@ -198,7 +199,7 @@ class OwnPrompts:
     def _check_form(self) -> None:
         """Check that the judge prompt gives verdicts of the kind the form says."""
         if self.options.kind == "metric":
-            self._python()
+            _ = self._python  # imported, so that what is wrong with it is said first
             return
         form = registry.judge_form(self.options.form_reference)
         if (form.n_answers == 2) != (self.options.kind == "pair"):
@@ -287,12 +288,13 @@ class OwnPrompts:
 
     def annotate(self, prompt: Prompt, response: Response) -> dict[str, Any] | None:
         """Measure an answer with the python metric; None if there is none, or it has been measured by the same code."""
-        metric = self._python()
+        metric = self._python
         kept = response.meta.get("metric") or {}
         if metric is None or not response.ok or kept.get("code") == metric.code:
             return None
         return {"metric": metric.measure(prompt.turns[-1], response.turns[-1], prompt.reference)}
 
+    @cached_property
     def _python(self) -> PythonMetric | None:
         reference = self.options.metric or ""
         return PythonMetric.load(reference) if reference.startswith(PYTHON) else None
