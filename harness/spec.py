@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -122,7 +123,7 @@ def own_prompts(item: Mapping[str, Any]) -> dict[str, Any]:
         options["form"] = form
         files["judge_prompt"] = rubric
     source = str(item["prompts"])
-    name = str(item.get("name") or Path(source.partition("?")[0]).name.split(".")[0])
+    name = str(item.get("name") or re.sub(r"[^\w-]+", "-", Path(source.partition("?")[0]).name.split(".")[0]))
     options["files"] = {"prompts": source, **files}
     return {
         **fields,

@@ -10,6 +10,7 @@ Decisive labels  A>>B and B>>A of `five_way` count three times, as in Arena-Hard
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -72,8 +73,10 @@ class OwnPrompts:
         Raises
         ------
         UsageError
-            No name is given.
+            No name is given, or one with other characters than letters, digits, dots, hyphens and underscores.
         """
+        if version and not re.fullmatch(r"[\w.-]+", version):
+            raise UsageError(f"the prompts' name {version!r}", "letters, digits, dots, hyphens and underscores")
         if not version:
             raise UsageError(
                 "prompts needs a name",

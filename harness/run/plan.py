@@ -94,7 +94,11 @@ def load_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Bench
     """
     plain, version = _split(name)
     if plain not in registry.names("benchmark") and (Path(name).is_file() or Path(name).suffix in _DATA):
-        raise UsageError(f"the benchmark {name} is a file", "the name of a benchmark", f"use --prompts {name}")
+        raise UsageError(
+            f"the benchmark {name} is a file",
+            "the name of a benchmark",
+            f"use --prompts {name}, or {{prompts: {name}}} in a spec",
+        )
     benchmark = cast(Benchmark, registry.make("benchmark", plain, version or None))
     if not options:
         return benchmark

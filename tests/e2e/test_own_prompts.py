@@ -462,7 +462,15 @@ def test_a_file_as_benchmark_and_options_without_prompts(assay, tmp_path, replie
     model = ("run", "--model", replies, "--engine", "scripted", "--out", tmp_path / "run")
     status, _, err = assay(*model, "--benchmark", path)
     assert status == 2
-    assert f"use --prompts {path}" in err
+    assert f"use --prompts {path}, or {{prompts: {path}}} in a spec" in err
+    status, _, err = assay(*model, "--prompts", f"a={path}", "--prompts", f"a={path}", "--metric", "f1")
+    assert "benchmark named twice: prompts:a" in err
+    (tmp_path / "spec.yaml").write_text(f"benchmarks: [{{prompts: {path}, name: a b, metric: f1}}]")
+    status, _, err = assay("run", tmp_path / "spec.yaml", *model[1:])
+    assert "the prompts' name 'a b'" in err
+    (tmp_path / "spec.yaml").write_text(f"benchmarks: [{{prompts: {path}, fom: rating}}]")
+    status, _, err = assay("run", tmp_path / "spec.yaml", *model[1:])
+    assert "unknown field 'fom', did you mean 'form'?" in err
     status, _, err = assay(*model, "--benchmark", "mt_bench", "--metric", "f1")
     assert "--metric without prompts of your own" in err
     status, _, err = assay(*model, "--benchmark", "prompts:suport", "--metric", "f1")
