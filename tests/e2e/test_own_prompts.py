@@ -496,3 +496,23 @@ def test_training_data_is_checked_against_own_prompts(assay, mine, tmp_path):
     found = json.loads(out)["overlap"]["sft"]["benchmarks"]
     assert found["prompts:safety"] == {"n_prompts": 24, "n_found": 0}
     assert found["prompts:support"]["n_found"] == 1
+
+
+def test_their_judge_is_compared_with_human_votes(assay, scripted, judge, mine, tmp_path):
+    judge.reply = prefers_words
+    rows = [{"id": p["id"], "answer": "word " * (1 + i % 9) + "and so on" * (i % 4)} for i, p in enumerate(PROMPTS)]
+    options = ("--judge-form", "pairwise", "--baseline", write(tmp_path / "answers.jsonl", rows))
+    reply = "Some different words here."
+    status, _, err = scripted("run", "--model-name", "new", *options, prompts=mine, reply=reply, judged=True)
+    assert status == 0, err
+    votes = [
+        {"question_id": p["id"], "turn": 1, "model_a": "new", "model_b": "answers", "judge": f"voter-{i % 3}"}
+        | {"winner": ("model_a", "tie", "model_b", "model_b")[i % 4]}  # as many different words decide it
+        for i, p in enumerate(PROMPTS)
+    ]
+    human = write(tmp_path / "human.jsonl", votes)
+    status, out, err = assay("calibrate", "--judgments", tmp_path / "run", "--human", human, "--json")
+    assert status == 0, err
+    (study,) = json.loads(out)["judges"]
+    assert (study["n_scored"], study["n_voted"], study["n_presentations"]) == (40, 40, 80)
+    assert study["cells"][0]["agreement"]["n_agree"] == 40
