@@ -26,7 +26,7 @@ from harness.engines.base import Engine
 from harness.errors import AssayError, RunConflictError, UsageError
 from harness.progress import Progress, make_progress
 from harness.protocols import AnnotatedBenchmark, EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
-from harness.records import Prompt, Response, Unscored
+from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.run.generate import GenerationThread, Job
 from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
@@ -269,7 +269,7 @@ class _Session:
         judge = self.judge
         if judge is None or not self.plan.spec.canaries:
             return
-        kept = {key: not isinstance(j.verdict, Unscored) for key, j in self.writer.canaries().items()}
+        kept = {key: _is_settled(j) for key, j in self.writer.canaries().items()}
         waiting: list[tuple[CanaryQuestion, bool]] = []
         for planned in self.plan.benchmarks.values():
             for question in canary_questions(planned, self._answer_to, self.plan.spec.canaries):
@@ -390,6 +390,11 @@ class _Session:
                 "the same model weights, data files and judge prompts",
                 "restore them, or choose another --out",
             )
+
+
+def _is_settled(canary: Judgment) -> bool:
+    """Whether a canary question need not be asked again; an echo of a planted verdict is its answer."""
+    return not isinstance(canary.verdict, Unscored) or canary.verdict.reason == "echoed"
 
 
 def _refuse_other_prompts(writer: RunWriter, plan: Plan) -> None:
