@@ -34,7 +34,7 @@ def prefers_better(call):
     marker = "Start of Assistant B"
     head, _, tail = text.rpartition(marker) if text.count(marker) == 1 else text.partition(marker)
     first, second = "A better" in head, "A better" in tail
-    if "[[A>>B]]" in text:
+    if "[[C]]" not in text:  # a planted answer holds the labels of all forms, but no tie
         return f"Verdict: [[{'A=B' if first == second else 'A>B' if first else 'B>A'}]]"
     return f"Verdict: [[{'C' if first == second else 'A' if first else 'B'}]]"
 
