@@ -160,12 +160,7 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
     planned: dict[str, PlannedBenchmark] = {}
     for item in expand_suites(spec.benchmarks):
         benchmark = load_benchmark(item.name, item.options)
-        if benchmark.judge_forms and spec.judge is None:
-            raise UsageError(
-                f"{item.name} needs a judge, and none is given",
-                "openai:MODEL, with judge.base_url for another endpoint",
-                "give --judge" + (", or a metric (--metric exact_match)" if "files" in item.options else ""),
-            )
+        _check_judge(benchmark, item, spec)
         if benchmark.name in planned:
             raise UsageError(f"benchmark named twice: {item.name} is {benchmark.name}")
         prompts, left_out = benchmark.prompts(data)
@@ -179,15 +174,30 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
             benchmark = load_benchmark(item.name, options)
         planned[benchmark.name] = PlannedBenchmark(benchmark, item, chosen, baselines, tuple(left_out), n_all)
     plan = Plan(_pinned(spec, planned), planned)
-    measured = [name for name, found in planned.items() if "metric" in found.spec.options]
-    if spec.judge is not None and measured and not plan.judge_forms:
+    _refuse_idle_judge(plan)
+    _refuse_duplicates(plan.prompts)
+    return plan
+
+
+def _check_judge(benchmark: Benchmark, item: BenchmarkSpec, spec: RunSpec) -> None:
+    if benchmark.judge_forms and spec.judge is None:
         raise UsageError(
-            f"the judge {spec.judge.model} has nothing to judge: {', '.join(measured)} is measured by a metric",
+            f"{item.name} needs a judge, and none is given",
+            "openai:MODEL, with judge.base_url for another endpoint",
+            "give --judge" + (", or a metric (--metric exact_match)" if "files" in item.options else ""),
+        )
+
+
+def _refuse_idle_judge(plan: Plan) -> None:
+    """Refuse a judge beside a metric where nothing else is judged: one of them is a mistake."""
+    judge = plan.spec.judge
+    measured = [name for name, found in plan.benchmarks.items() if "metric" in found.spec.options]
+    if judge is not None and measured and not plan.judge_forms:
+        raise UsageError(
+            f"the judge {judge.model} has nothing to judge: {', '.join(measured)} is measured by a metric",
             "a judge or a metric",
             "leave out --judge or --metric",
         )
-    _refuse_duplicates(plan.prompts)
-    return plan
 
 
 def _pinned(spec: RunSpec, planned: Mapping[str, PlannedBenchmark]) -> RunSpec:
