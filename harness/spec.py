@@ -115,21 +115,24 @@ def own_prompts(item: Mapping[str, Any]) -> dict[str, Any]:
     Its name becomes "prompts:NAME", by default with the file's name; ``prompts``, ``baseline``, ``judge_prompt`` and
     the file of a form ``rubric:FILE`` are put together under the option ``files``.
     """
-    fields = {name: value for name, value in item.items() if name in ("limit", "max_tokens", "temperature")}
-    files = {k: str(item[k]) for k in ("baseline", "judge_prompt") if item.get(k) is not None}
-    options = {k: v for k, v in item.items() if k not in ("name", "options", "prompts", *fields, *files)}
-    form, _, rubric = str(options.get("form") or "").partition(":")
+    fields = {name: item[name] for name in _OWN_FIELDS if name in item}
+    files = {name: str(item[name]) for name in _OWN_FILES if item.get(name) is not None}
+    options = {k: v for k, v in item.items() if k not in ("name", "options", *_OWN_FIELDS, *files)}
+    form, _, rubric = str(options.get("form", "")).partition(":")
     if form == "rubric" and Path(rubric).suffix:
-        options["form"] = form
-        files["judge_prompt"] = rubric
-    source = str(item["prompts"])
-    name = str(item.get("name") or re.sub(r"[^\w-]+", "-", Path(source.partition("?")[0]).name.split(".")[0]))
-    options["files"] = {"prompts": source, **files}
-    return {
-        **fields,
-        "name": f"prompts:{name.removeprefix('prompts:')}",
-        "options": options | (item.get("options") or {}),
-    }
+        options |= {"form": form}
+        files |= {"judge_prompt": rubric}
+    options |= {"files": files, **item.get("options", {})}
+    name = str(item.get("name") or _file_stem(files["prompts"])).removeprefix("prompts:")
+    return {**fields, "name": f"prompts:{name}", "options": options}
+
+
+def _file_stem(source: str) -> str:
+    """Return a file's name without its endings and options, as a name of prompts."""
+    return re.sub(r"[^\w-]+", "-", Path(source.partition("?")[0]).name.split(".")[0])
+
+
+_OWN_FIELDS, _OWN_FILES = ("limit", "max_tokens", "temperature"), ("prompts", "baseline", "judge_prompt")
 
 
 class JudgeSpec(_Frozen):

@@ -63,15 +63,18 @@ def baseline_answers(source: str, prompts: Sequence[Prompt]) -> list[Response]:
     found = {
         p.id: by_id.get(p.key) or by_text.get((p.turns, p.system)) or by_text.get((p.turns, None)) for p in prompts
     }
-    lacking = [p.key for p in prompts if found[p.id] is None]
+    _refuse_lacking(source, [p.key for p in prompts if found[p.id] is None], len(prompts))
+    return [_response(p, answered) for p in prompts if (answered := found[p.id]) is not None]
+
+
+def _refuse_lacking(source: str, lacking: Sequence[str], n_prompts: int) -> None:
     if lacking:
         shown = ", ".join(map(repr, lacking[:_SHOWN])) + (", ..." if len(lacking) > _SHOWN else "")
         raise UsageError(
-            f"the baseline {source} lacks answers to {len(lacking)} of {len(prompts)} prompts: {shown}",
+            f"the baseline {source} lacks answers to {len(lacking)} of {n_prompts} prompts: {shown}",
             "an answer to every prompt, matched by id or by the prompt's text",
             "add them, or remove these prompts",
         )
-    return [_response(p, answered) for p in prompts if (answered := found[p.id]) is not None]
 
 
 def _of_rows(source: str, path: Path) -> _Index:

@@ -358,10 +358,13 @@ class OwnPrompts:
             return Items(select(scores, "length", part))
         if metric.removeprefix("rubric_") in self.options.dimensions:
             return Items(select(scores, metric), bounds=self.options.dimensions[metric.removeprefix("rubric_")])
-        if metric != self._figure and not metric.startswith(f"{self._figure}_"):
-            return None
-        chosen = metric.removeprefix(self._figure).removeprefix("_")
-        found = [s for s in select(scores, self._score) if not chosen or chosen in (s.category, s.part)]
+        if f"{metric}_".startswith(f"{self._figure}_"):
+            return self._figure_items(metric.removeprefix(self._figure).removeprefix("_"), select(scores, self._score))
+        return None
+
+    def _figure_items(self, group: str, scores: Sequence[Score]) -> Items | None:
+        """The scores of the first figure: of a turn or category, or all for ""."""
+        found = [s for s in scores if not group or group in (s.category, s.part)]
         percent = self.options.kind != "rating" and self._scale == (0.0, 1.0)
         return Items(found, 100.0 if percent else 1.0, self._scale) if found else None
 

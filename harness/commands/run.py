@@ -147,12 +147,10 @@ def _put_prompts(values: dict[str, Any], arguments: argparse.Namespace) -> None:
         return
     listed = values.get("benchmarks")
     items = listed if isinstance(listed, list) else []
-    own = [i for i, item in enumerate(items) if _is_own(item)]
-    if not own:
+    if not any(map(_is_own, items)):
         flags = ", ".join("--judge-form" if name == "form" else f"--{name.replace('_', '-')}" for name in given)
         raise SpecError(f"{flags} without prompts of your own", remedy="give --prompts FILE, or a prompts:NAME set")
-    for index in own:
-        items[index] = _with_own_options(items[index], given)
+    values["benchmarks"] = [_with_own_options(item, given) if _is_own(item) else item for item in items]
 
 
 def _own_options(arguments: argparse.Namespace) -> dict[str, Any]:

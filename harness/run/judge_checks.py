@@ -36,9 +36,9 @@ def constant_rating(
     """
     nulls = _null_ratings(benchmark.name, canaries)
     problems, remarks = [], []
-    for name in (name for name, kind in benchmark.score_kinds.items() if kind.role == "rating"):
+    for name in benchmark.score_kinds:
         found = [s for s in scores if s.metric == name and s.value is not None]
-        value = _only_value(found)
+        value = _only_value(found) if benchmark.score_kinds[name].role == "rating" else None
         if value is None:
             continue
         text = f"judge of {benchmark.name}: all {len(found)} answers got the same {name}, {value:g}"

@@ -77,6 +77,11 @@ class Plan:
         return [prompt for planned in self.benchmarks.values() for prompt in planned.prompts]
 
     @property
+    def by_id(self) -> dict[str, Prompt]:
+        """The prompts by id."""
+        return {prompt.id: prompt for prompt in self.prompts}
+
+    @property
     def judge_forms(self) -> list[str]:
         """The judge forms the benchmarks need."""
         return sorted({form for planned in self.benchmarks.values() for form in planned.benchmark.judge_forms})

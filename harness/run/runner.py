@@ -212,7 +212,7 @@ class _Session:
         """Read what earlier processes stored."""
         if self.judge is not None:
             self.judge_ids = {form: self.judge.judge_id(form) for form in self.plan.judge_forms}
-        self.by_id = {prompt.id: prompt for prompt in self.plan.prompts}
+        self.by_id = self.plan.by_id
         self.responses = self.writer.responses()
         for judgment in self.writer.slim_judgments():
             key = task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)

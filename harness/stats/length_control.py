@@ -310,24 +310,18 @@ def length_controlled_difference(
         As :func:`length_controlled_pairs`, or the prompts differ.
     """
     spec = spec or LengthControlSpec()
-    sides = [_checked_pairs(pairs) for pairs in (first, second)]
-    if sides[0][4] != sides[1][4] or list(dict.fromkeys(first.clusters)) != list(dict.fromkeys(second.clusters)):
+    if list(dict.fromkeys(first.clusters)) != list(dict.fromkeys(second.clusters)):
         raise StatisticsError("two runs with different prompts", "the same prompts in the same order")
-    cells = [_by_prompt_and_length(codes, x, weight, score * weight) for score, weight, x, codes, _ in sides]
-    fits = [fit_length_logit(x, won[None, :], trials[None, :], spec)[0] for _, x, trials, won in cells]
-    for (_, weight, feature, _, _), fit in zip(sides, fits, strict=True):
-        _identification_note(feature, weight, fit, spec, float(np.mean(feature > 0.0)))  # raises without information
-    values = [100.0 * float(expit(fit[0])) for fit in fits]
-    difference, n, n_clusters = values[0] - values[1], sides[0][0].size, sides[0][4]
+    sides = _fitted(first, spec), _fitted(second, spec)
+    values = [100.0 * float(expit(fit[0])) for _, fit in sides]
+    difference, n, n_clusters = values[0] - values[1], len(first.score), len(set(first.clusters))
     method = f"logistic in tanh log length ratio, at equal length; t, {spec.n_boot} paired refits on resampled prompts"
     if n_clusters < 2:
         single = Estimate(difference, None, None, None, spec.level, method, n, 1, "one prompt: no interval")
         return ControlledDifference(values[0], values[1], single, None)
-    width = max(cell.size for cell, _, _, _ in cells)
+    width = max(cell.size for (cell, _, _, _), _ in sides)
     draws = cluster_resamples(n_clusters, width, rng, spec.n_boot)
-    replicates = np.concatenate(
-        [_refits(counts, cells[0], fits[0], spec) - _refits(counts, cells[1], fits[1], spec) for counts in draws]
-    )
+    replicates = np.concatenate([_refits(counts, sides[0], spec) - _refits(counts, sides[1], spec) for counts in draws])
     stderr = float(replicates.std(ddof=1)) * (n_clusters / (n_clusters - 1)) ** 0.5
     half = float(stats.t.ppf(0.5 + spec.level / 2.0, n_clusters - 1)) * stderr
     p_value = None if stderr == 0.0 else 2.0 * float(stats.t.sf(abs(difference) / stderr, n_clusters - 1))
@@ -335,11 +329,22 @@ def length_controlled_difference(
     return ControlledDifference(values[0], values[1], estimate, p_value)
 
 
-def _refits(
-    counts: Floats, cell: tuple[NDArray[np.int64], Floats, Floats, Floats], start: Floats, spec: LengthControlSpec
-) -> Floats:
+_Cells = tuple[NDArray[np.int64], Floats, Floats, Floats]
+"""Prompt, relative length, trials and wins of the games that share them (`_by_prompt_and_length`)."""
+
+
+def _fitted(pairs: PairScores, spec: LengthControlSpec) -> tuple[_Cells, Floats]:
+    """The games by prompt and length, and the coefficients; raises where they rest on the penalty alone."""
+    score, weight, feature, codes, _ = _checked_pairs(pairs)
+    cells = _by_prompt_and_length(codes, feature, weight, score * weight)
+    fit = fit_length_logit(cells[1], cells[3][None, :], cells[2][None, :], spec)[0]
+    _identification_note(feature, weight, fit, spec, float(np.mean(feature > 0.0)))
+    return cells, fit
+
+
+def _refits(counts: Floats, side: tuple[_Cells, Floats], spec: LengthControlSpec) -> Floats:
     """Win rates at equal length (percent) of resamples, shape (b,)."""
-    codes, feature, trials, won = cell
+    (codes, feature, trials, won), start = side
     refitted = fit_length_logit(feature, counts[:, codes] * won, counts[:, codes] * trials, spec, start)
     found: Floats = 100.0 * expit(refitted[:, 0])
     return found
