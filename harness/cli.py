@@ -33,7 +33,7 @@ _COMMANDS = {
 _EPILOG = """\
 example:
   assay run --model ./checkpoint --engine hf --benchmark mt_bench,alpaca_eval \\
-            --judge openai:gpt-4.1 --out runs/checkpoint
+            --judge openai:gpt-6-luna --out runs/checkpoint
 
 exit status: 0 success, 1 error, 2 wrong usage, 130 interrupted
 `assay COMMAND --help` describes a command

@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from harness.text_safety import one_line
+
 
 class Progress(Protocol):
     """Receives the progress of a run."""
@@ -95,3 +97,8 @@ def make_progress(enabled: bool | None = None) -> Progress:
     if enabled is None:
         enabled = sys.stderr.isatty()
     return RunProgress() if enabled else NoProgress()
+
+
+def say(text: str) -> None:
+    """Write a line on stderr."""
+    sys.stderr.write(f"{one_line(text)}\n")

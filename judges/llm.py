@@ -7,8 +7,10 @@ from typing import Any
 
 from harness import registry
 from harness.endpoint.client import ChatClient, ChatFailure, ChatReply, ChatRequest, EndpointOptions
+from harness.endpoint.context_window import refuse_too_long
 from harness.endpoint.judgment_cache import JudgmentCache, cache_key
 from harness.endpoint.ledger import Ledger, Price, find_price, most_prompt_tokens
+from harness.endpoint.model_facts import announced_retirement, context_window
 from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import ChatSettings, JudgeContext, JudgeForm, JudgeTask, Reading
@@ -61,6 +63,8 @@ class LLMJudge:
         self._cache: JudgmentCache | None = None
         self.price = Price(*spec.price) if spec.price else find_price(spec.model_name, spec.base_url)
         self.ledger = Ledger(limit=context.max_cost, price=self.price, spent=context.spent)
+        self._window = context_window(spec.model_name, spec.base_url)
+        self._retirement = announced_retirement(spec.model_name, spec.base_url)
 
     @property
     def name(self) -> str:
@@ -92,7 +96,8 @@ class LLMJudge:
     def describe(self) -> dict[str, Any]:
         """Model, endpoint and price, for run.json."""
         price = [self.price.input_per_million, self.price.output_per_million] if self.price else None
-        return {"model": self._spec.model, "base_url": self._spec.base_url, "price_per_million": price}
+        known = {"model": self._spec.model, "base_url": self._spec.base_url, "price_per_million": price}
+        return known | ({"retirement": self._retirement.as_json()} if self._retirement else {})
 
     async def prepare(self) -> None:
         """Open the cache and see that the endpoint answers."""
@@ -114,6 +119,7 @@ class LLMJudge:
             )
         )
         await self._client.check()
+        self._retirement = self._client.retirement or self._retirement
         if self._context.cache_path is not None:
             self._cache = JudgmentCache(self._context.cache_path)
 
@@ -148,6 +154,7 @@ class LLMJudge:
                 usage.n_cached += 1
                 usage.add(kept, 0.0)
                 return kept
+        refuse_too_long(request.messages, self._window)
         reservation = await self.ledger.acquire(most_prompt_tokens(request.messages), request.max_tokens)
         try:
             reply = await self._client.complete(request)

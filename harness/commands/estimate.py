@@ -5,12 +5,13 @@ limit.
 
 For example:
   assay estimate SPEC.yaml
-  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-4-1106-preview
+  assay estimate --model M --benchmark mt_bench,alpaca_eval --judge openai:gpt-6-luna
 """
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from typing import Any
 
 from harness.commands.run import add_spec_options, spec_from
@@ -44,14 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.protocols import JudgeContext
     from harness.run.estimate import estimate_run
     from harness.run.plan import load_judge, make_plan
+    from harness.run.retiring_judge import retirement_notice
 
     spec = spec_from(arguments)
     data = data_store(arguments.data_dir)
     plan = make_plan(spec, data)
     judge = load_judge(JudgeContext(spec.judge, data)) if spec.judge else None
     found = estimate_run(plan, judge, arguments.answer_tokens)
+    retiring = retirement_notice(judge.describe(), datetime.now(UTC).date()) if judge else None
     if arguments.json:
-        print_json(found.as_json())
+        print_json(found.as_json() | {"judge_retirement": retiring})
         return 0
     rows = [[b.benchmark, *(f"{getattr(b, field):,}" for field in _COLUMNS)] for b in found.benchmarks]
     left_out = [
@@ -59,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, planned in plan.benchmarks.items()
         for part in planned.left_out
     ]
-    print_table(["benchmark", *_COLUMNS.values()], rows, note="\n".join([*left_out, _money(found)]))
+    notes = [*left_out, _money(found), *([retiring] if retiring else [])]
+    print_table(["benchmark", *_COLUMNS.values()], rows, note="\n".join(notes))
     return 0
 
 

@@ -7,7 +7,7 @@ For example:
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml --sequential --seed 1
   assay gate --run candidate.yaml --early-stop --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \
-             --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-4-1106-preview
+             --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-6-luna
   assay gate --policy chat-progress --show
 
 exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage

@@ -3,7 +3,7 @@ r"""Answer the prompts of benchmarks with a model, judge the answers and print t
 An unfinished run of the same spec in the run directory is resumed; a different one is refused.
 
 For example:
-  assay run --model ./checkpoint --benchmark mt_bench --judge openai:gpt-4-1106-preview --out runs/checkpoint
+  assay run --model ./checkpoint --benchmark mt_bench --judge openai:gpt-6-luna --out runs/checkpoint
   assay run SPEC.yaml --out runs/checkpoint --max-cost 20
   assay run --model NAME --engine openai --engine-option base_url=http://localhost:8000/v1 \
             --benchmark alpaca_eval,arena_hard --judge openai:JUDGE --judge-base-url http://localhost:8001/v1 \
@@ -72,7 +72,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the judge."""
     judge = parser.add_argument_group("judge")
     add = judge.add_argument
-    add("--judge", metavar="KIND:MODEL", help="the judge, for example openai:gpt-4.1")
+    add("--judge", metavar="KIND:MODEL", help="the judge, for example openai:gpt-6-luna")
     add("--judge-base-url", metavar="URL", help="an OpenAI-compatible endpoint (…/v1)")
     add("--judge-api-key-env", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)")
     add("--judge-max-tokens", type=int, metavar="N", help="limit on reply tokens, overriding the official one")

@@ -25,6 +25,7 @@ from harness.endpoint.credentials import read_key
 from harness.endpoint.exchange import ChatFailure, ChatReply, ChatRequest, FailureKind, TokenLogprob
 from harness.endpoint.faults import Fault, connection_fault, redact, reply_fault, status_fault
 from harness.endpoint.health import CallState, EndpointHealth
+from harness.endpoint.model_facts import Retirement, listed_retirement
 from harness.endpoint.wire import BadReply, chat_body, encode_body, parse_chat, parse_object
 from harness.errors import AuthenticationError, EndpointError, nearest
 from harness.messages import Message
@@ -72,6 +73,8 @@ class ChatClient:
         Requests started, replies received, attempts after the first, responses with status 429.
     seconds_waited : float
         Time spent between attempts, summed over requests.
+    retirement : Retirement or None
+        The last day of the model according to the endpoint's list of models, once checked.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class ChatClient:
         self.n_retries = 0
         self.n_rate_limited = 0
         self.seconds_waited = 0.0
+        self.retirement: Retirement | None = None
         self._key = read_key(options.api_key_env)
         if self._key is None and options.url == OPENAI_BASE_URL:
             raise AuthenticationError(
@@ -138,6 +142,7 @@ class ChatClient:
             listed = parse_object(content).get("data")
         except BadReply:
             return
+        self.retirement = listed_retirement(self.options.model, listed or (), self.options.url)
         names = [m["id"] for m in listed or () if isinstance(m, dict) and isinstance(m.get("id"), str)]
         model = self.options.model
         # Proxies list patterns ("openai/*"); Gemini lists names with a prefix ("models/...").

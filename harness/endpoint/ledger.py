@@ -7,14 +7,9 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from urllib.parse import urlsplit
 
-import yaml
-
-from harness.endpoint.client_options import OPENAI_BASE_URL
 from harness.endpoint.exchange import ChatReply
+from harness.endpoint.model_facts import list_prices, price_source
 from harness.errors import CostLimitReached, SpecError, UsageError
 from harness.messages import Message
 
@@ -36,7 +31,9 @@ class Price:
     currency : str
         The currency.
     as_of : str
-        Date of the price list; "" for a price given by the user.
+        Which price list; "" for a price given by the user.
+    above : tuple of (int, Price) or None
+        Number of prompt tokens above which a request has another price, and that price.
 
     Raises
     ------
@@ -48,6 +45,7 @@ class Price:
     output_per_million: float
     currency: str = "USD"
     as_of: str = ""
+    above: tuple[int, Price] | None = None
 
     def __post_init__(self) -> None:
         for value in (self.input_per_million, self.output_per_million):
@@ -56,16 +54,22 @@ class Price:
 
     def cost(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
         """Compute the cost of a call."""
+        if self.above is not None and n_prompt_tokens > self.above[0]:
+            return self.above[1].cost(n_prompt_tokens, n_completion_tokens)
+        return self.cost_of_many(n_prompt_tokens, n_completion_tokens)
+
+    def cost_of_many(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
+        """Compute the cost of many calls, none of which is long enough for another price, from their sums."""
         return (n_prompt_tokens * self.input_per_million + n_completion_tokens * self.output_per_million) / 1e6
 
 
 def find_price(model: str, base_url: str | None = None) -> Price | None:
-    """Look up the list price of a model.
+    """Look up the list price of a model (`harness.endpoint.model_facts`).
 
     Parameters
     ----------
     model : str
-        The exact name.
+        The name the endpoint knows.
     base_url : str or None
         The endpoint; None is OpenAI.
 
@@ -74,17 +78,12 @@ def find_price(model: str, base_url: str | None = None) -> Price | None:
     Price or None
         None if unknown, which does not mean free: a model of the same name elsewhere may have any price.
     """
-    return _price_list().get((urlsplit(base_url or OPENAI_BASE_URL).hostname or "", model))
-
-
-@cache
-def _price_list() -> dict[tuple[str, str], Price]:
-    lists = yaml.safe_load(resources.files("harness.endpoint").joinpath("prices.yaml").read_text(encoding="utf-8"))
-    return {
-        (entry["host"], model): Price(float(pair[0]), float(pair[1]), entry["currency"], entry["as_of"])
-        for entry in lists
-        for model, pair in entry["models"].items()
-    }
+    found, start = None, 0
+    for tier in reversed(list_prices(model, base_url)):
+        above = None if found is None else (start, found)
+        found = Price(tier.input_per_million, tier.output_per_million, as_of=price_source(), above=above)
+        start = tier.above
+    return found
 
 
 def estimate_tokens(text: str) -> int:

@@ -103,7 +103,7 @@ class RunEstimate:
     def _cost(self, prompt: str, completion: str) -> float | None:
         if self.price is None:
             return None
-        return self.price.cost(
+        return self.price.cost_of_many(
             sum(getattr(b, prompt) for b in self.benchmarks), sum(getattr(b, completion) for b in self.benchmarks)
         )
 

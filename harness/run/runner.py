@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,12 +25,13 @@ from harness import registry
 from harness.data.store import DataStore
 from harness.engines.base import Engine
 from harness.errors import AssayError, RunConflictError, UsageError
-from harness.progress import Progress, make_progress
+from harness.progress import Progress, make_progress, say
 from harness.protocols import AnnotatedBenchmark, EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
 from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.run.generate import GenerationThread, Job
 from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
+from harness.run.retiring_judge import retirement_notice
 from harness.run.score import RunScores, score_run
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
@@ -245,7 +247,9 @@ class _Session:
         """Generate and judge everything that is missing."""
         try:
             if self.judge is not None:
+                said = self._say_if_retiring(self.judge, "")  # before a retired model is asked, which fails
                 await self.judge.prepare()
+                self._say_if_retiring(self.judge, said)
             engine = self._load_engine() if self.jobs or self.to_measure or not self.writer.exists else None
             try:
                 self._write_inputs(engine)
@@ -263,6 +267,13 @@ class _Session:
         finally:
             if self.judge is not None:
                 await self.judge.close()
+
+    def _say_if_retiring(self, judge: Judge, said: str) -> str:
+        """Say that the judge is retired or will be soon, if not said before; summary.json has it as a remark."""
+        notice = retirement_notice(judge.describe(), datetime.now(UTC).date()) or ""
+        if notice not in ("", said):
+            say(f"note: {notice}")
+        return notice
 
     async def _ask_canaries(self) -> None:
         """Test the judge on questions with known answers; they are stored separately from the run's own."""

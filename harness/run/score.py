@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.run.failures import failures
 from harness.run.figures import deciding, declared, reason_row
 from harness.run.judge_checks import constant_rating, judges_itself
 from harness.run.plan import load_benchmark
+from harness.run.retiring_judge import retirement_notice
 from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunDirectory, RunWriter
@@ -160,8 +162,7 @@ def score_run(
     for entry in header["benchmarks"]:
         if only in (None, entry["name"], entry.get("asked_as")):
             _score_benchmark(scored, directory, (header, entry), (answer_ids, data, asked))
-    if text := judges_itself(header):
-        scored.remarks.append(text)
+    scored.remarks.extend(_on_the_judge(header))
     names = [entry["name"] for entry in header["benchmarks"] if only in (None, entry["name"])]
     scored.canaries.extend(_canaries(directory, names, asked, answer_ids))
     for finding in scored.canaries:
@@ -310,6 +311,20 @@ def _unscored_problems(benchmark: str, measured: list[Score], limit: float) -> l
             counts[score.reason.partition(":")[0]] += 1
     listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
     return [f"{benchmark}: {n_unscored} of {len(measured)} not scored ({share:.1%}, limit {limit:.1%}): {listed}"]
+
+
+def _on_the_judge(header: dict[str, Any]) -> list[str]:
+    """Return what there is to say of a run's judge itself."""
+    retiring = retirement_notice(header.get("judge"), _started(header)) if header.get("kind") == "run" else None
+    return [text for text in (judges_itself(header), retiring) if text]
+
+
+def _started(header: dict[str, Any]) -> date:
+    """Return the day a run started."""
+    try:
+        return date.fromisoformat(str(header.get("started"))[:10])
+    except ValueError:
+        return date.min  # not recorded
 
 
 def _remarks_on(entry: dict[str, Any]) -> list[str]:

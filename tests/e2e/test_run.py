@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -366,3 +367,40 @@ def test_a_hundred_percent_dead_judge_is_found_before_generation(assay, run_argu
     assert "secret" not in err
     assert not (tmp_path / "run" / "responses.jsonl").exists()
     assert MIRROR.is_dir()
+
+
+class TestRetiringJudge:
+    """A judge whose endpoint announces its end: said at the start, stored, and a remark of every summary."""
+
+    @pytest.fixture
+    def announced(self):
+        day = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+        with JudgeServer(models=("scripted",), model_fields={"shutdown_date": day}) as server:
+            yield server, day
+
+    def test_it_is_said(self, assay, replies, tmp_path, announced):
+        server, day = announced
+        out = tmp_path / "run"
+        status, _, err = assay(
+            "run",
+            *("--model", replies, "--engine", "scripted", "--benchmark", "mt_bench", "--limit", 2, "--canaries", 0),
+            *("--judge", "openai:scripted", "--judge-base-url", server.base_url, "--out", out),
+        )
+        assert status in (0, 1), err
+        words = f"the judge scripted will be retired on {day}, in 30 days"
+        assert err.count(words) == 1
+        assert json.loads((out / "run.json").read_text())["judge"]["retirement"]["day"] == day
+        assert any(words in remark for remark in json.loads((out / "summary.json").read_text())["remarks"])
+        assert words in assay("resume", out)[2]
+        page = tmp_path / "report.html"
+        assert assay("report", out, "--out", page)[0] == 0
+        assert words in page.read_text()
+
+    def test_an_estimate_says_it(self, assay, replies):
+        given = ["--model", replies, "--engine", "scripted", "--benchmark", "mt_bench", "--limit", 2]
+        _, out, _ = assay("estimate", *given, "--judge", "openai:gpt-4-1106-preview", "--json")
+        assert "was retired on 2026-10-23" in json.loads(out)["judge_retirement"]
+        _, out, _ = assay("estimate", *given, "--judge", "openai:gpt-4-1106-preview")
+        assert "was retired on 2026-10-23" in " ".join(out.split())
+        _, out, _ = assay("estimate", *given, "--judge", "openai:mine", "--judge-base-url", "http://h/v1", "--json")
+        assert json.loads(out)["judge_retirement"] is None

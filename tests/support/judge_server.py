@@ -190,6 +190,8 @@ class JudgeServer:
         0 takes a free one.
     prompt_logprobs : bool
         Whether ``/v1/completions`` gives log-probabilities.
+    model_fields : mapping
+        Further fields of every model that ``/v1/models`` lists.
     """
 
     def __init__(
@@ -203,6 +205,7 @@ class JudgeServer:
         key: str | None = None,
         port: int = 0,
         prompt_logprobs: bool = True,
+        model_fields: Mapping[str, Any] | None = None,
     ) -> None:
         self.reply = reply
         self.faults = faults
@@ -211,6 +214,7 @@ class JudgeServer:
         self.key = key
         self.port = port
         self.prompt_logprobs = prompt_logprobs
+        self.model_fields = dict(model_fields or {})
         self.vocabulary: dict[int, str] = {}
         self.calls: list[Call] = []
         self.log: list[dict[str, Any]] = []
@@ -355,7 +359,8 @@ class _Connection(asyncio.Protocol):
                 self.server.record(self.server.new_call(path, raw, authorization), "401", time.time())
             self.transport.write(_fault_bytes(refusal))
         elif method == "GET" and path.endswith("/models") and self.server.models is not None:
-            models = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.server.models]
+            facts = {"object": "model", "created": 0, "owned_by": "test", **self.server.model_fields}
+            models = [{"id": name, **facts} for name in self.server.models]
             self.transport.write(_json_bytes(200, {"object": "list", "data": models}))
         elif method == "POST" and path.endswith(("/chat/completions", "/completions")):
             await self.complete(path, raw, authorization)
