@@ -8,7 +8,7 @@ STAMP := $(VENV)/.assay-installed
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup test test-slow test-vllm lint bench demo clean
+.PHONY: setup test test-slow test-vllm test-servers lint bench demo clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ test-vllm: setup
 	./scripts/test_vllm.sh
 	$(BIN)/python -m pytest tests/endpoint
 
+test-servers: setup
+	./scripts/setup_servers.sh
+	$(BIN)/python -m pytest tests/endpoint/test_server_conformance.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +46,4 @@ bench: setup
 	$(BIN)/python bench/run_all.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-vllm .venv-servers .mypy_cache .ruff_cache .pytest_cache

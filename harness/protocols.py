@@ -100,6 +100,10 @@ class JudgeContext:
         Limit on the run's judging cost, including `spent`.
     spent : float
         Judging cost of the run so far.
+    forms : tuple of str
+        The judge forms of the run, whose parameters `Judge.prepare` tries.
+    work : Path or None
+        A directory inside the run for what a judge must not lose (submitted batches); deleted with a complete run.
     """
 
     spec: JudgeSpec
@@ -107,6 +111,8 @@ class JudgeContext:
     cache_path: Path | None = None
     max_cost: float | None = None
     spent: float = 0.0
+    forms: tuple[str, ...] = ()
+    work: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -556,21 +562,39 @@ class ChatSettings:
 
     Parameters
     ----------
-    temperature : float
-        Sampling temperature.
+    temperature : float or None
+        Sampling temperature; None sends none.
     max_tokens : int
         Maximum number of tokens in the reply.
     top_logprobs : int
         Number of alternatives per token to return with log-probabilities; 0 for none.
+    top_p : float
+        Nucleus mass; 1 sends none.
+    seed : int or None
+        Seed; None sends none.
+    reasoning_effort : str or None
+        How long the judge may reason; None sends none.
     """
 
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     max_tokens: int = 2048
     top_logprobs: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
+    reasoning_effort: str | None = None
 
     def request(self, messages: tuple[Message, ...], schema: Mapping[str, Any] | None = None) -> ChatRequest:
         """Return a request with these messages, for a reply in a JSON schema if one is given."""
-        return ChatRequest(messages, self.max_tokens, self.temperature, top_logprobs=self.top_logprobs, schema=schema)
+        return ChatRequest(
+            messages,
+            self.max_tokens,
+            self.temperature,
+            self.top_p,
+            self.seed,
+            top_logprobs=self.top_logprobs,
+            reasoning_effort=self.reasoning_effort,
+            schema=schema,
+        )
 
 
 @dataclass(frozen=True, slots=True)

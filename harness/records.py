@@ -62,12 +62,16 @@ class Record(BaseModel):
     identity: ClassVar[tuple[str, ...]] = ()
     """Fields the id is computed from."""
 
+    identity_if_set: ClassVar[tuple[str, ...]] = ()
+    """Further fields the id is computed from unless they are None, so that ids made before they existed stay."""
+
     id: str = ""
 
     @model_validator(mode="after")
     def _identify(self) -> Self:
         if not self.id:
-            fields = self.model_dump(mode="json", include=set(self.identity))
+            fields = self.model_dump(mode="json", include={*self.identity, *self.identity_if_set})
+            fields = {k: v for k, v in fields.items() if v is not None or k in self.identity}
             object.__setattr__(self, "id", content_hash(type(self).__name__, fields))
         return self
 
@@ -147,9 +151,15 @@ class Response(Record):
         Why there is no complete answer.
     retryable : bool
         False if a retry would give the same error.
+    reasoning : tuple of str or None
+        The reasoning before each turn's answer, "" where there is none; None if no turn has any. It is never judged, is
+        no part of an answer's length, and its tokens are counted in `n_tokens`.
+    n_reasoning_tokens : tuple of int or None
+        Tokens of each turn's reasoning, None where they are not counted; None if no turn has any.
     """
 
     identity = ("prompt_id", "model_id", "role", "sample", "turns", "finish", "error")
+    identity_if_set = ("reasoning",)
 
     prompt_id: str
     benchmark: str
@@ -163,6 +173,8 @@ class Response(Record):
     seed: int | None = None
     error: Text = ""
     retryable: bool = True
+    reasoning: tuple[Text, ...] | None = None
+    n_reasoning_tokens: tuple[int | None, ...] | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
@@ -174,6 +186,21 @@ class Response(Record):
     def ok(self) -> bool:
         """Whether there is an answer to judge."""
         return self.finish != "error"
+
+    @property
+    def only_reasoned(self) -> bool:
+        """Whether a turn has reasoning and no answer."""
+        reasoned = zip(self.turns, self.reasoning or (), strict=False)
+        return any(reasoning and not answer for answer, reasoning in reasoned)
+
+    def n_answer_tokens(self, turn: int) -> int | None:
+        """Return the tokens of a turn (counted from 0) without its reasoning; None if they are not known."""
+        n_tokens = self.n_tokens[turn] if turn < len(self.n_tokens) else None
+        reasoned = self.reasoning is not None and bool(self.reasoning[turn])
+        if n_tokens is None or not reasoned:
+            return n_tokens
+        n_reasoning = self.n_reasoning_tokens[turn] if self.n_reasoning_tokens is not None else None
+        return None if n_reasoning is None else max(0, n_tokens - n_reasoning)
 
 
 class Rating(BaseModel):

@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from harness.errors import MissingDataError, SpecError, nearest
 from harness.hashing import content_hash
+from harness.reasoning import ReasoningTags
 
 # Where a model is served and how requests are sent. None of it changes what is measured.
 _JUDGE_OPERATIONAL = (
+    "batch",
+    "drop_unsupported",
     "base_url",
     "api_key_env",
     "price",
@@ -36,6 +48,20 @@ _ENGINE_OPERATIONAL = (
     "give_up_after_s",
     "max_retries",
 )
+
+_NEWER_JUDGE_FIELDS = (
+    "max_completion_tokens",
+    "top_p",
+    "seed",
+    "reasoning_effort",
+    "reasoning_tags",
+    "extra_body",
+    "drop_unsupported",
+    "samples",
+    "probability",
+    "batch",
+)
+_BATCHED_AT_ONCE = 100_000
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -135,6 +161,28 @@ def _file_stem(source: str) -> str:
 _OWN_FIELDS, _OWN_FILES = ("limit", "max_tokens", "temperature"), ("prompts", "baseline", "judge_prompt")
 
 
+class BatchSpec(_Frozen):
+    """How requests are collected into batches (`JudgeSpec.batch`).
+
+    Parameters
+    ----------
+    linger_s : float
+        Seconds without a new request after which those that wait are submitted.
+    poll_s : float
+        Longest time between two looks at a batch.
+    settle_s : float
+        How long the server may take to list a batch; a submission whose outcome is not known (after a kill) and that is
+        not listed by then counts as not made.
+    max_requests : int
+        Requests per batch.
+    """
+
+    linger_s: float = Field(default=10.0, gt=0)
+    poll_s: float = Field(default=60.0, gt=0)
+    settle_s: float = Field(default=60.0, ge=0)
+    max_requests: int = Field(default=5000, ge=1, le=50_000)
+
+
 class JudgeSpec(_Frozen):
     """The judge.
 
@@ -145,15 +193,35 @@ class JudgeSpec(_Frozen):
     base_url : str or None
         Base URL of the endpoint; by default that of the kind.
     api_key_env : str
-        Environment variable that holds the key. The key itself is never stored.
+        Environment variable that holds the key; by default that of the kind. The key itself is never stored.
     max_tokens : int or None
         Limit on the judge's tokens, overriding the official one.
+    max_completion_tokens : int or None
+        The same, sent under this name, as reasoning models require; excludes `max_tokens`.
     temperature : float or None
         Sampling temperature, overriding the official one.
+    top_p : float or None
+        Nucleus mass.
+    seed : int or None
+        Seed of the judge's sampling.
+    reasoning_effort : str or None
+        How long the judge may reason, in the server's words ("low", "medium", "high", ...).
+    reasoning_tags : list of pairs of str, or None
+        The tags around reasoning in the text of a reply; [] for none, None knows the usual ones.
+    extra_body : dict
+        Further fields of every request, sent as they are.
+    drop_unsupported : bool
+        Whether parameters that the server refuses are left out.
+    samples : int or None
+        Where the official verdict is a probability read from log-probabilities: ask so often and take the share.
+    probability : {"structured"} or None
+        Where the official verdict is a probability read from log-probabilities: ask for the number, with a JSON schema.
+    batch : BatchSpec or None
+        Ask through the vendor's batch interface, at half the price; ``true`` takes the defaults.
     price : tuple of float or None
         Price per million prompt and completion tokens, overriding the price table.
     options : dict
-        Further options of the kind.
+        Options of the kind (of the engine of a local judge).
     concurrency, timeout_s, give_up_after_s, max_retries
         How requests are sent; none of these changes what is measured.
     """
@@ -162,7 +230,17 @@ class JudgeSpec(_Frozen):
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=0)
+    reasoning_effort: str | None = Field(default=None, min_length=1)
+    reasoning_tags: ReasoningTags | None = None
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    drop_unsupported: bool = False
+    samples: int | None = Field(default=None, ge=2, le=1024)
+    probability: Literal["structured"] | None = None
+    batch: BatchSpec | None = None
     price: tuple[float, float] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     concurrency: int = Field(default=32, ge=1, le=4096)
@@ -177,6 +255,47 @@ class JudgeSpec(_Frozen):
         if not (kind and separator and model):
             raise ValueError("a judge is KIND:MODEL, for example openai:gpt-4.1")
         return value
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return {} if value else None
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        for first, second in (("max_tokens", "max_completion_tokens"), ("samples", "probability")):
+            if getattr(self, first) is not None and getattr(self, second) is not None:
+                raise ValueError(f"both {first} and {second} are set; leave one out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out newer fields that are not set, so that specs hash as they did before the fields existed."""
+        fields: dict[str, Any] = handler(self)
+        for name in _NEWER_JUDGE_FIELDS:
+            if getattr(self, name) == JudgeSpec.model_fields[name].get_default(call_default_factory=True):
+                fields.pop(name, None)
+        return fields
+
+    @property
+    def max_reply_tokens(self) -> int | None:
+        """The limit on the judge's tokens, by either name; None for the official one."""
+        return self.max_tokens or self.max_completion_tokens
+
+    @property
+    def sent_options(self) -> dict[str, Any]:
+        """The fields of every request's body that are sent as they are.
+
+        Runs of 0.1.0 stored them as `options`, and so do the hashes.
+        """
+        return {**self.options, **self.extra_body}
+
+    @property
+    def in_flight(self) -> int:
+        """Questions to the judge that wait for their answer at once."""
+        return self.concurrency if self.batch is None else _BATCHED_AT_ONCE
 
     @property
     def kind(self) -> str:
@@ -249,7 +368,8 @@ class RunSpec(_Frozen):
         fields.pop("canaries")  # they test the judge and enter no figure
         if fields["judge"] is not None:
             for operational in _JUDGE_OPERATIONAL:
-                fields["judge"].pop(operational)
+                fields["judge"].pop(operational, None)
+            fields["judge"]["options"] = {**fields["judge"]["options"], **fields["judge"].pop("extra_body", {})}
         fields["benchmarks"] = {item["name"]: _identified(item) for item in fields["benchmarks"]}
         if fields["samples"] == 1:
             fields.pop("samples")

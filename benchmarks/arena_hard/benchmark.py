@@ -239,8 +239,9 @@ def _style_scores(prompt: Prompt, response: Response) -> list[Score]:
         prompt_score(prompt, metric, response.role, value=float(value))
         for metric, value in zip(STYLE_METRICS, values, strict=True)
     ]
-    if response.n_tokens and response.n_tokens[0] is not None:
-        scores.append(prompt_score(prompt, "tokens", response.role, value=float(response.n_tokens[0])))
+    n_tokens = response.n_answer_tokens(0)
+    if n_tokens is not None:
+        scores.append(prompt_score(prompt, "tokens", response.role, value=float(n_tokens)))
     return scores
 
 

@@ -76,10 +76,22 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     add("--judge-base-url", metavar="URL", help="an OpenAI-compatible endpoint (…/v1)")
     add("--judge-api-key-env", metavar="VAR", help="environment variable with the key (OPENAI_API_KEY)")
     add("--judge-max-tokens", type=int, metavar="N", help="limit on reply tokens, overriding the official one")
+    add("--judge-max-completion-tokens", type=int, metavar="N", help="the same, under the name reasoning models want")
+    add("--judge-temperature", type=float, metavar="T", help="temperature, overriding the official one")
+    add("--judge-top-p", type=float, metavar="P", help="nucleus mass")
+    add("--judge-seed", type=int, metavar="N", help="seed of the judge's sampling")
+    add("--judge-reasoning-effort", metavar="EFFORT", help="low, medium, high, or another of the server's")
+    yes: dict[str, Any] = {"action": "store_const", "const": True}
+    add("--judge-drop-unsupported", **yes, help="leave out parameters that the server refuses")
+    several: dict[str, Any] = {"metavar": "KEY=VALUE", "action": "append", "default": []}
+    add("--judge-extra-body", **several, help="a further field of every request, sent as it is")
+    add("--judge-samples", type=int, metavar="K", help="without log-probabilities: ask K times and take the share")
+    add("--judge-probability", metavar="structured", help="without log-probabilities: ask for the number, as JSON")
+    add("--judge-batch", **yes, help="use the vendor's batch interface, at half the price")
     add("--judge-concurrency", type=int, metavar="N", help="concurrent requests (32)")
     add("--judge-timeout", type=float, metavar="S", help="seconds per request (120)")
     add("--judge-give-up-after", type=float, metavar="S", help="stop after S seconds without a successful request (60)")
-    add("--judge-option", metavar="KEY=VALUE", action="append", default=[], help="any other option of the judge")
+    add("--judge-option", **several, help="an option of the kind of judge")
     add("--judge-price", metavar="IN,OUT", help="price per million prompt and completion tokens")
 
 
@@ -213,6 +225,16 @@ def judge_values(arguments: argparse.Namespace) -> dict[str, Any]:
         "base_url": arguments.judge_base_url,
         "api_key_env": arguments.judge_api_key_env,
         "max_tokens": arguments.judge_max_tokens,
+        "max_completion_tokens": arguments.judge_max_completion_tokens,
+        "temperature": arguments.judge_temperature,
+        "top_p": arguments.judge_top_p,
+        "seed": arguments.judge_seed,
+        "reasoning_effort": arguments.judge_reasoning_effort,
+        "drop_unsupported": arguments.judge_drop_unsupported,
+        "extra_body": _pairs(arguments.judge_extra_body, "--judge-extra-body") or None,
+        "samples": arguments.judge_samples,
+        "probability": arguments.judge_probability,
+        "batch": arguments.judge_batch,
         "concurrency": arguments.judge_concurrency,
         "timeout_s": arguments.judge_timeout,
         "give_up_after_s": arguments.judge_give_up_after,

@@ -26,7 +26,8 @@ from harness.endpoint.exchange import ChatFailure, ChatReply, ChatRequest, Failu
 from harness.endpoint.faults import Fault, connection_fault, redact, reply_fault, status_fault
 from harness.endpoint.health import CallState, EndpointHealth
 from harness.endpoint.model_facts import Retirement, listed_retirement
-from harness.endpoint.wire import BadReply, chat_body, encode_body, parse_chat, parse_object
+from harness.endpoint.vendors import requires_key
+from harness.endpoint.wire import BadReply, chat_body, encode_body, listed_models, parse_chat, parse_object
 from harness.errors import AuthenticationError, EndpointError, nearest
 from harness.messages import Message
 
@@ -79,7 +80,7 @@ class ChatClient:
     Raises
     ------
     AuthenticationError
-        The endpoint is OpenAI's and there is no key.
+        The endpoint is a vendor's and there is no key.
     """
 
     def __init__(self, options: EndpointOptions) -> None:
@@ -91,7 +92,7 @@ class ChatClient:
         self.seconds_waited = 0.0
         self.retirement: Retirement | None = None
         self._key = read_key(options.api_key_env)
-        if self._key is None and options.url == OPENAI_BASE_URL:
+        if self._key is None and requires_key(options.url):
             raise AuthenticationError(
                 f"{options.api_key_env} is not set, and {options.url} requires a key",
                 "a key in the environment",
@@ -104,56 +105,103 @@ class ChatClient:
         self._client: AsyncOpenAI | None = None
         self._jitter = random.Random()
 
+    @property
+    def limit_field(self) -> TokenLimitField:
+        """The name of the limit on tokens that the model takes."""
+        return self._limit_field
+
     async def check(self) -> None:
         """Check that the endpoint can be reached, accepts the key and has the model.
 
-        A server that lists no models (404, 405, an empty list) passes.
+        The list of models is a hint: where it lacks the model, or cannot be read, a small chat request decides.
 
         Raises
         ------
         EndpointError
-            It cannot be reached, or does not list the model.
+            It cannot be reached, or does not have the model.
         AuthenticationError
             It refuses the key.
         """
-        timeout_s = min(_CHECK_TIMEOUT_S, self.options.timeout_s)
-        answer = await self._fetch("GET", "/models", None, timeout_s)
-        for delay in _CHECK_DELAYS_S:
-            if not isinstance(answer, Fault) or answer.action != "retry" or answer.endpoint_wide:
-                break
-            await asyncio.sleep(delay)
-            answer = await self._fetch("GET", "/models", None, timeout_s)
-        if not isinstance(answer, Fault):
-            self._check_model(answer)
-        elif answer.label in ("404", "405", "429") or answer.action == "fail":
-            return  # it responds, but does not list models
-        elif answer.error is not None:
-            raise answer.error
-        else:
-            local = "; is the server running, and on this port?" if is_local(self.options.url) else ""
-            raise EndpointError(
-                f"{self.options.url} (model {self.options.model}) does not answer: {answer.detail}",
-                "an OpenAI-compatible endpoint that can be reached",
-                f"check base_url and the network{local}",
-            )
+        hint = await self.listing_hint()
+        if hint is not None:
+            answer = await self.try_once(ChatRequest((Message("user", "Hello"),), max_tokens=1))
+            # A refusal of a parameter (one token may be too few) shows that the model is there.
+            if isinstance(answer, Fault) and (answer.error is not None or not answer.parameter):
+                raise self.unusable(answer, hint)
 
-    def _check_model(self, content: bytes) -> None:
-        try:
-            listed = parse_object(content).get("data")
-        except BadReply:
-            return
-        self.retirement = listed_retirement(self.options.model, listed or (), self.options.url)
-        names = [m["id"] for m in listed or () if isinstance(m, dict) and isinstance(m.get("id"), str)]
+    async def listing_hint(self) -> str | None:
+        """Look for the model in the endpoint's list of models.
+
+        Returns
+        -------
+        str or None
+            None if it is listed, else what the list says, "" if there is none.
+        """
+        content = await self._fetch("GET", "/models", None, min(_CHECK_TIMEOUT_S, self.options.timeout_s))
+        listed = [] if isinstance(content, Fault) else listed_models(content)
+        self.retirement = listed_retirement(self.options.model, listed, self.options.url)
+        names = [str(entry["id"]) for entry in listed]
         model = self.options.model
         # Proxies list patterns ("openai/*"); Gemini lists names with a prefix ("models/...").
-        if not names or any(fnmatch.fnmatchcase(model, n) or n.endswith("/" + model) for n in names):
-            return
+        if any(fnmatch.fnmatchcase(model, n) or n.endswith("/" + model) for n in names):
+            return None
+        if not names:
+            return ""
         close = nearest(model, names)
         shown = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")
-        raise EndpointError(
-            f"{self.options.url} has no model {model!r}",
-            f"one of {shown}",
-            f"did you mean {close}?" if close else "name one of these models",
+        return f"it lists {shown}" + (f"; did you mean {close}?" if close else "")
+
+    async def try_once(self, request: ChatRequest) -> ChatReply | Fault:
+        """Send a request outside the rules for the run's requests, to find out whether it can be answered.
+
+        Passing faults are tried again twice. The limit on tokens changes its name if the server asks for it.
+        """
+
+        async def attempt() -> ChatReply | Fault:
+            body = encode_body(chat_body(self.options, request, self._limit_field))
+            return await self._attempt(_CHAT_PATH, body, self._parse_chat)
+
+        answer = await attempt()
+        for delay in _CHECK_DELAYS_S:
+            if isinstance(answer, Fault) and answer.action == "rename_limit" and self.options.token_limit_field is None:
+                self._limit_field = "max_completion_tokens"
+            elif not isinstance(answer, Fault) or answer.action != "retry" or answer.label == "connection refused":
+                break
+            else:
+                await asyncio.sleep(delay)
+            answer = await attempt()
+        return answer
+
+    def unusable(self, fault: Fault, hint: str | None) -> EndpointError:
+        """Build the error for an endpoint that did not answer the first request.
+
+        Parameters
+        ----------
+        fault : Fault
+            What came instead of an answer.
+        hint : str or None
+            As `listing_hint` returned it.
+        """
+        options = self.options
+        if isinstance(fault.error, AuthenticationError):
+            return fault.error
+        if hint and fault.label in ("404", "400", "405"):
+            return EndpointError(
+                f"{options.url} has no model {options.model!r}: {fault.detail}", hint, "name one of its models"
+            )
+        if fault.error is not None:
+            return fault.error
+        if fault.action == "fail":
+            return EndpointError(
+                f"{options.url} refuses a simple request to the model {options.model}: {fault.detail}",
+                "a chat model that the endpoint serves",
+                "correct base_url or the model's name",
+            )
+        local = "; is the server running, and on this port?" if is_local(options.url) else ""
+        return EndpointError(
+            f"{options.url} (model {options.model}) does not answer: {fault.detail}",
+            "an OpenAI-compatible endpoint that can be reached",
+            f"check base_url and the network{local}",
         )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -172,7 +220,10 @@ class ChatClient:
         def body() -> bytes:
             return encode_body(chat_body(self.options, request, self._limit_field))
 
-        return await self._ask(_CHAT_PATH, body, parse_chat)
+        return await self._ask(_CHAT_PATH, body, self._parse_chat)
+
+    def _parse_chat(self, value: dict[str, Any]) -> ChatReply:
+        return parse_chat(value, self.options.tags)
 
     async def complete_raw(
         self, path: str, body: Mapping[str, Any], parse: Callable[[dict[str, Any]], Parsed]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator
 
+from harness.reasoning import DEFAULT_TAGS, ReasoningTags
 from harness.spec import Options
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -43,6 +44,9 @@ class EndpointOptions(Options):
     token_limit_field : {"max_tokens", "max_completion_tokens"} or None
         Name of the limit on new tokens. None sends "max_tokens" and switches to the other if the server asks for it, as
         OpenAI's reasoning models do.
+    reasoning_tags : list of pairs of str, or None
+        The tags around reasoning in the text of a reply, where the server does not separate it; [] leaves it in the
+        answer, None knows the usual ones (`harness.reasoning`).
     """
 
     model: str = Field(min_length=1)
@@ -54,6 +58,7 @@ class EndpointOptions(Options):
     give_up_after_s: float = Field(default=60.0, gt=0)
     extra_body: Mapping[str, Any] = Field(default_factory=dict)
     token_limit_field: TokenLimitField | None = None
+    reasoning_tags: ReasoningTags | None = None
 
     @field_validator("base_url")
     @classmethod
@@ -71,6 +76,11 @@ class EndpointOptions(Options):
                 "that name"
             )
         return value
+
+    @property
+    def tags(self) -> ReasoningTags:
+        """The tags around reasoning."""
+        return DEFAULT_TAGS if self.reasoning_tags is None else self.reasoning_tags
 
     @property
     def url(self) -> str:

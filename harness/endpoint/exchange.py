@@ -62,6 +62,10 @@ class ChatRequest:
         Number of alternatives per token; 0 requests no log-probabilities.
     schema : mapping or None
         JSON schema the reply must follow (``response_format``); None for free text.
+    reasoning_effort : str or None
+        How long the model may reason, in the server's words ("low", "high", ...); None sends none.
+    sample : int
+        Number of the request among equal ones; not sent, but each has its own reply.
     """
 
     messages: tuple[Message, ...]
@@ -72,6 +76,14 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
     schema: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None
+    sample: int = 0
+
+    @property
+    def newer_fields(self) -> dict[str, Any]:
+        """The fields that stored hashes of requests lack where they are not set."""
+        fields = {"reasoning_effort": self.reasoning_effort, "sample": self.sample or None}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +102,9 @@ class ChatReply:
     Parameters
     ----------
     text : str
-        The text; "" if the model refused or was cut before its first visible token.
+        The answer without its reasoning; "" if the model refused or was cut before its first visible token.
     finish : str
-        The server's reason: "stop", "length", "content_filter", ...
+        The server's reason: "stop", "length", "content_filter", ...; "length" if the text ends within the reasoning.
     refusal : str
         The refusal, if the server marks it as one.
     logprobs : tuple of TokenLogprob or None
@@ -101,6 +113,10 @@ class ChatReply:
         As counted (and billed) by the server; None if not reported.
     model : str
         The model's name as reported, which may be more precise than the requested one; "" if not reported.
+    reasoning : str
+        The reasoning, from a field of its own or from the tags around it; "" if there is none, or it is not shown.
+    n_reasoning_tokens : int or None
+        Its tokens, which `n_completion_tokens` includes; None if not reported.
     """
 
     text: str
@@ -110,10 +126,16 @@ class ChatReply:
     n_prompt_tokens: int | None = None
     n_completion_tokens: int | None = None
     model: str = ""
+    reasoning: str = ""
+    n_reasoning_tokens: int | None = None
 
     def to_json(self) -> str:
         """Serialise to one line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
+        fields = asdict(self)
+        for name in ("reasoning", "n_reasoning_tokens"):
+            if not fields[name]:
+                fields.pop(name)
+        return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -25,7 +25,9 @@ _MODERATION_WORDS = re.compile(r"moderation|flagged|content[ _](policy|filter)",
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _PARAMETERS = frozenset(
     {"max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "logprobs", "top_logprobs"}
+    | {"reasoning_effort", "response_format"}
 )
+_PARAMETER_WORDS = re.compile(rf"\b({'|'.join(sorted(_PARAMETERS, key=len, reverse=True))})\b")
 _BEARER = re.compile(r"\b(sk-|Bearer )[\w*.-]{4,}")
 _DETAIL_LENGTH = 300
 # Names of exceptions, of aiohttp, httpx and Python, in the chain of causes.
@@ -33,6 +35,9 @@ _CUT_OFF = frozenset({"ServerDisconnectedError", "ClientPayloadError", "RemotePr
 _NOT_CONNECTED = frozenset(
     {"ConnectionRefusedError", "gaierror", "SSLError", "ClientConnectorError", "ConnectError", "ConnectTimeout"}
 )
+
+
+Action = Literal["retry", "fail", "stop", "rename_limit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,19 @@ class Fault:
         The wait requested by the server.
     error : EndpointError or None
         What to raise on "stop".
+    parameter : str
+        The parameter of the request that the server refuses, by its name in requests ("logprobs" for both of its
+        fields); "" if none is named.
     """
 
-    action: Literal["retry", "fail", "stop", "rename_limit"]
+    action: Action
     kind: FailureKind
     label: str
     detail: str
     endpoint_wide: bool = False
     retry_after_s: float | None = None
     error: EndpointError | None = None
+    parameter: str = ""
 
 
 def redact(text: str, key: str | None) -> str:
@@ -148,11 +157,19 @@ def _refusal(options: EndpointOptions, status: int, body: _ErrorBody, detail: st
     label = str(status)
     if body.code in _CONTEXT_CODES or status == 413 or _CONTEXT_WORDS.search(body.message):
         return Fault("fail", "context_length", label, detail)
+    parameter = _refused_parameter(body)
     if body.param in _PARAMETERS:
         renamed = body.param == "max_tokens" and "max_completion_tokens" in body.message
         error = _parameter_error(options, body, detail)
-        return Fault("rename_limit" if renamed else "stop", "bad_request", label, detail, error=error)
-    return Fault("fail", "bad_request", label, detail)
+        action: Action = "rename_limit" if renamed else "stop"
+        return Fault(action, "bad_request", label, detail, error=error, parameter=parameter)
+    return Fault("fail", "bad_request", label, detail, parameter=parameter)
+
+
+def _refused_parameter(body: _ErrorBody) -> str:
+    """Return the parameter that an error is about: the one it states, else the first that its words name."""
+    names = [body.param] if body.param in _PARAMETERS else _PARAMETER_WORDS.findall(body.message)
+    return "logprobs" if names and names[0] == "top_logprobs" else names[0] if names else ""
 
 
 def connection_fault(error: BaseException, *, timed_out: bool, key: str | None = None) -> Fault:
@@ -263,5 +280,6 @@ def _parameter_error(options: EndpointOptions, body: _ErrorBody, detail: str) ->
     return EndpointError(
         f"{options.model} refuses the parameter {body.param!r} of every request: {detail}",
         "a model that accepts the parameters the benchmark prescribes",
-        f"choose another model, or a value of {body.param} that it takes",
+        f"choose another model, or a value of {body.param} that it takes; a judge's parameter can be left out "
+        "(--judge-drop-unsupported)",
     )

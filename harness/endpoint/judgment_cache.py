@@ -56,6 +56,7 @@ def cache_key(
         request.top_logprobs,
         dict(extra_body or {}),
         *([dict(request.schema)] if request.schema is not None else []),  # keys of free text stay as they were
+        *([request.newer_fields] if request.newer_fields else []),
     )
 
 

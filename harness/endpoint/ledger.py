@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.endpoint.exchange import ChatReply
 from harness.endpoint.model_facts import list_prices, price_source
@@ -51,6 +51,12 @@ class Price:
         for value in (self.input_per_million, self.output_per_million):
             if not 0 <= value < math.inf:
                 raise SpecError(f"a price of {value}", "money per million tokens, from 0", "give --judge-price IN,OUT")
+
+    def halved(self) -> Price:
+        """Return the price in a batch, which is half at OpenAI, Anthropic and Google."""
+        above = None if self.above is None else (self.above[0], self.above[1].halved())
+        prompt, completion = self.input_per_million / 2, self.output_per_million / 2
+        return replace(self, input_per_million=prompt, output_per_million=completion, above=above)
 
     def cost(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
         """Compute the cost of a call."""
@@ -256,13 +262,21 @@ class Ledger:
         float or None
             Its cost; None if the price or the number of tokens is unknown.
         """
-        n_prompt, n_completion = reply.n_prompt_tokens, reply.n_completion_tokens
-        metered = n_prompt is not None and n_completion is not None
-        n_prompt = reservation.n_prompt_tokens if n_prompt is None else n_prompt
-        n_completion = reservation.n_completion_tokens if n_completion is None else n_completion
-        cost = self.price.cost(n_prompt, n_completion) if self.price else None
         with self._lock:
             self._close(reservation)
+        return self._book(reply, reservation.n_prompt_tokens, reservation.n_completion_tokens)
+
+    def book(self, reply: ChatReply) -> float | None:
+        """Book the cost of a reply that was paid for before it was asked for here; see `settle`."""
+        return self._book(reply, 0, 0)
+
+    def _book(self, reply: ChatReply, most_prompt: int, most_completion: int) -> float | None:
+        n_prompt, n_completion = reply.n_prompt_tokens, reply.n_completion_tokens
+        metered = n_prompt is not None and n_completion is not None
+        n_prompt = most_prompt if n_prompt is None else n_prompt
+        n_completion = most_completion if n_completion is None else n_completion
+        cost = self.price.cost(n_prompt, n_completion) if self.price else None
+        with self._lock:
             self.n_calls += 1
             self.n_unmetered += not metered
             self.n_prompt_tokens += n_prompt

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.endpoint.client_options import EndpointOptions, TokenLimitField
 from harness.endpoint.exchange import ChatReply, ChatRequest, TokenLogprob
 from harness.messages import Message
+from harness.reasoning import DEFAULT_TAGS, ReasoningTags, part_reasoning
+
+_SAYING = ("text", "thinking", "reasoning", "refusal")
 
 
 class BadReply(Exception):  # noqa: N818 - becomes a ChatFailure
@@ -45,6 +49,8 @@ def chat_body(options: EndpointOptions, request: ChatRequest, limit_field: Token
     if request.schema is not None:
         verdict = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": verdict}
+    if request.reasoning_effort is not None:
+        body["reasoning_effort"] = request.reasoning_effort
     body.update(options.extra_body)
     return body
 
@@ -80,13 +86,23 @@ def parse_object(content: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_chat(value: Mapping[str, Any]) -> ChatReply:
+def parse_chat(value: Mapping[str, Any], tags: ReasoningTags = DEFAULT_TAGS) -> ChatReply:
     """Read a chat completion.
+
+    The reasoning is taken from the message's own field (``reasoning`` as in vLLM and OpenRouter, ``reasoning_content``
+    as in DeepSeek, SGLang, llama.cpp and older vLLM), from typed parts of the content, and from tags in the text.
+
+    Parameters
+    ----------
+    value : mapping
+        The reply.
+    tags : tuple of (str, str)
+        The tags around reasoning in the text.
 
     Raises
     ------
     BadReply
-        It has no choices, or a choice without content that is neither cut, filtered nor refused.
+        It has no choices, or a choice with neither content nor reasoning that is neither cut, filtered nor refused.
     """
     choice = first_choice(value)
     if choice is None:
@@ -94,12 +110,115 @@ def parse_chat(value: Mapping[str, Any]) -> ChatReply:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BadReply("the reply's choice has no message")
-    text = _text(message.get("content"))
-    finish = choice.get("finish_reason") or "stop"
-    refusal = message.get("refusal") or ""
-    if text is None and not refusal and finish not in ("length", "content_filter"):
-        raise BadReply(f"the reply has no content (finish_reason {finish!r})", final=True)
-    return _reply(value, text or "", finish, str(refusal), _logprobs(choice.get("logprobs")))
+    content = _message_content(message)
+    finish = str(choice.get("finish_reason") or "stop")
+    is_empty = content.text is None and not (content.refusal or content.reasoning)
+    if is_empty and finish not in ("length", "content_filter"):
+        raise BadReply(_no_content(message, finish), final=True)
+    usage = value.get("usage")
+    n_prompt, n_completion = _usage(usage)
+    return parted_reply(
+        content,
+        tags,
+        finish=finish,
+        logprobs=_logprobs(choice.get("logprobs")),
+        n_prompt_tokens=n_prompt,
+        n_completion_tokens=n_completion,
+        model=str(value.get("model") or ""),
+        n_reasoning_tokens=_reasoning_tokens(usage),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a message: its text (None if it has none), reasoning and refusal."""
+
+    text: str | None
+    reasoning: str = ""
+    refusal: str = ""
+
+
+def read_content(content: Any) -> Content:
+    """Read a message's content: a text, or a list of typed parts.
+
+    Parts are those of OpenAI ("text", "refusal"), Anthropic ("text", "thinking"; a "redacted_thinking" shows nothing),
+    Mistral ("thinking" with parts of its own) and Gemini (a text marked "thought"); parts of other types, as calls of
+    tools, say nothing to a reader of text.
+    """
+    if not isinstance(content, list):
+        return Content(content if isinstance(content, str) else None)
+    kinds: dict[str, list[str]] = {"text": [], "reasoning": [], "refusal": []}
+    for part in content:
+        kind, text = _part(part)
+        kinds[kind].append(text)
+    return Content(*("".join(kinds[kind]) for kind in ("text", "reasoning", "refusal")))
+
+
+def _message_content(message: Mapping[str, Any]) -> Content:
+    """Read a message's content, and the fields that servers have for a refusal and for reasoning."""
+    content = read_content(message.get("content"))
+    # llama.cpp's format "deepseek-legacy" has the reasoning in both places; it is kept once.
+    stated = read_content(message.get("reasoning") or message.get("reasoning_content")).text
+    reasoning = "\n\n".join(text for text in (stated, content.reasoning) if text)
+    return replace(content, reasoning=reasoning, refusal=str(message.get("refusal") or content.refusal))
+
+
+def parted_reply(content: Content, tags: ReasoningTags, *, finish: str, **fields: Any) -> ChatReply:
+    """Make a reply of a message's content, with the reasoning in its text separated.
+
+    Parameters
+    ----------
+    content : Content
+        The content.
+    tags : tuple of (str, str)
+        The tags around reasoning in the text.
+    finish : str
+        Why the reply ended.
+    **fields
+        Further fields of `ChatReply`.
+    """
+    parted = part_reasoning(content.text or "", tags)
+    said = dict.fromkeys(text.strip() for text in (content.reasoning, parted.reasoning) if text.strip())
+    return ChatReply(
+        text=parted.answer,
+        finish="length" if parted.cut else finish,
+        refusal=content.refusal,
+        reasoning="\n\n".join(said),
+        **fields,
+    )
+
+
+def _part(part: Any) -> tuple[str, str]:
+    """Return the kind of a part of a content and what it says."""
+    if not isinstance(part, dict):
+        return "text", part if isinstance(part, str) else ""
+    text = next((part[name] for name in _SAYING if isinstance(part.get(name), str | list)), "")
+    if part.get("type") in ("thinking", "reasoning") or part.get("thought") is True:
+        return "reasoning", read_content(text).text or ""
+    kind = "refusal" if part.get("type") == "refusal" else "text"
+    return kind, text if isinstance(text, str) else ""
+
+
+def _no_content(message: Mapping[str, Any], finish: object) -> str:
+    calls = message.get("tool_calls")
+    named = [
+        str(call["function"].get("name"))
+        for call in (calls if isinstance(calls, list) else ())
+        if isinstance(call, dict) and isinstance(call.get("function"), dict)
+    ]
+    if named:
+        return f"the model called a tool ({', '.join(named)}) in place of an answer (finish_reason {finish!r})"
+    return f"the reply has no content (finish_reason {finish!r})"
+
+
+def listed_models(content: bytes) -> list[dict[str, Any]]:
+    """Return the entries in a list of models, each with its name as ``id``; none if it cannot be read."""
+    try:
+        listed = parse_object(content).get("data")
+    except BadReply:
+        return []
+    models = listed if isinstance(listed, list) else []
+    return [entry for entry in models if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
 def parse_completion(value: Mapping[str, Any]) -> ChatReply:
@@ -113,7 +232,14 @@ def parse_completion(value: Mapping[str, Any]) -> ChatReply:
     choice = first_choice(value)
     if choice is None or not isinstance(choice.get("text"), str):
         raise BadReply("the reply has no text")
-    return _reply(value, choice["text"], choice.get("finish_reason") or "stop")
+    n_prompt, n_completion = _usage(value.get("usage"))
+    return ChatReply(
+        text=choice["text"],
+        finish=str(choice.get("finish_reason") or "stop"),
+        n_prompt_tokens=n_prompt,
+        n_completion_tokens=n_completion,
+        model=str(value.get("model") or ""),
+    )
 
 
 def first_choice(value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -123,38 +249,20 @@ def first_choice(value: Mapping[str, Any]) -> dict[str, Any] | None:
     return choice if isinstance(choice, dict) else None
 
 
-def _reply(
-    value: Mapping[str, Any],
-    text: str,
-    finish: object,
-    refusal: str = "",
-    logprobs: tuple[TokenLogprob, ...] | None = None,
-) -> ChatReply:
-    n_prompt, n_completion = _usage(value.get("usage"))
-    return ChatReply(
-        text=text,
-        finish=str(finish),
-        refusal=refusal,
-        logprobs=logprobs,
-        n_prompt_tokens=n_prompt,
-        n_completion_tokens=n_completion,
-        model=str(value.get("model") or ""),
-    )
-
-
-def _text(content: Any) -> str | None:
-    if isinstance(content, list):  # some servers send a list of typed parts
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else None
-
-
 def _usage(usage: Any) -> tuple[int | None, int | None]:
     if not isinstance(usage, dict):
         return None, None
-    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    prompt, completion = (n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else None for n in counts)
-    return prompt, completion
+    return count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+
+
+def _reasoning_tokens(usage: Any) -> int | None:
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+
+
+def count(value: Any) -> int | None:
+    """Return a number of tokens as a server reports it; None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _logprobs(value: Any) -> tuple[TokenLogprob, ...] | None:

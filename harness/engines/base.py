@@ -36,6 +36,9 @@ class GenerationRequest:
         A raw prompt instead of messages.
     prompt_ids : tuple of int or None
         The tokens of `text`, if the caller has truncated them itself; an engine without a tokenizer uses `text`.
+    part_reasoning : bool
+        Whether the reasoning is separated from the reply to a conversation (`harness.reasoning`); the continuation of
+        a raw prompt is always left whole.
     """
 
     request_id: str
@@ -43,6 +46,7 @@ class GenerationRequest:
     sampling: Sampling = field(default_factory=Sampling)
     text: str | None = None
     prompt_ids: tuple[int, ...] | None = None
+    part_reasoning: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Generation:
     request_id : str
         As in the request.
     text : str
-        The new text, special tokens and stop strings removed, not stripped of anything else; "" on error.
+        The new text, special tokens, stop strings and the reasoning of a reply to a conversation removed, not stripped
+        of anything else; "" on error.
     finish : {"stop", "length", "error"}
         "length" means cut by `max_tokens` or by the context.
     n_prompt_tokens, n_tokens : int or None
@@ -65,6 +70,10 @@ class Generation:
         Why there is no text; "" unless finish is "error".
     retryable : bool
         False if a retry would give the same error (a prompt longer than the context).
+    reasoning : str
+        The reasoning before `text`, which is no part of it; "" if there is none.
+    n_reasoning_tokens : int or None
+        Tokens of the reasoning, which `n_tokens` includes; None if there is none, or they are not counted.
     """
 
     request_id: str
@@ -75,6 +84,8 @@ class Generation:
     seed: int | None = None
     error: str = ""
     retryable: bool = True
+    reasoning: str = ""
+    n_reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from harness.reasoning import ReasoningTags
 from harness.spec import Options
 
 _DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -63,6 +64,9 @@ class CheckpointOptions(EngineOptions):
         Branch, tag or commit of a hub model.
     trust_remote_code : bool
         Whether code that comes with the checkpoint may run.
+    reasoning_tags : list of pairs of str, or None
+        The tags around the model's reasoning, for example ``[["<think>", "</think>"]]``; [] leaves it in the answer,
+        None knows the usual ones (`harness.reasoning`).
     """
 
     adapter: Text | None = None
@@ -70,6 +74,7 @@ class CheckpointOptions(EngineOptions):
     chat_template: TemplateFile | None = None
     revision: Text | None = None
     trust_remote_code: bool = False
+    reasoning_tags: ReasoningTags | None = None
 
     @property
     def display_name(self) -> str:

@@ -134,11 +134,13 @@ def checkpoint_fingerprint(
     **own
         Everything else that changes the output.
     """
+    tags = options.reasoning_tags
+    reasoning = {} if tags is None else {"reasoning_tags": [list(pair) for pair in tags]}
     return Fingerprint(
         name=options.display_name,
         source=options.model,
         engine=engine,
         weights_hash=weights_hash(directories) if directories else None,
         chat_template_hash=template.sha256 if template else None,
-        options={"adapter": options.adapter, "dtype": dtype, "revision": options.revision, **own},
+        options={"adapter": options.adapter, "dtype": dtype, "revision": options.revision, **own, **reasoning},
     )

@@ -79,11 +79,14 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
         self._loop.run(self._client.check())
 
     def _identify(self) -> Fingerprint:
+        options: dict[str, Any] = {"extra_body": dict(self.options.extra_body)} if self.options.extra_body else {}
+        if self.options.reasoning_tags is not None:
+            options["reasoning_tags"] = [list(pair) for pair in self.options.reasoning_tags]
         return Fingerprint(
             name=self.options.display_name,
             source=f"{self.options.url} {self.options.model}",
             engine=self.name,
-            options={"extra_body": dict(self.options.extra_body)} if self.options.extra_body else {},
+            options=options,
         )
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
@@ -135,6 +138,8 @@ class OpenAIEngine(BaseEngine[OpenAIOptions]):
             reply.n_prompt_tokens,
             reply.n_completion_tokens,
             seed=seed,
+            reasoning=reply.reasoning,
+            n_reasoning_tokens=reply.n_reasoning_tokens if reply.reasoning else None,
         )
 
     async def _chat(self, request: GenerationRequest, seed: int | None) -> ChatReply:

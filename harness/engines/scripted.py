@@ -21,6 +21,7 @@ from harness.engines.hf.stopping import cut_at_stop
 from harness.engines.lifecycle import BaseEngine
 from harness.errors import EndpointError
 from harness.hashing import content_hash
+from harness.reasoning import DEFAULT_TAGS, part_reasoning
 
 DEFAULT_REPLY = "*"
 """The key whose reply answers every prompt that has none of its own."""
@@ -162,13 +163,18 @@ class ScriptedEngine(BaseEngine[ScriptedOptions]):
         text = text if cut is None else cut
         words = text.split()
         too_long = len(words) > sampling.max_tokens
+        written = " ".join(words[: sampling.max_tokens]) if too_long else text
+        parted = part_reasoning(written, DEFAULT_TAGS if request.text is None and request.part_reasoning else ())
+        n_tokens = min(len(words), sampling.max_tokens)
         return Generation(
             request.request_id,
-            " ".join(words[: sampling.max_tokens]) if too_long else text,
-            "length" if too_long else "stop",
+            parted.answer,
+            "length" if too_long or parted.cut else "stop",
             n_prompt_tokens=n_prompt_tokens,
-            n_tokens=min(len(words), sampling.max_tokens),
+            n_tokens=n_tokens,
             seed=seed,
+            reasoning=parted.reasoning,
+            n_reasoning_tokens=n_tokens - len(parted.answer.split()) if parted.reasoning else None,
         )
 
     def _written(self, request: GenerationRequest) -> tuple[str, str]:

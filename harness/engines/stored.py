@@ -75,4 +75,14 @@ class StoredAnswers(BaseEngine[EngineOptions]):
 def _generation(request: GenerationRequest, answer: Response, turn: int) -> Generation:
     n_tokens = answer.n_tokens[turn] if turn < len(answer.n_tokens) else None
     finish = answer.finish if turn == len(answer.turns) - 1 else "stop"
-    return Generation(request.request_id, answer.turns[turn], finish, n_tokens=n_tokens, seed=answer.seed)
+    reasoning = answer.reasoning[turn] if answer.reasoning else ""
+    n_reasoning = answer.n_reasoning_tokens[turn] if answer.n_reasoning_tokens else None
+    return Generation(
+        request.request_id,
+        answer.turns[turn],
+        finish,
+        n_tokens=n_tokens,
+        seed=answer.seed,
+        reasoning=reasoning,
+        n_reasoning_tokens=n_reasoning,
+    )

@@ -29,6 +29,10 @@ class Estimable(Protocol):
         """Return the messages of a task's first request, empty if none is sent, and the limit on the reply."""
         ...
 
+    def n_requests(self, form: str) -> int:
+        """Return the number of requests of a judgment in a form."""
+        ...
+
     def usual_reply_tokens(self, form: str) -> int:
         """Return the typical length of a reply in a form, in tokens."""
         ...
@@ -219,12 +223,12 @@ def _count(plan: Plan, name: str, asker: Estimable | None, answer: Any) -> _Coun
         own += planned.benchmark.tasks(prompt, answers[prompt.id], baseline)
     canaries = [q.task for q in canary_questions(planned, answers.get, plan.spec.canaries)]
     asked = [(task, *asker.first_messages(task)) for task in (*own, *canaries)]
-    sent = [(task, messages, limit) for task, messages, limit in asked if messages]
-    n_own = sum(bool(messages) for _, messages, _ in asked[: len(own)])
+    sent = [(task, messages, limit, asker.n_requests(task.form)) for task, messages, limit in asked if messages]
+    n_own = sum(asker.n_requests(task.form) for task, messages, _ in asked[: len(own)] if messages)
     return _Counted(
         n_calls=n_own,
-        n_canaries=len(sent) - n_own,
-        n_prompt=sum(estimate_tokens(m.content) for _, messages, _ in sent for m in messages),
-        n_usual=sum(min(limit, asker.usual_reply_tokens(task.form)) for task, _, limit in sent),
-        n_most=sum(limit for _, _, limit in sent),
+        n_canaries=sum(n for *_, n in sent) - n_own,
+        n_prompt=sum(n * estimate_tokens(m.content) for _, messages, _, n in sent for m in messages),
+        n_usual=sum(n * min(limit, asker.usual_reply_tokens(task.form)) for task, _, limit, n in sent),
+        n_most=sum(n * limit for _, _, limit, n in sent),
     )

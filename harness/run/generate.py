@@ -41,14 +41,22 @@ class Job:
     partial: Response | None = None
     turns: list[str] = field(init=False)
     n_tokens: list[int | None] = field(init=False)
+    reasoning: list[str] = field(init=False)
+    n_reasoning_tokens: list[int | None] = field(init=False)
     cut: bool = field(init=False)
     first_seed: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.turns = list(self.partial.turns) if self.partial else []
-        self.n_tokens = list(self.partial.n_tokens) if self.partial else []
-        self.cut = self.partial is not None and self.partial.finish == "length"
-        self.first_seed = self.partial.seed if self.partial else None
+        begun = self.partial
+        self.turns = list(begun.turns) if begun else []
+        self.n_tokens = list(begun.n_tokens) if begun else []
+        self.reasoning = [""] * len(self.turns)
+        self.n_reasoning_tokens = [None] * len(self.turns)
+        self.cut = begun is not None and begun.finish == "length"
+        self.first_seed = begun.seed if begun else None
+        if begun is not None and begun.reasoning is not None:
+            self.reasoning = list(begun.reasoning)
+            self.n_reasoning_tokens = list(begun.n_reasoning_tokens or ())
 
     @property
     def done(self) -> bool:
@@ -66,16 +74,19 @@ class Job:
         return GenerationRequest(f"{self.prompt.id}:{self.sample}", tuple(messages), sampling)
 
     def take(self, generation: Generation) -> None:
-        """Add the answer to a turn, stripped of surrounding whitespace, as in FastChat."""
+        """Add the answer to a turn, stripped of surrounding whitespace, as in FastChat; its reasoning is kept apart."""
         if not self.turns:
             self.first_seed = generation.seed
         self.turns.append(generation.text.strip())
         self.n_tokens.append(generation.n_tokens)
+        self.reasoning.append(generation.reasoning)
+        self.n_reasoning_tokens.append(generation.n_reasoning_tokens)
         self.cut = self.cut or generation.finish == "length"
 
     def response(self, model_id: str, failed: Generation | None = None) -> Response:
         """Return the record of the turns so far."""
         sampling = asdict(self.planned.sampling(self.prompt, self.seed, 0))
+        reasoned = any(self.reasoning)
         return Response(
             prompt_id=self.prompt.id,
             benchmark=self.prompt.benchmark,
@@ -88,6 +99,8 @@ class Job:
             seed=self.first_seed,
             error=failed.error if failed else "",
             retryable=failed.retryable if failed else True,
+            reasoning=tuple(self.reasoning) if reasoned else None,
+            n_reasoning_tokens=tuple(self.n_reasoning_tokens) if reasoned else None,
         )
 
 

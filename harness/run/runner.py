@@ -38,6 +38,7 @@ from harness.spec import RunSpec, differing_fields, validated
 from harness.store.run_directory import RunDirectory, RunWriter, response_key, task_key
 
 _GRACE_S = 30.0  # how long a stopping run waits for verdicts that are already paid for
+_BATCH_GRACE_S = 1.0  # a batch goes on at the server, and the next process fetches it
 _WORK = "work"  # partial results of benchmarks that query the engine; deleted once they are responses
 _JOIN_S = 5.0  # how long a stopping run waits for the generation in progress
 
@@ -124,9 +125,8 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
     with RunWriter(options.out) as writer:
         _refuse_other_run(writer, plan)
         was_complete = writer.complete
-        judge = _make_judge(spec, data, options, settings, writer)
+        judge = _make_judge(plan, data, options, settings, writer)
         session = _Session(plan, writer, judge, data, options, make_progress(options.progress))
-        session.load_state()
         asyncio.run(session.carry_out())
         scores = score_run(writer, data, complete=True)
         writer.record_data(data.used())
@@ -156,7 +156,17 @@ def resume(options: RunOptions) -> RunScores:
             "a run made by `assay run`",
             "`assay score` computes its figures",
         )
-    return run(validated(RunSpec, header["spec"], str(options.out / "run.json")), options)
+    return run(_stored_spec(header, options.out), options)
+
+
+def _stored_spec(header: Mapping[str, Any], out: Path) -> RunSpec:
+    """Return the spec in a run.json; in 0.1.0 the options of an endpoint's judge were fields of its requests."""
+    stored = dict(header["spec"])
+    judge = stored.get("judge")
+    if judge and judge["model"].startswith("openai:") and judge.get("options"):
+        sent = {**judge["options"], **judge.get("extra_body", {})}
+        stored["judge"] = {**judge, "options": {}, "extra_body": sent}
+    return validated(RunSpec, stored, str(out / "run.json"))
 
 
 def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:
@@ -165,7 +175,7 @@ def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:
     header = writer.header()
     if header.get("kind") != "run":
         raise RunConflictError(f"{writer.path} holds an imported run", remedy="choose another --out")
-    stored = validated(RunSpec, header["spec"], str(writer.path / "run.json"))
+    stored = _stored_spec(header, writer.path)
     differences = differing_fields(stored.identity(), plan.spec.identity())
     if differences:
         if all(".options.content: " in difference for difference in differences):
@@ -179,13 +189,24 @@ def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:
 
 
 def _make_judge(
-    spec: RunSpec, data: DataStore, options: RunOptions, settings: Settings, writer: RunWriter
+    plan: Plan, data: DataStore, options: RunOptions, settings: Settings, writer: RunWriter
 ) -> Judge | None:
+    spec = plan.spec
     if spec.judge is None:
         return None
     spent = sum(j.cost or 0.0 for j in (*writer.slim_judgments(), *writer.canaries().values()))
     cache_path = settings.cache_dir / "judgments.sqlite" if options.use_cache else None
-    return load_judge(JudgeContext(spec.judge, data, cache_path, options.max_cost, spent))
+    return load_judge(
+        JudgeContext(
+            spec.judge,
+            data,
+            cache_path,
+            options.max_cost,
+            spent,
+            tuple(plan.judge_forms),
+            writer.path / _WORK / "judge",
+        )
+    )
 
 
 @dataclass
@@ -250,6 +271,7 @@ class _Session:
                 said = self._say_if_retiring(self.judge, "")  # before a retired model is asked, which fails
                 await self.judge.prepare()
                 self._say_if_retiring(self.judge, said)
+            self.load_state()  # a judge's ids are known once it has found out which parameters the model takes
             engine = self._load_engine() if self.jobs or self.to_measure or not self.writer.exists else None
             try:
                 self._write_inputs(engine)
@@ -292,7 +314,7 @@ class _Session:
         if not waiting:
             return
         self.progress.start("testing the judge", len(waiting))
-        free = asyncio.Semaphore(self.plan.spec.judge.concurrency if self.plan.spec.judge else 1)
+        free = asyncio.Semaphore(self.plan.spec.judge.in_flight if self.plan.spec.judge else 1)
 
         async def ask(question: CanaryQuestion, fresh: bool) -> None:
             async with free:
@@ -471,7 +493,7 @@ class _Pipeline:
             session.progress.start("judging", expected)
         for task in waiting:
             self._tasks.put_nowait(task)
-        n_workers = session.plan.spec.judge.concurrency if session.judge and session.plan.spec.judge else 1
+        n_workers = session.plan.spec.judge.in_flight if session.judge and session.plan.spec.judge else 1
         workers = [asyncio.create_task(self._judge_until_done()) for _ in range(min(n_workers, max(expected, 1)))]
         restore = self._watch_signals()
         try:
@@ -552,7 +574,9 @@ class _Pipeline:
         self._stopping.set()
         collector.cancel()
         self._release_idle_workers(len(running))
-        done, late = await asyncio.wait(running, timeout=_GRACE_S)
+        judge = self._session.plan.spec.judge
+        grace_s = _BATCH_GRACE_S if judge is not None and judge.batch is not None else _GRACE_S
+        done, late = await asyncio.wait(running, timeout=grace_s)
         self._note_faults(done)
         for task in late:
             task.cancel()

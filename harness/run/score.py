@@ -157,6 +157,7 @@ def score_run(
     )
     if not (directory.complete if complete is None else complete):
         scored.problems.append("the run is not complete")
+    scored.remarks.extend(f"the judge: {words}" for words in (header.get("judge") or {}).get("deviations", ()))
     answer_ids: dict[str, str] = {}
     asked = list(directory.canaries().values())
     for entry in header["benchmarks"]:
@@ -185,7 +186,8 @@ def _score_benchmark(
     header, entry = about
     answer_ids, data, asked = given
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
-    found = _scores_of(directory, benchmark, (entry["name"], scored.model), answer_ids)
+    only_reasoned: list[str] = []
+    found = _scores_of(directory, benchmark, (entry["name"], scored.model), (answer_ids, only_reasoned))
     imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
     scored.scores.extend(found)
     if found or not header.get("figures"):
@@ -202,6 +204,11 @@ def _score_benchmark(
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
     scored.remarks.extend(_remarks_on(entry))
+    if only_reasoned:
+        scored.remarks.append(
+            f"{entry['name']}: {len(only_reasoned)} answers are empty: the model reasoned and gave none, or was cut "
+            "before it (--max-tokens)"
+        )
 
 
 def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
@@ -257,13 +264,15 @@ def _made_by() -> dict[str, Any]:
 
 
 def _scores_of(
-    directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], answer_ids: dict[str, str]
+    directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], noted: tuple[dict[str, str], list[str]]
 ) -> list[Score]:
     """Score a benchmark prompt by prompt; only the scores and the ids of the judged answers stay in memory.
 
-    `names` are those of the benchmark and the model in the run; the ids are added to `answer_ids`.
+    `names` are those of the benchmark and the model in the run; `noted` are the ids of the judged answers by prompt and
+    the prompts whose answers hold only reasoning, which are added to.
     """
     benchmark_name, model = names
+    answer_ids, only_reasoned = noted
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
     scores: list[Score] = []
     for prompt in (p for p in directory.each_prompt() if p.benchmark == benchmark_name):
@@ -272,6 +281,7 @@ def _scores_of(
         candidate = first.get("candidate")
         if candidate is not None:
             answer_ids[prompt.id] = candidate.id
+            only_reasoned += [prompt.id] if candidate.only_reasoned else []
         else:
             candidate = Response(
                 prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"

@@ -116,7 +116,8 @@ def _tokens(judgments: Sequence[Judgment]) -> str:
     sent, received = (
         sum(getattr(j, name) or 0 for j in judgments) for name in ("n_prompt_tokens", "n_completion_tokens")
     )
-    return f"{sent:,} / {received:,}"
+    reasoning = sum(j.meta.get("n_reasoning_tokens", 0) for j in judgments)
+    return f"{sent:,} / {received:,}" + (f" ({reasoning:,} reasoning)" if reasoning else "")
 
 
 # Position

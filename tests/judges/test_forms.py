@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from harness.data.store import DataStore
 from harness.endpoint.client import ChatFailure, ChatReply, ChatRequest, TokenLogprob
 from harness.packages import package_file
 from harness.protocols import JudgeContext, JudgeTask
@@ -21,11 +20,6 @@ pytestmark = needs_data
 
 FASTCHAT = "github/lm-sys/FastChat/*/fastchat/llm_judge/data/judge_prompts.jsonl"
 BRACES = "An answer with {braces}, {question} and a \\ backslash."
-
-
-@pytest.fixture
-def data(tmp_path):
-    return DataStore(MIRROR, tmp_path, True)
 
 
 @pytest.fixture
@@ -184,7 +178,7 @@ def test_what_fails_for_one_request_is_a_reason(data, monkeypatch, kind, reason)
         async def complete(self, request):
             raise ChatFailure(kind, "what the endpoint said")
 
-    monkeypatch.setattr(judge, "_client", Client())
+    monkeypatch.setattr(judge, "_backend", Client())
     judgment = asyncio.run(judge.judge(task))
     assert judgment.verdict.reason == reason
     assert "what the endpoint said" in judgment.verdict.detail
@@ -210,7 +204,7 @@ def test_a_judgment_names_everything_it_rests_on(data, monkeypatch):
         async def complete(self, request):
             return ChatReply("Rating: [[7]]", "stop", "", None, 1000, 100, "j-0613")
 
-    monkeypatch.setattr(judge, "_client", Client())
+    monkeypatch.setattr(judge, "_backend", Client())
     made = asyncio.run(judge.judge(task))
     assert made.verdict == Rating(value=7, low=1, high=10)
     assert (made.response_ids, made.order, made.turn) == ((response.id,), ("candidate",), 2)

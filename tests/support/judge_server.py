@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import fnmatch
 import hashlib
 import json
 import random
@@ -34,6 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
+from harness.endpoint.probe import PROBE_TEXT
 from harness.hashing import content_hash
 
 FaultKind = Literal["status", "hang", "malformed", "cut", "no_choices", "null_content", "html"]
@@ -89,13 +91,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply with more than its text set by the script."""
+    """A reply with more than its text set by the script; `message` adds or replaces fields of the reply's message."""
 
     text: str
     finish: str = "stop"
     refusal: str | None = None
     logprobs: list[dict[str, Any]] | None = None
     usage: bool = True
+    message: Mapping[str, Any] = field(default_factory=dict)
+    n_reasoning_tokens: int | None = None
 
 
 Reply = Callable[[Call], "str | Answer | Fault"]
@@ -152,6 +156,24 @@ def _own_form(text: str, draw: int) -> str:
     return "Ratings: " + ", ".join(f"{name}={1 + (draw >> i) % 5}" for i, name in enumerate(grades)) if grades else ""
 
 
+def accept(call: Call) -> str | Answer:
+    """Answer a judge's probe (`harness.endpoint.probe`) as a server that takes every parameter."""
+    return Answer("OK", logprobs=[token_logprob("OK", {"OK": -0.1})] if call.body.get("logprobs") else None)
+
+
+def refuse(*parameters: str, named: bool = True) -> Reply:
+    """Refuse parameters of a probe in OpenAI's words; without `named` the error's field `param` is empty."""
+
+    def answer(call: Call) -> str | Answer | Fault:
+        sent = next((name for name in parameters if name in call.body), None)
+        if sent is None:
+            return accept(call)
+        words = f"Unsupported value: '{sent}' does not support {call.body[sent]} with this model."
+        return Fault(status=400, code="unsupported_value", message=words, param=sent if named else None)
+
+    return answer
+
+
 def _model_token_logprobs(draw: int) -> dict[str, float]:
     gap = 0.05 + (draw // 2 % 1000) / 250  # the runner-up is up to four nats behind
     winner, loser = ("m", "M") if draw % 2 else ("M", "m")
@@ -192,6 +214,11 @@ class JudgeServer:
         Whether ``/v1/completions`` gives log-probabilities.
     model_fields : mapping
         Further fields of every model that ``/v1/models`` lists.
+    probe : callable
+        As `reply`, for the small request with which a judge finds out what the server takes. Neither it nor `faults`
+        counts as a request of the run; those that came are in `probes`.
+    models_status : int
+        Status of ``/v1/models``.
     """
 
     def __init__(
@@ -206,6 +233,8 @@ class JudgeServer:
         port: int = 0,
         prompt_logprobs: bool = True,
         model_fields: Mapping[str, Any] | None = None,
+        probe: Reply = accept,
+        models_status: int = 200,
     ) -> None:
         self.reply = reply
         self.faults = faults
@@ -215,6 +244,9 @@ class JudgeServer:
         self.port = port
         self.prompt_logprobs = prompt_logprobs
         self.model_fields = dict(model_fields or {})
+        self.probe = probe
+        self.probes: list[Call] = []
+        self.models_status = models_status
         self.vocabulary: dict[int, str] = {}
         self.calls: list[Call] = []
         self.log: list[dict[str, Any]] = []
@@ -358,7 +390,12 @@ class _Connection(asyncio.Protocol):
             if not path.endswith("/models"):
                 self.server.record(self.server.new_call(path, raw, authorization), "401", time.time())
             self.transport.write(_fault_bytes(refusal))
+        elif method == "GET" and path == "/health":
+            self.transport.write(_json_bytes(200, {}))
         elif method == "GET" and path.endswith("/models") and self.server.models is not None:
+            if self.server.models_status != 200:
+                self.transport.write(_fault_bytes(Fault(status=self.server.models_status)))
+                return
             facts = {"object": "model", "created": 0, "owned_by": "test", **self.server.model_fields}
             models = [{"id": name, **facts} for name in self.server.models]
             self.transport.write(_json_bytes(200, {"object": "list", "data": models}))
@@ -368,8 +405,28 @@ class _Connection(asyncio.Protocol):
             missing = Fault(status=404, code="not_found", message=f"no such path: {method} {path}")
             self.transport.write(_fault_bytes(missing))
 
+    def before_the_run(self, raw: bytes, authorization: str) -> bytes | None:
+        """Answer what is no request of the run: a probe, or a request for a model that is not served."""
+        body = json.loads(raw)
+        model, served = str(body.get("model")), self.server.models or ("*",)
+        if not any(fnmatch.fnmatchcase(model, name) or name.endswith("/" + model) for name in served):
+            missing = f"The model `{model}` does not exist or you do not have access to it."
+            return _fault_bytes(Fault(status=404, code="model_not_found", message=missing))
+        if [message.get("content") for message in body.get("messages", ())] != [PROBE_TEXT]:
+            return None
+        call = Call("/v1/chat/completions", body, "", 0, 1, authorization)
+        self.server.probes.append(call)
+        answer = self.server.probe(call)
+        if isinstance(answer, Fault):
+            return _fault_bytes(answer)
+        return _json_bytes(200, _chat_completion(call, answer if isinstance(answer, Answer) else Answer(answer)))
+
     async def complete(self, path: str, raw: bytes, authorization: str) -> None:
         server = self.server
+        early = self.before_the_run(raw, authorization)
+        if early is not None:
+            self.transport.write(early)
+            return
         arrived, due = time.time(), asyncio.get_running_loop().time() + server.latency_s
         call = server.new_call(path, raw, authorization)
         server.n_in_flight += 1
@@ -439,11 +496,15 @@ def _chat_completion(call: Call, answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": answer.refusal}
     if answer.refusal is not None:
         message["content"] = None
+    message |= answer.message
     choice: dict[str, Any] = {"index": 0, "finish_reason": answer.finish, "message": message, "logprobs": None}
     if answer.logprobs is not None:
         choice["logprobs"] = {"content": answer.logprobs, "refusal": None}
     n_prompt, n_completion = len(TOKEN.findall(call.text)), len(TOKEN.findall(answer.text))
-    usage = {"prompt_tokens": n_prompt, "completion_tokens": n_completion, "total_tokens": n_prompt + n_completion}
+    usage: dict[str, Any] = {"prompt_tokens": n_prompt, "completion_tokens": n_completion}
+    usage["total_tokens"] = n_prompt + n_completion
+    if answer.n_reasoning_tokens is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": answer.n_reasoning_tokens}
     return {
         "id": f"chatcmpl-{call.number}",
         "object": "chat.completion",

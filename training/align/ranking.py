@@ -23,6 +23,7 @@ from harness.engines.rewards.scorers import (
 )
 from harness.errors import SpecError
 from harness.protocols import Judge, JudgeContext, JudgeTask, Ranker, RankerContext
+from harness.reasoning import part_reasoning
 from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.plan import load_judge
 from harness.spec import JudgeSpec, validated
@@ -33,6 +34,7 @@ from training.align.sampling import load_engine, messages_of, prompt_of
 
 _OPERATIONAL = ("device", "device_map", "max_batch_tokens")
 _BLOCK_CALLS = 8
+_VERDICT_FIELDS = ("top_p", "seed", "reasoning_effort", "samples", "probability")
 """Judge calls scheduled at once, for each the judge takes in parallel."""
 
 Scores = Iterator[tuple[str, int, float | None, str]]
@@ -204,7 +206,9 @@ class JudgeRanker:
         """
         given = validated(_JudgeOptions, options, "the ranker 'judge'")
         return cls(
-            given.judge, given.form, lambda: load_judge(JudgeContext(given.judge, context.data, context.cache_path))
+            given.judge,
+            given.form,
+            lambda: load_judge(JudgeContext(given.judge, context.data, context.cache_path, forms=(given.form,))),
         )
 
     @property
@@ -214,8 +218,9 @@ class JudgeRanker:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Judge, form and options."""
-        return {"judge": self.spec.model, "form": self.form, "options": self.spec.options}
+        """Judge, form and options, and the fields of the judge's spec that change its verdicts."""
+        changed = self.spec.model_dump(include=set(_VERDICT_FIELDS), exclude_defaults=True)
+        return {"judge": self.spec.model, "form": self.form, "options": self.spec.sent_options, **changed}
 
     def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
         """Judge the answers to a few prompts at a time, so that an interruption loses few verdicts."""
@@ -276,9 +281,8 @@ def _question(sample: Sample) -> str:
 
 def _response(prompt: Prompt, sample: Sample, role: Any) -> Response:
     model = f"answer {sample.sample}"
-    return Response(
-        prompt_id=prompt.id, benchmark="align", model=model, model_id=model, role=role, turns=(sample.response,)
-    )
+    answer = part_reasoning(sample.response).answer  # a sample is stored whole, since its likelihood is measured
+    return Response(prompt_id=prompt.id, benchmark="align", model=model, model_id=model, role=role, turns=(answer,))
 
 
 def _share(judgment: Judgment) -> tuple[float | None, str]:

@@ -70,7 +70,11 @@ def requests_for(
                 seed=int(content_hash("sample", drawing.seed, prompt.key, sample)[:8], 16),
             )
             name = f"{prompt.key}:{sample}"
-            found[name] = (prompt, sample, GenerationRequest(name, tuple(prompt.messages), sampling))
+            found[name] = (
+                prompt,
+                sample,
+                GenerationRequest(name, tuple(prompt.messages), sampling, part_reasoning=False),
+            )
     return found
 
 

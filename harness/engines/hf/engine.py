@@ -16,6 +16,7 @@ from harness.engines.hf.likelihood import LikelihoodJob, LikelihoodScorer
 from harness.engines.hf.model_loading import LoadedModel, load_model
 from harness.engines.hf.stopping import TokenText, declared_stop_ids
 from harness.engines.prompt_tokens import encode_pairs, encode_prompt, misfit, refused_generation, refused_loglikelihood
+from harness.engines.reasoning_text import ReasoningReader
 
 _MIN_BATCH_TOKENS = 4_096
 _CPU_BATCH_TOKENS = 65_536
@@ -51,6 +52,7 @@ class HFEngine(CheckpointEngine[HFOptions]):
         template = load_chat_template(loaded.tokenizer, options.chat_template)
         super().__init__(options, loaded, template)
         self._text = TokenText(loaded.tokenizer)
+        self._reasoning = ReasoningReader(loaded.tokenizer, options.reasoning_tags)
         self._stop_ids = declared_stop_ids(
             loaded.model, loaded.tokenizer, template.end_of_turn_ids() if template else ()
         )
@@ -111,6 +113,7 @@ class HFEngine(CheckpointEngine[HFOptions]):
 
     def _generate(self, loaded: LoadedModel, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
         jobs = []
+        asked = {request.request_id: request for request in requests}
         for request in requests:
             job = self._decode_job(loaded, request)
             if isinstance(job, Generation):
@@ -125,7 +128,8 @@ class HFEngine(CheckpointEngine[HFOptions]):
 
             decoder = StaticDecoder(loaded, limits)
         for done in decoder.run(jobs):
-            yield done.generation()
+            request = asked[done.request_id]
+            yield self._reasoning.parted(done.generation(), request, done.token_ids, done.prompt_ids)
 
     def _decode_job(self, loaded: LoadedModel, request: GenerationRequest) -> DecodeJob | Generation:
         """Tokenise a request, or say why no reply to it can be generated."""

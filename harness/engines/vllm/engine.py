@@ -22,6 +22,7 @@ from harness.engines.prompt_tokens import (
     refused_loglikelihood,
     seed_used,
 )
+from harness.engines.reasoning_text import ReasoningReader
 from harness.engines.vllm.pool import Job, RequestPool
 from harness.engines.vllm.vllm_loading import LoadedVLLM, load_vllm, stop_vllm
 from harness.engines.vllm.vllm_options import VLLMOptions
@@ -51,6 +52,7 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
     def __init__(self, options: VLLMOptions) -> None:
         super().__init__(options)
         self._loaded: LoadedVLLM | None = load_vllm(options)
+        self._reasoning = ReasoningReader(self._loaded.tokenizer, options.reasoning_tags)
         self._pool = RequestPool(self._loaded.llm.llm_engine, self._loaded.max_num_seqs, self._loaded.lora)
 
     @property
@@ -183,7 +185,8 @@ class VLLMEngine(BaseEngine[VLLMOptions]):
         if finish is None:
             error = f"vLLM ended the request with {completion.finish_reason!r}"
             return Generation(request.request_id, "", "error", *counts, error=error)
-        return Generation(request.request_id, self._text(completion, request.sampling.stop), finish, *counts)
+        generation = Generation(request.request_id, self._text(completion, request.sampling.stop), finish, *counts)
+        return self._reasoning.parted(generation, request, completion.token_ids, output.prompt_token_ids)
 
     def _text(self, completion: Any, stop: tuple[str, ...]) -> str:
         """Decode all tokens at once, as the other engines do; vLLM assembles its text incrementally."""

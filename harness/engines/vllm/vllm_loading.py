@@ -90,7 +90,7 @@ def load_vllm(options: VLLMOptions) -> LoadedVLLM:
     _import_vllm()
     options = resolve_adapter(options)
     directories = tuple(
-        _directory(name, what, options.revision)
+        checkpoint_directory(name, what, options.revision)
         for name, what in ((options.model, "model"), (options.adapter, "adapter"))
         if name is not None
     )
@@ -233,7 +233,7 @@ def _lora_request(options: VLLMOptions) -> Any:
     return LoRARequest("adapter", 1, str(Path(options.adapter).expanduser()))
 
 
-def _directory(name: str, what: str, revision: str | None) -> Path:
+def checkpoint_directory(name: str, what: str, revision: str | None) -> Path:
     """Find the directory of a checkpoint; a hub id is fetched into the hub's cache."""
     path = Path(name).expanduser()
     if path.is_dir():

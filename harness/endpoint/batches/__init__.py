@@ -1,0 +1,1 @@
+"""Batch interfaces of vendors: half the price, answers within a day."""
