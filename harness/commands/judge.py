@@ -144,7 +144,7 @@ def _judge(arguments: argparse.Namespace, data: Any) -> Judge:
             raise UsageError(f"{arguments.on} names no judge", "a judge", "name one with --judge KIND:MODEL")
         given = {**stored, **given}
     spec = validated(JudgeSpec, given, "the judge")
-    return load_judge(JudgeContext(spec, data, None, arguments.max_cost))
+    return load_judge(JudgeContext(spec, data, None, arguments.max_cost, forms=(arguments.form,)))
 
 
 async def _verdicts(judge: Judge, tasks: list[JudgeTask]) -> list[Judgment]:

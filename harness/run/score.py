@@ -203,12 +203,7 @@ def _score_benchmark(
         scored.remarks.extend(remarks)
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
-    scored.remarks.extend(_remarks_on(entry))
-    if only_reasoned:
-        scored.remarks.append(
-            f"{entry['name']}: {len(only_reasoned)} answers are empty: the model reasoned and gave none, or was cut "
-            "before it (--max-tokens)"
-        )
+    scored.remarks.extend(_remarks_on(entry, len(only_reasoned)))
 
 
 def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
@@ -281,7 +276,7 @@ def _scores_of(
         candidate = first.get("candidate")
         if candidate is not None:
             answer_ids[prompt.id] = candidate.id
-            only_reasoned += [prompt.id] if candidate.only_reasoned else []
+            only_reasoned += [prompt.id] * candidate.only_reasoned
         else:
             candidate = Response(
                 prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
@@ -337,11 +332,16 @@ def _started(header: dict[str, Any]) -> date:
         return date.min  # not recorded
 
 
-def _remarks_on(entry: dict[str, Any]) -> list[str]:
+def _remarks_on(entry: dict[str, Any], n_only_reasoned: int) -> list[str]:
     remarks = []
     if entry.get("n_prompts", 0) < entry.get("n_all_prompts", 0):
         remarks.append(f"{entry['name']}: only {entry['n_prompts']} of {entry['n_all_prompts']} prompts (--limit)")
     remarks += [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
+    if n_only_reasoned:
+        remarks.append(
+            f"{entry['name']}: {n_only_reasoned} answers are empty: the model reasoned and gave none, or was cut before "
+            "it (--max-tokens)"
+        )
     return remarks
 
 
