@@ -339,8 +339,8 @@ def _remarks_on(entry: dict[str, Any], n_only_reasoned: int) -> list[str]:
     remarks += [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
     if n_only_reasoned:
         remarks.append(
-            f"{entry['name']}: {n_only_reasoned} answers are empty: the model reasoned and gave none, or was cut before "
-            "it (--max-tokens)"
+            f"{entry['name']}: {n_only_reasoned} answers are empty: the model reasoned and gave none, or was cut "
+            "before it (--max-tokens)"
         )
     return remarks
 
