@@ -157,7 +157,6 @@ def score_run(
     )
     if not (directory.complete if complete is None else complete):
         scored.problems.append("the run is not complete")
-    scored.remarks.extend(f"the judge: {words}" for words in (header.get("judge") or {}).get("deviations", ()))
     answer_ids: dict[str, str] = {}
     asked = list(directory.canaries().values())
     for entry in header["benchmarks"]:
@@ -321,7 +320,8 @@ def _unscored_problems(benchmark: str, measured: list[Score], limit: float) -> l
 def _on_the_judge(header: dict[str, Any]) -> list[str]:
     """Return what there is to say of a run's judge itself."""
     retiring = retirement_notice(header.get("judge"), _started(header)) if header.get("kind") == "run" else None
-    return [text for text in (judges_itself(header), retiring) if text]
+    deviations = [f"the judge: {words}" for words in (header.get("judge") or {}).get("deviations", ())]
+    return [*deviations, *(text for text in (judges_itself(header), retiring) if text)]
 
 
 def _started(header: dict[str, Any]) -> date:
