@@ -149,7 +149,11 @@ class LLMJudge:
         """Model, endpoint, price, and what differs from the official judge, for run.json."""
         price = [self.price.input_per_million, self.price.output_per_million] if self.price else None
         known = {"model": self._spec.model, "base_url": self._base_url, "price_per_million": price}
-        further = {"sampling": self._newer_sampling(), "left_out": self._dropped, "deviations": self._deviations()}
+        further: dict[str, Any] = {
+            "sampling": self._newer_sampling(),
+            "left_out": self._dropped,
+            "deviations": self._deviations(),
+        }
         further["retirement"] = self._retirement.as_json() if self._retirement else None
         return known | {name: value for name, value in further.items() if value}
 

@@ -188,7 +188,7 @@ def test_what_fails_for_one_request_is_a_reason(data, monkeypatch, kind, reason)
 def test_a_request_longer_than_the_judge_reads_is_not_sent(data, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     judge = load_judge(JudgeContext(JudgeSpec(model="openai:gpt-4"), data, max_cost=100.0))
-    monkeypatch.setattr(judge, "_client", object())  # nothing is asked of it
+    monkeypatch.setattr(judge, "_backend", object())  # nothing is asked of it
     judgment = asyncio.run(judge.judge(JudgeTask(prompt(), "rating", (answer("word " * 20_000, "b"),))))
     assert judgment.verdict.reason == "context_length"
     assert "the model reads 8,192; the request was not sent" in judgment.verdict.detail
