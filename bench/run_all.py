@@ -33,6 +33,7 @@ COMMANDS = {
     "arena_hard_coverage": ["arena_hard.py", "--coverage"],
     "ppi_coverage": ["ppi_coverage.py"],
     "rebase": ["rebase.py"],
+    "judging_cost": ["judging_cost.py"],
     "gate": ["gate.py"],
 }
 

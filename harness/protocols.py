@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 from harness.data.file_rows import Row
 from harness.data.votes import Statement
 from harness.endpoint.exchange import ChatReply, ChatRequest
+from harness.endpoint.ledger import Budget
 from harness.messages import Message, Sampling
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow, Verdict
 from harness.spec import JudgeSpec
@@ -104,6 +105,8 @@ class JudgeContext:
         The judge forms of the run, whose parameters `Judge.prepare` tries.
     work : Path or None
         A directory inside the run for what a judge must not lose (submitted batches); deleted with a complete run.
+    budget : Budget or None
+        The money of several judges of one run, in place of `max_cost` and `spent`.
     """
 
     spec: JudgeSpec
@@ -113,6 +116,7 @@ class JudgeContext:
     spent: float = 0.0
     forms: tuple[str, ...] = ()
     work: Path | None = None
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

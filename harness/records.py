@@ -36,6 +36,7 @@ UnscoredReason = Literal[
     "context_length",  # the judge's context is too short for this request
     "no_response",  # there is no answer to judge
     "no_baseline",  # there is no baseline answer to judge against
+    "not_chosen",  # the strong judge of two was not to be asked about this prompt
     "missing",  # no verdict in the files, or not judged yet
 ]
 

@@ -74,9 +74,9 @@ class LLMJudge:
         self._check_options()
         price = Price(*spec.price) if spec.price else self._list_price()
         self.price = price if price is None or spec.batch is None else price.halved()
-        self.ledger = Ledger(limit=context.max_cost, price=self.price, spent=context.spent)
         self._window = context_window(spec.model_name, self._base_url) if self.is_listed else None
         self._retirement = announced_retirement(spec.model_name, self._base_url) if self.is_listed else None
+        self.ledger = Ledger(context.max_cost, self.price, context.spent, context.budget)
 
     @property
     def name(self) -> str:

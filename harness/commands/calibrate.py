@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that give probabilities)",
     )
     add("--half-width", type=float, default=2.5, metavar="POINTS", help="wanted half width of a win rate (2.5)")
+    add(
+        "--escalate",
+        default="0.15,0.1",
+        metavar="ALPHA[,DELTA]",
+        help="guarantee of a cascade's threshold: disagreement of at most ALPHA with probability 1 - DELTA (0.15,0.1)",
+    )
     add("--bins", type=int, default=10, help="bins of the reliability diagram (10)")
     add("--scheme", choices=["equal_width", "equal_mass"], default="equal_width", help="how the bins are cut")
     add("--level", type=float, default=0.95, help="coverage of the intervals (0.95)")
@@ -112,7 +118,26 @@ def _spec(arguments: argparse.Namespace) -> StudySpec:
         arguments.orders,
         dict(_pair("--family", text) for text in arguments.family),
         {name: _price(name, price) for name, price in (_pair("--price", text) for text in arguments.price)},
+        _guarantee(arguments.escalate),
     )
+
+
+def _guarantee(text: str) -> tuple[float, float]:
+    """Parse ALPHA[,DELTA].
+
+    Raises
+    ------
+    UsageError
+        It is not one or two numbers between 0 and 1.
+    """
+    alpha, _, delta = text.partition(",")
+    try:
+        found = float(alpha), float(delta or "0.1")
+    except ValueError:
+        found = (0.0, 0.0)
+    if not all(0.0 < value < 1.0 for value in found):
+        raise UsageError(f"--escalate {text}", "ALPHA or ALPHA,DELTA, each between 0 and 1", "for example 0.15,0.1")
+    return found
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from harness.commands.run import add_spec_options, spec_from
+from harness.errors import UsageError
 
 _COLUMNS = {
     "n_prompts": "prompts",
@@ -36,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--answer-tokens", type=int, default=400, metavar="N", help="typical answer length without a baseline (400)"
     )
+    parser.add_argument(
+        "--pilot",
+        type=Path,
+        metavar="RUN",
+        help="a run judged by two judges: print what share of the strong one's verdicts an interval takes",
+    )
+    parser.add_argument(
+        "--half-width", type=float, metavar="W", help="wanted half width of the interval, in the metric's unit"
+    )
     parser.add_argument("--json", action="store_true", help="print the estimate as JSON on stdout")
 
 
@@ -53,8 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     judge = load_judge(JudgeContext(spec.judge, data)) if spec.judge else None
     found = estimate_run(plan, judge, arguments.answer_tokens)
     retiring = retirement_notice(judge.describe(), datetime.now(UTC).date()) if judge else None
+    shares = _shares(arguments.pilot, arguments.half_width)
     if arguments.json:
-        print_json(found.as_json() | {"judge_retirement": retiring})
+        print_json(found.as_json() | {"judge_retirement": retiring} | ({"strong_judge": shares} if shares else {}))
         return 0
     rows = [[b.benchmark, *(f"{getattr(b, field):,}" for field in _COLUMNS)] for b in found.benchmarks]
     left_out = [
@@ -64,7 +76,64 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     notes = [*left_out, _money(found), *([retiring] if retiring else [])]
     print_table(["benchmark", *_COLUMNS.values()], rows, note="\n".join(notes))
+    _print_shares(shares)
     return 0
+
+
+def _print_shares(shares: list[dict[str, Any]]) -> None:
+    from harness.commands.output import print_table
+
+    columns = ["benchmark", "metric", "correlation", "half width", "alone", "with the cheap judge", "share"]
+    if shares:
+        print_table(columns, [_share_cells(row) for row in shares], title="Verdicts of the strong judge")
+
+
+def _shares(pilot: Path | None, half_width: float | None) -> list[dict[str, Any]]:
+    """Return how many of the strong judge's verdicts an interval takes, by metric of a pilot run.
+
+    Raises
+    ------
+    UsageError
+        Only one of the two is given.
+    """
+    if pilot is None and half_width is None:
+        return []
+    if pilot is None or half_width is None:
+        raise UsageError("--pilot and --half-width belong together", "both, or neither")
+    from harness.run.score import two_judge_figures
+    from harness.stats.prediction_powered import labels_needed
+    from harness.store.run_directory import RunDirectory
+
+    rows = []
+    for (benchmark, metric), found in two_judge_figures(RunDirectory(pilot)).items():
+        needed = labels_needed(found, half_width)
+        n_all = found.n_labelled + found.n_unlabelled
+        rows.append(
+            {
+                "benchmark": benchmark,
+                "metric": metric,
+                "correlation": found.explained**0.5,
+                "half_width": half_width,
+                "strong_alone": needed.labels_only,
+                "with_cheap": needed.with_judge,
+                "share": None if needed.with_judge is None else needed.with_judge / n_all,
+                "reason": needed.reason,
+            }
+        )
+    return rows
+
+
+def _share_cells(row: dict[str, Any]) -> list[str]:
+    known = row["share"] is not None
+    return [
+        row["benchmark"],
+        row["metric"],
+        f"{row['correlation']:.2f}",
+        f"{row['half_width']:g}",
+        f"{row['strong_alone']:,}",
+        f"{row['with_cheap']:,}" if known else "-",
+        f"{row['share']:.0%}" if known else row["reason"],
+    ]
 
 
 def _money(found: Any) -> str:

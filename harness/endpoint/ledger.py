@@ -128,6 +128,36 @@ class Reservation:
     is_open: bool = True
 
 
+class Budget:
+    """Money that one judge or several may spend: spent, reserved, and the limit of both together.
+
+    Parameters
+    ----------
+    limit : float or None
+        The most that may be spent, `spent` included; None for no limit.
+    spent : float
+        Money spent before, by the run that is resumed.
+
+    Raises
+    ------
+    UsageError
+        The limit is no amount of money.
+    """
+
+    def __init__(self, limit: float | None, spent: float = 0.0) -> None:
+        if limit is not None and not 0 <= limit < math.inf:
+            raise UsageError(f"the cost limit is {limit}", "an amount of money from 0", "correct --max-cost")
+        self.limit = limit
+        self.spent = spent
+        self.reserved = 0.0
+        self.lock = threading.Lock()
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def fits(self, amount: float) -> bool:
+        """Whether an amount may be spent beyond what is spent already."""
+        return self.limit is None or self.spent + amount <= self.limit
+
+
 class Ledger:
     """Counts tokens and money, and keeps the total of spent and reserved money within a limit.
 
@@ -142,6 +172,8 @@ class Ledger:
         None if unknown: tokens are counted, money is not.
     spent : float
         Money spent before, by the run that is resumed.
+    budget : Budget or None
+        Money shared with the ledgers of other judges, in place of `limit` and `spent`.
 
     Attributes
     ----------
@@ -156,35 +188,31 @@ class Ledger:
         There is a limit and no price.
     """
 
-    def __init__(self, limit: float | None, price: Price | None, spent: float = 0.0) -> None:
-        if limit is not None and price is None:
+    def __init__(
+        self, limit: float | None, price: Price | None, spent: float = 0.0, budget: Budget | None = None
+    ) -> None:
+        self._budget = budget or Budget(limit, spent)
+        if self._budget.limit is not None and price is None:
             raise UsageError(
                 "a cost limit was given, but the price of the judge is unknown",
                 "a price for every model with a limit",
                 "give --judge-price IN,OUT (money per million prompt and completion tokens; 0,0 for a free one)",
             )
-        if limit is not None and not 0 <= limit < math.inf:
-            raise UsageError(f"the cost limit is {limit}", "an amount of money from 0", "correct --max-cost")
-        self.limit = limit
         self.price = price
         self.n_calls = 0
         self.n_prompt_tokens = 0
         self.n_completion_tokens = 0
         self.n_unmetered = 0
-        self._spent = spent
-        self._reserved = 0.0
-        self._lock = threading.Lock()
-        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def spent(self) -> float:
         """Money spent so far, including what was spent before; 0 if the price is unknown."""
-        return self._spent
+        return self._budget.spent
 
     @property
     def reserved(self) -> float:
         """Money reserved for calls in flight."""
-        return self._reserved
+        return self._budget.reserved
 
     def reserve(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
         """Reserve money for a call.
@@ -203,17 +231,14 @@ class Ledger:
             With this call and those in flight the total could exceed the limit.
         """
         amount = self._amount(expected_prompt_tokens, max_completion_tokens)
-        with self._lock:
-            if not self._fits(amount + self._reserved):
+        with self._budget.lock:
+            if not self._budget.fits(amount + self._budget.reserved):
                 raise self._limit_reached(amount)
-            self._reserved += amount
+            self._budget.reserved += amount
         return Reservation(amount, expected_prompt_tokens, max_completion_tokens)
 
     def _amount(self, n_prompt_tokens: int, n_completion_tokens: int) -> float:
         return self.price.cost(n_prompt_tokens, n_completion_tokens) if self.price else 0.0
-
-    def _fits(self, amount: float) -> bool:
-        return self.limit is None or self._spent + amount <= self.limit
 
     async def acquire(self, expected_prompt_tokens: int, max_completion_tokens: int) -> Reservation:
         """Reserve money as `reserve` does, but wait for calls in flight that may turn out cheaper.
@@ -228,21 +253,22 @@ class Ledger:
         """
         amount = self._amount(expected_prompt_tokens, max_completion_tokens)
         while True:
-            with self._lock:
-                if not self._fits(amount):
+            with self._budget.lock:
+                if not self._budget.fits(amount):
                     raise self._limit_reached(amount)
-                if self._fits(amount + self._reserved):
-                    self._reserved += amount
+                if self._budget.fits(amount + self._budget.reserved):
+                    self._budget.reserved += amount
                     return Reservation(amount, expected_prompt_tokens, max_completion_tokens)
                 settled = asyncio.get_running_loop().create_future()
-                self._waiting.append(settled)
+                self._budget.waiting.append(settled)
             await settled
 
     def _limit_reached(self, amount: float) -> CostLimitReached:
         currency = self.price.currency if self.price else ""
-        under_way = f", {self._reserved:.4f} are reserved for calls in flight" if self._reserved > 0 else ""
+        budget = self._budget
+        under_way = f", {budget.reserved:.4f} are reserved for calls in flight" if budget.reserved > 0 else ""
         return CostLimitReached(
-            f"the cost limit of {self.limit:.4f} {currency} is reached: {self._spent:.4f} are spent{under_way}, and "
+            f"the cost limit of {budget.limit:.4f} {currency} is reached: {budget.spent:.4f} are spent{under_way}, and "
             f"the next call could cost {amount:.4f}",
             remedy="everything obtained so far is kept; resume with `assay resume` and a higher --max-cost",
         )
@@ -262,7 +288,7 @@ class Ledger:
         float or None
             Its cost; None if the price or the number of tokens is unknown.
         """
-        with self._lock:
+        with self._budget.lock:
             self._close(reservation)
         return self._book(reply, reservation.n_prompt_tokens, reservation.n_completion_tokens)
 
@@ -276,18 +302,18 @@ class Ledger:
         n_prompt = most_prompt if n_prompt is None else n_prompt
         n_completion = most_completion if n_completion is None else n_completion
         cost = self.price.cost(n_prompt, n_completion) if self.price else None
-        with self._lock:
+        with self._budget.lock:
             self.n_calls += 1
             self.n_unmetered += not metered
             self.n_prompt_tokens += n_prompt
             self.n_completion_tokens += n_completion
-            self._spent += cost or 0.0
+            self._budget.spent += cost or 0.0
         self._wake()
         return cost if metered else None
 
     def release(self, reservation: Reservation) -> None:
         """Release the reservation of a call that was not answered."""
-        with self._lock:
+        with self._budget.lock:
             self._close(reservation)
         self._wake()
 
@@ -295,13 +321,13 @@ class Ledger:
         if not reservation.is_open:
             raise ValueError("the reservation was settled or released before")
         reservation.is_open = False
-        self._reserved -= reservation.amount
-        if self._reserved < 1e-12:  # rounding must not leave a remainder that is never released
-            self._reserved = 0.0
+        self._budget.reserved -= reservation.amount
+        if self._budget.reserved < 1e-12:  # rounding must not leave a remainder that is never released
+            self._budget.reserved = 0.0
 
     def _wake(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
+        with self._budget.lock:
+            waiting, self._budget.waiting = self._budget.waiting, []
         for settled in waiting:
             if not settled.done():
                 settled.get_loop().call_soon_threadsafe(_finish, settled)

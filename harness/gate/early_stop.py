@@ -17,6 +17,7 @@ from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
 from harness.records import Judgment, Prompt, Response, Score
+from harness.run.several_judges import of_strong_judge
 from harness.store.run_directory import RunDirectory
 
 
@@ -132,7 +133,9 @@ class EarlyStop:
             answer = sides["candidate"].get(prompt.id)
             if prompt.benchmark == benchmark.name and answer is not None:
                 about = [j for j in judged.get(prompt.id, ()) if answer.id in j.response_ids]
-                scores += benchmark.score(prompt, answer, sides["baseline"].get(prompt.id), about)
+                asked = of_strong_judge(about)
+                if asked or not about:  # else the strong judge of two is not to be asked about this prompt
+                    scores += benchmark.score(prompt, answer, sides["baseline"].get(prompt.id), asked)
         return scores
 
     def _rules(self) -> list[tuple[Kind, Rule]]:

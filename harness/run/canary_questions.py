@@ -24,6 +24,7 @@ from harness.run.canaries import (
     self_comparison,
 )
 from harness.run.plan import PlannedBenchmark
+from harness.run.several_judges import of_cheap_judge, of_strong_judge
 
 _NULL_MODEL = "null response"
 
@@ -150,7 +151,7 @@ def canary_findings(
         One per check with at least one verdict.
     """
     by_check: dict[str, list[Judgment]] = defaultdict(list)
-    for j in canaries:
+    for j in _by_each_judge(canaries):
         # The form declares equal outputs a tie without asking the judge.
         if j.benchmark == benchmark and not j.meta.get("equal_outputs"):
             by_check[j.meta["canary"]].append(j)
@@ -177,6 +178,12 @@ _CHECKS: dict[str, Callable[[list[Judgment]], CanaryFinding]] = {
     "planted_verdict": _planted,
     "self_comparison": lambda judgments: self_comparison(_verdicts(judgments)),
 }
+
+
+def _by_each_judge(canaries: Iterable[Judgment]) -> list[Judgment]:
+    """Add the cheap judge's verdicts of a run with two judges."""
+    kept = list(canaries)
+    return [*of_strong_judge(kept), *of_cheap_judge(kept)]
 
 
 def _pairs(judgments: Iterable[Judgment], answer_ids: Mapping[str, str]) -> list[tuple[Judgment, Judgment]]:

@@ -33,6 +33,7 @@ from harness.run.generate import GenerationThread, Job
 from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
 from harness.run.retiring_judge import retirement_notice
 from harness.run.score import RunScores, score_run
+from harness.run.several_judges import is_settled
 from harness.settings import Settings
 from harness.spec import RunSpec, differing_fields, validated
 from harness.store.run_directory import RunDirectory, RunWriter, response_key, task_key
@@ -239,7 +240,7 @@ class _Session:
         self.responses = self.writer.responses()
         for judgment in self.writer.slim_judgments():
             key = task_key(judgment.judge_id, judgment.prompt_id, judgment.response_ids, judgment.turn)
-            self.verdicts[key] = not isinstance(judgment.verdict, Unscored)
+            self.verdicts[key] = is_settled(judgment.verdict)
         partials = self.writer.first_turns()
         for planned in self.plan.benchmarks.values():
             for prompt in planned.prompts:
@@ -427,7 +428,7 @@ class _Session:
 
 def _is_settled(canary: Judgment) -> bool:
     """Whether a canary question need not be asked again; an echo of a planted verdict is its answer."""
-    return not isinstance(canary.verdict, Unscored) or canary.verdict.reason == "echoed"
+    return is_settled(canary.verdict) or (isinstance(canary.verdict, Unscored) and canary.verdict.reason == "echoed")
 
 
 def _refuse_other_prompts(writer: RunWriter, plan: Plan) -> None:
@@ -556,7 +557,7 @@ class _Pipeline:
             task, fresh = item
             judgment = await session.judge.judge(task, fresh=fresh)
             session.writer.append(judgment)
-            self._n_unscored += isinstance(judgment.verdict, Unscored)
+            self._n_unscored += not is_settled(judgment.verdict)
             session.progress.advance("judging", f"{self._n_unscored} not scored" if self._n_unscored else "")
 
     async def _until_stopped(self, collecting: Awaitable[None], workers: Iterable[asyncio.Task[None]]) -> None:

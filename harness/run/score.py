@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from harness.errors import AssayError, StoreError
+from harness.errors import AssayError, StoreError, UsageError
 from harness.protocols import Benchmark, CheckedBenchmark, DataSource
-from harness.records import Judgment, Response, Score, SummaryRow
+from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_scores
 from harness.run.canary_questions import canary_findings
 from harness.run.failures import failures
@@ -18,6 +18,8 @@ from harness.run.figures import deciding, declared, reason_row
 from harness.run.judge_checks import constant_rating, judges_itself
 from harness.run.plan import load_benchmark
 from harness.run.retiring_judge import retirement_notice
+from harness.run.several_judges import SPREAD, has_two_judges, of_cheap_judge, of_strong_judge, powered, sharpened
+from harness.stats.prediction_powered import PredictionPowered
 from harness.store.jsonl import read_json
 from harness.store.provenance import code_revision, package_versions
 from harness.store.run_directory import RunDirectory, RunWriter
@@ -185,12 +187,12 @@ def _score_benchmark(
     header, entry = about
     answer_ids, data, asked = given
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
-    only_reasoned: list[str] = []
-    found = _scores_of(directory, benchmark, (entry["name"], scored.model), (answer_ids, only_reasoned))
+    noted = _Noted(answer_ids)
+    found = _scores_of(directory, benchmark, (entry["name"], scored.model), noted)
     imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
     scored.scores.extend(found)
     if found or not header.get("figures"):
-        scored.rows.extend(_rows_of(benchmark, entry, found, data))
+        scored.rows.extend(sharpened(benchmark, _rows_of(benchmark, entry, found, data), found, noted.cheap))
     scored.rows.extend(imported)
     if found or not imported:
         limit = header.get("max_unscored", _DEFAULT_MAX_UNSCORED)
@@ -202,7 +204,32 @@ def _score_benchmark(
         scored.remarks.extend(remarks)
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
-    scored.remarks.extend(_remarks_on(entry, len(only_reasoned)))
+    scored.remarks.extend(_remarks_on(entry, noted))
+
+
+def two_judge_figures(directory: RunDirectory) -> dict[tuple[str, str], PredictionPowered]:
+    """Return the estimates of a run's judged means from its two judges, by benchmark and metric.
+
+    Raises
+    ------
+    UsageError
+        The run was not judged by two judges, or too little to estimate anything.
+    """
+    header = directory.header()
+    found: dict[tuple[str, str], PredictionPowered] = {}
+    for entry in header["benchmarks"]:
+        benchmark, noted = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options")), _Noted({})
+        strong = _scores_of(directory, benchmark, (entry["name"], header["model"]["name"]), noted)
+        for metric in benchmark.headlines:
+            estimate = powered(benchmark, metric, strong, noted.cheap)
+            if estimate is not None:
+                found[entry["name"], metric] = estimate
+    if not found:
+        raise UsageError(
+            f"{directory.path} has no judged mean by two judges",
+            "a run with --judge two:CHEAP,STRONG and at least two prompts by the strong one",
+        )
+    return found
 
 
 def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
@@ -257,33 +284,68 @@ def _made_by() -> dict[str, Any]:
     return {"assay": package_versions().get("assay"), "code": code_revision()}
 
 
-def _scores_of(
-    directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], noted: tuple[dict[str, str], list[str]]
-) -> list[Score]:
+@dataclass
+class _Noted:
+    """What scoring notes on the way.
+
+    Parameters
+    ----------
+    answer_ids : dict of str to str
+        The ids of the judged answers by prompt, over all benchmarks.
+    only_reasoned : list of str
+        Prompts whose answers hold only reasoning.
+    cheap : list of Score
+        The cheap judge's scores of a run with two judges.
+    spreads : list of float
+        The standard deviation of a panel's members on each verdict, as a share of the scale.
+    """
+
+    answer_ids: dict[str, str]
+    only_reasoned: list[str] = field(default_factory=list)
+    cheap: list[Score] = field(default_factory=list)
+    spreads: list[float] = field(default_factory=list)
+
+
+def _scores_of(directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], noted: _Noted) -> list[Score]:
     """Score a benchmark prompt by prompt; only the scores and the ids of the judged answers stay in memory.
 
-    `names` are those of the benchmark and the model in the run; `noted` are the ids of the judged answers by prompt and
-    the prompts whose answers hold only reasoning, which are added to.
+    `names` are those of the benchmark and the model in the run.
     """
     benchmark_name, model = names
-    answer_ids, only_reasoned = noted
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
     scores: list[Score] = []
-    for prompt in (p for p in directory.each_prompt() if p.benchmark == benchmark_name):
+    for prompt in directory.each_prompt():
+        if prompt.benchmark != benchmark_name:
+            continue
         answers = responses.of(prompt.id)
         first = {response.role: response for response in answers if response.sample == 0}
         candidate = first.get("candidate")
-        if candidate is not None:
-            answer_ids[prompt.id] = candidate.id
-            only_reasoned += [prompt.id] * candidate.only_reasoned
+        if candidate is None:
+            candidate = Response.to(prompt, model, "", finish="error")
         else:
-            candidate = Response(
-                prompt_id=prompt.id, benchmark=benchmark_name, model=model, model_id="", finish="error"
-            )
+            noted.answer_ids[prompt.id] = candidate.id
+            noted.only_reasoned += [prompt.id] * candidate.only_reasoned
         judged = [j for j in judgments.of(prompt.id) if _is_about(j, candidate)]
-        scores += declared(benchmark, benchmark.score(prompt, candidate, first.get("baseline"), judged))
+        scores += _judged_scores(benchmark, prompt, (candidate, first.get("baseline")), judged, noted)
         scores += diversity_scores(prompt, [r for r in answers if r.role == "candidate"])
     return scores
+
+
+def _judged_scores(
+    benchmark: Benchmark,
+    prompt: Prompt,
+    answers: tuple[Response, Response | None],
+    judged: list[Judgment],
+    noted: _Noted,
+) -> list[Score]:
+    """Score a prompt; with two judges the strong one decides, and where it was not asked there are no judged scores."""
+    noted.spreads += [j.meta[SPREAD] for j in judged if SPREAD in j.meta]
+    asked = of_strong_judge(judged)
+    scores = declared(benchmark, benchmark.score(prompt, *answers, asked))
+    if not has_two_judges(judged):
+        return scores
+    noted.cheap += benchmark.score(prompt, *answers, of_cheap_judge(judged))
+    return scores if asked else [s for s in scores if not benchmark.score_kinds[s.metric].judged]
 
 
 def _is_about(judgment: Judgment, candidate: Response) -> bool:
@@ -332,15 +394,21 @@ def _started(header: dict[str, Any]) -> date:
         return date.min  # not recorded
 
 
-def _remarks_on(entry: dict[str, Any], n_only_reasoned: int) -> list[str]:
+def _remarks_on(entry: dict[str, Any], noted: _Noted) -> list[str]:
     remarks = []
     if entry.get("n_prompts", 0) < entry.get("n_all_prompts", 0):
         remarks.append(f"{entry['name']}: only {entry['n_prompts']} of {entry['n_all_prompts']} prompts (--limit)")
     remarks += [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
-    if n_only_reasoned:
+    if noted.only_reasoned:
         remarks.append(
-            f"{entry['name']}: {n_only_reasoned} answers are empty: the model reasoned and gave none, or was cut "
-            "before it (--max-tokens)"
+            f"{entry['name']}: {len(noted.only_reasoned)} answers are empty: the model reasoned and gave none, or was "
+            "cut before it (--max-tokens)"
+        )
+    if noted.spreads:
+        mean = sum(noted.spreads) / len(noted.spreads)
+        remarks.append(
+            f"{entry['name']}: the panel's members differ by {mean:.0%} of the scale (standard deviation, mean over "
+            f"{len(noted.spreads)} verdicts)"
         )
     return remarks
 

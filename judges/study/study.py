@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import StatisticsError, UsageError
+from harness.stats.escalation import EscalationThreshold
 from judges.study import battery, bias
 from judges.study.confidence import Confidence, confidence
 from judges.study.corrected import CorrectedRate, corrected_rates
+from judges.study.escalating import escalation
 from judges.study.labels import LabelList, worth_labelling
 from judges.study.pair_rows import pair_rows, texts_of
 from judges.study.price import Contest, contest
@@ -69,7 +71,8 @@ class JudgeReport:
         Presentations without a verdict, by reason, of `n_presentations`.
     n_presentations : int
         Presentations in all.
-    cells, coefficients, confusion, ranking, position, verbosity, self_preference, confidence, win_rates, repeats
+    cells, coefficients, confusion, ranking, position, verbosity, self_preference, confidence, win_rates, repeats,
+    escalation
         The parts, each documented where it is made.
     """
 
@@ -93,6 +96,7 @@ class JudgeReport:
     confidence: Confidence | NotMeasured
     win_rates: tuple[CorrectedRate, ...] | NotMeasured
     repeats: Repeats | NotMeasured
+    escalation: EscalationThreshold | NotMeasured
 
 
 @dataclass(frozen=True)
@@ -287,6 +291,7 @@ def _report(judge: JudgeFile, sides: Sides, spec: StudySpec) -> JudgeReport:
         attempt(lambda: confidence(sides, spec)),
         corrected_rates(sides, spec),
         repeats(verdicts, spec),
+        attempt(lambda: escalation(sides, spec)),
     )
 
 

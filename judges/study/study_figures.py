@@ -52,6 +52,8 @@ class StudySpec:
         Family of a model or judge, for self-preference.
     prices : mapping of str to float
         Price of a judge's verdict on a pair, where its files hold none.
+    escalation : (float, float)
+        The guarantee of a cascade: largest disagreement, and the probability with which it may fail.
     """
 
     level: float = 0.95
@@ -64,6 +66,7 @@ class StudySpec:
     orders: OrderRule = "auto"
     families: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, float] = field(default_factory=dict)
+    escalation: tuple[float, float] = (0.15, 0.1)
 
     @property
     def bootstrap(self) -> BootstrapSpec:

@@ -41,7 +41,7 @@ def study_section(study: Data, number: int = 1) -> Section:
     blocks: list[Block] = [_head(study), *_agreement(study, suffix)]
     for judge in judges:
         blocks += _charts(judge, f"{judge['name']}{suffix}")
-    blocks += [_biases(judges), *_orders(judges), *_confidence(judges), _rankings(judges)]
+    blocks += [_biases(judges), *_orders(judges), *_confidence(judges), *_alone(judges), _rankings(judges)]
     blocks += [*_contest(study, suffix), *_corrected(study), *_labels(study)]
     return Section(f"study{suffix}", "Judge study: " + ", ".join(str(judge["name"]) for judge in judges), blocks)
 
@@ -323,6 +323,30 @@ def _confidence(judges: Sequence[Data]) -> list[Block]:
         "is by fits that never saw the prompt."
     )
     return [_by_judge("Is its confidence calibrated?", columns, judges, _confidence_rows), Note(note)]
+
+
+def _alone(judges: Sequence[Data]) -> list[Block]:
+    """From which confidence each judge may decide alone; studies stored by earlier versions do not say."""
+    known = [judge for judge in judges if judge.get("escalation")]
+    if not known:
+        return []
+    columns = ["judge", "threshold#", "pairs decided alone#", "disagreement there#", "at most#", "labelled pairs#"]
+    note = "For assay run --judge cascade:CHEAP,STRONG: the disagreement with people holds with the stated probability."
+    return [_by_judge("From which confidence may it decide alone?", columns, known, _alone_rows), Note(note)]
+
+
+def _alone_rows(judge: Data) -> Iterable[Sequence[Cell]]:
+    found = judge["escalation"]
+    if found.get("threshold") is None:
+        yield [_missing(found)]
+        return
+    yield [
+        Cell(f"{found['threshold']:.2f}"),
+        Cell(f"{100 * found['share_kept']:.0f} %"),
+        Cell(f"{100 * found['disagreement']:.1f} %", f"at most {100 * found['bound']:.1f} %"),
+        Cell(f"{100 * found['alpha']:.0f} %", f"with probability {1 - found['delta']:.2g}"),
+        Cell(f"{found['n']:,}"),
+    ]
 
 
 def _confidence_rows(judge: Data) -> Iterable[Sequence[Cell]]:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from harness.endpoint.exchange import ChatReply
-from harness.errors import PluginError, SpecError, UsageError
+from harness.errors import PluginError, UsageError
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Preference, Prompt, Rating, Response
 from harness.run.plan import compares, load_benchmark, load_judge
@@ -118,12 +118,13 @@ def test_model_judges_say_what_they_can_answer(form, monkeypatch):
         judge.judge_id("haiku")
 
 
-def test_align_ranks_with_forms_that_compare(form):
+def test_align_ranks_with_forms_that_exist(form):
     form(FORM)
     ranker = {"judge": {"model": "openai:j"}, "form": "mine"}
     assert validated(RankerRecipe, ranker, "ranker").form == "mine"
-    with pytest.raises(SpecError, match="the judge form 'rating' compares no two answers"):
-        validated(RankerRecipe, ranker | {"form": "rating"}, "ranker")
+    assert validated(RankerRecipe, ranker | {"form": "rubric:honest"}, "ranker").form == "rubric:honest"
+    with pytest.raises(UsageError, match="unknown judge form 'haiku'"):
+        validated(RankerRecipe, ranker | {"form": "haiku"}, "ranker")
 
 
 def test_the_gold_judge_gives_the_verdict_that_a_form_declares(form):

@@ -8,12 +8,14 @@ import json
 import pytest
 
 from harness.endpoint.client import ChatFailure, ChatReply, ChatRequest, TokenLogprob
+from harness.errors import MissingDataError
 from harness.packages import package_file
 from harness.protocols import JudgeContext, JudgeTask
 from harness.records import Preference, Prompt, Rating, Response
 from harness.run.plan import load_judge
 from harness.spec import JudgeSpec
 from judges.forms import AlpacaEvalForm, FiveWayForm, FiveWayV2Form, PairwiseForm, RatingForm
+from judges.templates import ArenaSettings, Template
 from tests.paths import MIRROR, needs_data
 
 pytestmark = needs_data
@@ -231,3 +233,23 @@ def test_the_ids_of_the_shipped_forms_stay(data, form, as_official, changed):
     assert judge.judge_id(form) == as_official
     judge = load_judge(JudgeContext(JudgeSpec(model="openai:gpt-4", max_tokens=99, temperature=0.5), data))
     assert judge.judge_id(form) == changed
+
+
+def test_the_five_way_identity_covers_the_creative_writing_prompt(data):
+    def identity(creative):
+        known = {"hard_prompt": Template("hard", "Judge.", "{question_1}")}
+        if creative:
+            known["creative_writing"] = Template("creative", creative, "{question_1}")
+        templates = Unavailable(known)
+        return FiveWayV2Form(ArenaSettings(templates, 0.0, 100, 1)).identity()
+
+    assert len({identity(text) for text in ("", "Judge the style.", "Judge the plot.")}) == 3
+    # where upstream's file is missing, as in the mirror, the id is the one of earlier runs
+    assert FiveWayV2Form.from_data(data).identity() == FiveWayForm.identity(FiveWayV2Form.from_data(data))
+
+
+class Unavailable(dict):
+    """Templates of which a missing one is a missing upstream file."""
+
+    def __missing__(self, category):
+        raise MissingDataError(f"no prompt for {category}")

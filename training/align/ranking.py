@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness import registry
 from harness.engines.base import Engine
 from harness.engines.rewards.scorers import (
     PreferenceEngine,
@@ -24,7 +25,7 @@ from harness.engines.rewards.scorers import (
 from harness.errors import SpecError
 from harness.protocols import Judge, JudgeContext, JudgeTask, Ranker, RankerContext
 from harness.reasoning import part_reasoning
-from harness.records import Judgment, Prompt, Response, Unscored
+from harness.records import Judgment, Prompt, Rating, Response, Unscored, Verdict
 from harness.run.plan import load_judge
 from harness.spec import JudgeSpec, validated
 from harness.store.align_directory import Sample, SampleReward, read_rewards
@@ -33,8 +34,8 @@ from training.align.book import identity_of
 from training.align.sampling import load_engine, messages_of, prompt_of
 
 _OPERATIONAL = ("device", "device_map", "max_batch_tokens")
-_BLOCK_CALLS = 8
 _VERDICT_FIELDS = ("top_p", "seed", "reasoning_effort", "samples", "probability")
+_BLOCK_CALLS = 8
 """Judge calls scheduled at once, for each the judge takes in parallel."""
 
 Scores = Iterator[tuple[str, int, float | None, str]]
@@ -179,7 +180,10 @@ class _RoundRobin:
 
 @dataclass(frozen=True)
 class JudgeRanker:
-    """Ranks by a judge's comparisons of every two answers, in both orders, a tie counting one half.
+    """Ranks by a judge.
+
+    A form that compares is asked about every two answers, in both orders, a tie counting one half. A form that rates,
+    such as a rubric, is asked about each answer, and the grade is the reward.
 
     Parameters
     ----------
@@ -189,11 +193,14 @@ class JudgeRanker:
         How the judge is asked.
     load : callable
         Makes the judge.
+    content : str
+        Hash of the form's content, if it comes from a file.
     """
 
     spec: JudgeSpec
     form: str
     load: Callable[[], Judge]
+    content: str = ""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], context: RankerContext) -> Self:
@@ -201,14 +208,17 @@ class JudgeRanker:
 
         Raises
         ------
-        SpecError
-            An option is unknown or wrong.
+        SpecError, UnknownNameError
+            An option is unknown or wrong, or there is no such form.
         """
         given = validated(_JudgeOptions, options, "the ranker 'judge'")
+        from_file = ":" in given.form
+        content = registry.make_judge_form(given.form, context.data).identity() if from_file else ""
         return cls(
             given.judge,
             given.form,
             lambda: load_judge(JudgeContext(given.judge, context.data, context.cache_path, forms=(given.form,))),
+            content,
         )
 
     @property
@@ -220,20 +230,41 @@ class JudgeRanker:
     def identity(self) -> Mapping[str, Any]:
         """Judge, form and options, and the fields of the judge's spec that change its verdicts."""
         changed = self.spec.model_dump(include=set(_VERDICT_FIELDS), exclude_defaults=True)
-        return {"judge": self.spec.model, "form": self.form, "options": self.spec.sent_options, **changed}
+        content = {"form_content": self.content} if self.content else {}
+        return {"judge": self.spec.model, "form": self.form, "options": self.spec.sent_options, **changed, **content}
 
     def scores(self, answers: Sequence[Sequence[Sample]]) -> Scores:
         """Judge the answers to a few prompts at a time, so that an interruption loses few verdicts."""
-        table, judge = _RoundRobin(answers), self.load()
+        judge = self.load()
+        rates = registry.judge_form(self.form).n_answers == 1
+        table = _RoundRobin([] if rates else answers)
         yield from table.alone()
         with asyncio.Runner() as runner:
             try:
                 runner.run(judge.prepare())
                 for block in _blocks(answers, _BLOCK_CALLS * self.spec.concurrency):
+                    if rates:
+                        yield from runner.run(self._graded(judge, block))
+                        continue
                     for first, second, share, error in runner.run(self._judged(judge, block)):
                         yield from table.add(first, second, share, error)
             finally:
                 runner.run(judge.close())
+
+    async def _graded(
+        self, judge: Judge, answers: Sequence[Sequence[Sample]]
+    ) -> list[tuple[str, int, float | None, str]]:
+        """Return the grade of each answer, or why it has none."""
+        free = asyncio.Semaphore(self.spec.concurrency)
+
+        async def grade(sample: Sample) -> tuple[str, int, float | None, str]:
+            prompt = Prompt(benchmark="align", version="1", key=sample.prompt_key, turns=(_question(sample),))
+            async with free:
+                judgment = await judge.judge(JudgeTask(prompt, self.form, (_response(prompt, sample, "candidate"),)))
+            value, error = _grade(judgment.verdict)
+            return sample.prompt_key, sample.sample, value, error
+
+        return list(await asyncio.gather(*(grade(sample) for own in answers for sample in own)))
 
     async def _judged(
         self, judge: Judge, answers: Sequence[Sequence[Sample]]
@@ -283,6 +314,12 @@ def _response(prompt: Prompt, sample: Sample, role: Any) -> Response:
     model = f"answer {sample.sample}"
     answer = part_reasoning(sample.response).answer  # a sample is stored whole, since its likelihood is measured
     return Response(prompt_id=prompt.id, benchmark="align", model=model, model_id=model, role=role, turns=(answer,))
+
+
+def _grade(verdict: Verdict) -> tuple[float | None, str]:
+    if isinstance(verdict, Unscored):
+        return None, f"{verdict.reason} {verdict.detail}".strip()
+    return (verdict.value, "") if isinstance(verdict, Rating) else (None, "a preference where a rating was asked for")
 
 
 def _share(judgment: Judgment) -> tuple[float | None, str]:

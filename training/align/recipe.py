@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, SerializeAsAny, field_validator, model_validator
 
+from harness import registry
 from harness.errors import SpecError
 from harness.gate.policy import Policy
-from harness.run.plan import compares
 from harness.spec import BenchmarkSpec, JudgeSpec, validated
 from training.recipe import Frozen, Sources, TrainingRecipe, read_recipe
 from training.stage import find_stage
@@ -99,9 +99,10 @@ class RankerRecipe(Frozen):
     engine_options : dict
         Options of the engine.
     judge : JudgeSpec or None
-        A judge: every two answers to a prompt are compared.
+        A judge: every two answers to a prompt are compared, or each is rated.
     form : str
-        The judge form: one that compares two answers.
+        The judge form. One that compares two answers gives the mean preference as reward, one that rates (a rubric) the
+        grade.
     name : str or None
         A ranker that a package registers under the entry point ``assay.rankers``.
     options : dict
@@ -126,8 +127,8 @@ class RankerRecipe(Frozen):
             raise ValueError(f"give one of {', '.join(ways)} (given: {', '.join(given) or 'none'})")
         if self.options and self.name is None:
             raise ValueError("options are those of a registered ranker: give its name")
-        if self.judge is not None and not compares(self.form):
-            raise ValueError(f"the judge form {self.form!r} compares no two answers; ranking needs one that does")
+        if self.judge is not None:
+            registry.judge_form(self.form)  # a form that does not exist is refused before anything is trained
         return self
 
     @property

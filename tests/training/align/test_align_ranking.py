@@ -9,9 +9,11 @@ import pytest
 
 from harness import registry
 from harness.errors import SpecError
-from harness.records import Judgment, Preference, Unscored
+from harness.protocols import RankerContext
+from harness.records import Judgment, Preference, Rating, Unscored
 from harness.spec import JudgeSpec
 from harness.store.align_directory import Sample, read_rewards
+from judges import rubric_form
 from tests.support.scripted_scorers import RuledPreferences, RuledRewards
 from training.align.ranking import EngineRanker, JudgeRanker, rank
 
@@ -122,6 +124,49 @@ def test_by_a_judge_in_both_orders():
     assert len(judge.tasks) == 6 and judge.most <= 3 and judge.closed
     shown = [tuple(r.turns[0] for r in task.responses) for task in judge.tasks]
     assert {pair[::-1] for pair in shown} == set(shown)
+
+
+class Grader(Judge):
+    """Rates an answer by its length, on 1 to 5."""
+
+    async def judge(self, task, *, fresh=False):
+        (response,) = task.responses
+        text = response.turns[0]
+        rated = Rating(value=len(text), low=1, high=5)
+        verdict = Unscored(reason="unparsed") if text in self.wrong else rated
+        self.tasks.append(task)
+        return Judgment(
+            judge="j",
+            judge_id="j",
+            benchmark="align",
+            prompt_id=task.prompt.id,
+            response_ids=(response.id,),
+            order=("candidate",),
+            verdict=verdict,
+        )
+
+
+def test_by_grades_of_a_rubric():
+    judge = Grader(("cc",))
+    ranker = JudgeRanker(JudgeSpec(model="openai:j"), "rubric:honest", lambda: judge)
+    found = {(k, n): (v, e) for k, n, v, e in ranker.scores(ALL)}
+    assert found["p", 1] == (3.0, "") and found["p", 2] == (None, "unparsed")
+    assert found["q", 0] == (4.0, "") and found["q", 1] == (1.0, "")
+    assert len(judge.tasks) == 5 and judge.closed, "each answer is graded once"
+
+
+def test_the_ranker_is_identified_by_what_its_form_asks(tmp_path):
+    path = tmp_path / "rubric.yaml"
+    context = RankerContext(data=None)
+
+    def identity(question):
+        path.write_text(f"name: r\ndimensions: [{{name: good, question: {question}}}]\n")
+        rubric_form._class_of_name.cache_clear()
+        return JudgeRanker.from_options({"judge": {"model": "openai:j"}, "form": f"rubric:{path}"}, context).identity
+
+    assert identity("Good") == identity("Good")
+    assert identity("Good") != identity("Better")
+    assert "form_content" not in JudgeRanker.from_options({"judge": {"model": "openai:j"}}, context).identity
 
 
 def test_a_verdict_that_cannot_be_read_is_no_tie():

@@ -1,0 +1,1 @@
+"""Judges made of several judges: a panel, a cascade, two judges."""
