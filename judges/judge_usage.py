@@ -25,6 +25,8 @@ class JudgeUsage:
     replies: list[tuple[str, ChatReply]] = field(default_factory=list)
     """Replies that were paid for, by the keys of their requests."""
     reasonings: list[str] = field(default_factory=list)
+    batch_keys: list[str] = field(default_factory=list)
+    """Requests that went into a batch."""
 
     def add(self, reply: ChatReply, cost: float | None) -> None:
         """Count one reply."""

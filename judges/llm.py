@@ -269,6 +269,8 @@ class LLMJudge:
             # A verdict that could not be read is worth asking for again, so its reply is not kept.
             for key, reply in usage.replies:
                 self._cache.put(key, reply)
+        if self._batches is not None:
+            self._batches.deliver_soon(usage.batch_keys)
         return self._judgment(task, reading, usage)
 
     def _key(self, request: ChatRequest) -> str:
@@ -289,6 +291,8 @@ class LLMJudge:
                 usage.n_cached += 1
                 usage.add(kept, 0.0)
                 return kept
+        if self._batches is not None:
+            usage.batch_keys.append(key)
         reply, cost = await self._paid(self._backend, key, request, fresh)
         usage.add(reply, cost)
         usage.replies.append((key, reply))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from harness.endpoint.batches.batch_api import Again, BatchApi, Result, StillRunning
@@ -104,8 +104,6 @@ class BatchClient:
         is_first = not item.is_delivered and item not in self._done
         future = self._done.setdefault(item, asyncio.get_running_loop().create_future())
         result = await asyncio.shield(future) if item.result is None else item.result
-        # The caller stores the verdict before the loop goes on to this.
-        asyncio.get_running_loop().call_soon(self._deliver, item)
         if isinstance(result, ChatFailure):
             raise result
         return result, is_first
@@ -114,9 +112,22 @@ class BatchClient:
         items = [item for item in self._items.get(key, ()) if not (fresh and item.is_delivered)]
         return items[-1] if items else None
 
-    def _deliver(self, item: BatchItem) -> None:
-        if self._error is None:
-            self._journal.delivered(item)
+    def deliver_soon(self, keys: Sequence[str]) -> None:
+        """Record that what requests led to is stored with the run, once the event loop goes on from the caller.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            The requests of one judgment. Its caller stores it before it gives the loop back.
+        """
+        asyncio.get_running_loop().call_soon(self._deliver, keys)
+
+    def _deliver(self, keys: Sequence[str]) -> None:
+        if self._error is not None:
+            return
+        for item in (item for key in keys for item in self._items.get(key, ())):
+            if item.result is not None:
+                self._journal.delivered(item)
 
     async def _collect(self) -> None:
         """Submit what waits when nothing more has come for a while, or a batch is full."""

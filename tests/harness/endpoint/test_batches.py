@@ -230,6 +230,8 @@ def test_a_refused_key_is_one_error(vendor: str, tmp_path: Path) -> None:
 def test_a_verdict_that_is_asked_for_again_is_another_request(tmp_path: Path) -> None:
     async def twice(client: BatchClient) -> tuple[bool, bool]:
         await client.ask("key", request("same"))
+        assert client.is_paid("key", fresh=True), "nothing of it is stored yet"
+        client.deliver_soon(["key"])
         await asyncio.sleep(0)
         known = client.is_paid("key", fresh=True)
         await client.ask("key", request("same"), fresh=True)
@@ -238,6 +240,25 @@ def test_a_verdict_that_is_asked_for_again_is_another_request(tmp_path: Path) ->
     with VendorServer("openai") as server:
         assert with_batches(server, tmp_path, twice) == (False, True)
     assert sum(server.paid.values()) == 2
+
+
+def test_a_reply_is_booked_by_the_process_that_stores_its_verdict(tmp_path: Path) -> None:
+    """A judgment of two requests, killed between them, is made again and books the first reply again."""
+
+    def asked(*, stored: bool) -> Callable[[BatchClient], Awaitable[bool]]:
+        async def work(client: BatchClient) -> bool:
+            _, is_first = await client.ask("key", request("same"))
+            if stored:
+                client.deliver_soon(["key"])
+                await asyncio.sleep(0)
+            return is_first
+
+        return work
+
+    with VendorServer("openai") as server:
+        booked = [with_batches(server, tmp_path, asked(stored=stored)) for stored in (False, True, True)]
+    assert booked == [True, True, False]
+    assert sum(server.paid.values()) == 1
 
 
 def test_google_has_no_counterpart_for_some_fields() -> None:
