@@ -213,7 +213,7 @@ class JudgeSpec(_Frozen):
     drop_unsupported : bool
         Whether parameters that the server refuses are left out.
     samples : int or None
-        Where the official verdict is a probability read from log-probabilities: ask so often and take the share.
+        Ask so often; the verdict is the mean, or the share where the official one is read from log-probabilities.
     probability : {"structured"} or None
         Where the official verdict is a probability read from log-probabilities: ask for the number, with a JSON schema.
     batch : BatchSpec or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from harness import registry
 from harness.endpoint.batches.batch_client import BatchClient
@@ -25,6 +25,7 @@ from harness.records import Judgment, Unscored, UnscoredReason
 from harness.spec import BatchSpec, validated
 from judges.judge_parameters import left_out, refuse_unknown, try_requests
 from judges.judge_usage import JudgeUsage
+from judges.repeated_form import RepeatedForm
 from judges.without_logprobs import InPlaceOf, without_logprobs
 
 _REASONS: dict[str, UnscoredReason] = {"timeout": "timeout", "context_length": "context_length"}
@@ -106,7 +107,12 @@ class LLMJudge:
     def form(self, name: str) -> JudgeForm:
         """Return a form, made once."""
         if name not in self._forms:
-            self._forms[name] = without_logprobs(registry.make_judge_form(name, self._context.data), self._spec)
+            official = registry.make_judge_form(name, self._context.data)
+            if self._spec.samples is not None and official.reads == "text":
+                # It has what a form has, but is made of a form and not of data.
+                self._forms[name] = cast(JudgeForm, RepeatedForm(official, self._spec.samples))
+            else:
+                self._forms[name] = without_logprobs(official, self._spec)
         return self._forms[name]
 
     def settings(self, name: str) -> ChatSettings:
@@ -162,7 +168,7 @@ class LLMJudge:
         found = [f"{name} is not sent: the server refuses it ({words})" for name, words in self._dropped.items()]
         for name in self._context.forms:
             form = self.form(name)
-            if isinstance(form, InPlaceOf):
+            if isinstance(form, InPlaceOf | RepeatedForm):
                 found.append(f"{name}: {form.deviation}")
         return found
 
@@ -181,13 +187,12 @@ class LLMJudge:
 
     def _check_choices(self) -> None:
         spec, forms = self._spec, [self.form(name) for name in self._context.forms]
-        chosen = "samples" if spec.samples is not None else "probability" if spec.probability is not None else None
-        if chosen and forms and not any(isinstance(form, InPlaceOf) for form in forms):
+        if spec.probability is not None and forms and not any(isinstance(form, InPlaceOf) for form in forms):
             raise SpecError(
-                f"judge.{chosen} is given, and no form of this run ({', '.join(self._context.forms)}) reads "
+                f"judge.probability is given, and no form of this run ({', '.join(self._context.forms)}) reads "
                 "log-probabilities",
                 "alpaca_eval, or another form whose verdict is a probability",
-                f"leave --judge-{chosen} out",
+                "leave --judge-probability out",
             )
 
     async def _connect(self) -> ChatBackend:
@@ -359,7 +364,7 @@ class LLMJudge:
     def n_requests(self, form: str) -> int:
         """How many requests a judgment takes, if the first reply can be read."""
         asked = self.form(form)
-        return asked.n_samples if isinstance(asked, InPlaceOf) else 1
+        return asked.n_samples if isinstance(asked, InPlaceOf | RepeatedForm) else 1
 
     def usual_reply_tokens(self, form: str) -> int:
         """How long replies in a form usually are."""

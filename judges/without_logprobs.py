@@ -118,7 +118,7 @@ class SampledForm(InPlaceOf):
         request = self.first_request(task, settings)
         if request is None:
             return Reading(Preference(p_first=0.5, label="equal"), "", {"equal_outputs": True})
-        asked = (ask(_numbered(request, number)) for number in range(self.n_samples))
+        asked = (ask(numbered(request, number)) for number in range(self.n_samples))
         replies = _answered(await asyncio.gather(*asked, return_exceptions=True))
         named = [name for reply in replies if (name := _named(reply))]
         return Reading(self._verdict(replies, named), "\n".join(reply.text for reply in replies), self._meta(named))
@@ -175,7 +175,7 @@ class StructuredForm(InPlaceOf):
         return Reading(_stated(reply), reply.text, {"probability": "structured"})
 
 
-def _numbered(request: ChatRequest, number: int) -> ChatRequest:
+def numbered(request: ChatRequest, number: int) -> ChatRequest:
     """Make the requests of one judgment distinct; equal seeds would give equal answers."""
     seed = None if request.seed is None else request.seed + number
     return replace(request, sample=number, seed=seed)

@@ -85,7 +85,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     add("--judge-drop-unsupported", **yes, help="leave out parameters that the server refuses")
     several: dict[str, Any] = {"metavar": "KEY=VALUE", "action": "append", "default": []}
     add("--judge-extra-body", **several, help="a further field of every request, sent as it is")
-    add("--judge-samples", type=int, metavar="K", help="without log-probabilities: ask K times and take the share")
+    add("--judge-samples", type=int, metavar="K", help="ask K times: the mean, or the share without log-probabilities")
     add("--judge-probability", metavar="structured", help="without log-probabilities: ask for the number, as JSON")
     add("--judge-batch", **yes, help="use the vendor's batch interface, at half the price")
     add("--judge-concurrency", type=int, metavar="N", help="concurrent requests (32)")

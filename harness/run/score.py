@@ -407,8 +407,8 @@ def _remarks_on(entry: dict[str, Any], noted: _Noted) -> list[str]:
     if noted.spreads:
         mean = sum(noted.spreads) / len(noted.spreads)
         remarks.append(
-            f"{entry['name']}: the panel's members differ by {mean:.0%} of the scale (standard deviation, mean over "
-            f"{len(noted.spreads)} verdicts)"
+            f"{entry['name']}: members or samples of the judge differ by {mean:.0%} of the scale (standard deviation, "
+            f"mean over {len(noted.spreads)} verdicts)"
         )
     return remarks
 

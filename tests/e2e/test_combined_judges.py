@@ -64,7 +64,9 @@ def test_a_panel_averages_its_members(run, tmp_path, judge, strong):
     (row,) = (r for r in json.loads(out)["rows"] if r["metric"] == "score")
     assert row["value"] == pytest.approx(np.mean([j["verdict"]["value"] for j in found]))
     spread = np.mean([j["meta"]["spread"] for j in found])
-    assert f"mt_bench: the panel's members differ by {spread:.0%} of the scale" in " ".join(json.loads(out)["remarks"])
+    assert f"mt_bench: members or samples of the judge differ by {spread:.0%} of the scale" in " ".join(
+        json.loads(out)["remarks"]
+    )
 
 
 def test_a_member_that_fails(run, tmp_path, strong):
@@ -177,3 +179,18 @@ def test_the_members_share_the_cost_limit(run, tmp_path, judge, strong):
     assert "the cost limit of 1.0000" in err
     spent = sum(j["cost"] for j in judgments(tmp_path / "run"))
     assert 0.0 < spent <= 1.0
+
+
+def test_samples_of_one_judge_are_averaged(assay, run_arguments, judge, tmp_path):
+    judge.reply = lambda call: f"Rating: [[{1 + call.number % 5}]]"
+    arguments = run_arguments(limit=4, benchmark="mt_bench", judge_samples=3)
+    status, out, err = assay(*arguments, "--json", "--no-cache")
+    assert status == 0, err
+    found = judgments(tmp_path / "run")
+    assert len(judge.log) == 3 * len(found) == 24
+    assert {call["body"]["temperature"] for call in judge.log if "body" in call} <= {1.0}
+    for j in found:
+        values = [verdict["value"] for verdict in j["meta"]["sampled"]]
+        assert len(values) == 3
+        assert j["verdict"]["value"] == pytest.approx(np.mean(values))
+    assert any("the mean of 3 sampled ones" in remark for remark in json.loads(out)["remarks"])

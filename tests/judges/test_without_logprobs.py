@@ -123,8 +123,9 @@ def test_the_users_choice_is_another_judge_and_is_named(data, choice, reply):
         judgment = prepared(judge, TASK)
     assert judgment.verdict.kind == "preference"
     assert judge.judge_id("alpaca_eval") != official.judge_id("alpaca_eval")
-    assert judge.judge_id("rating") == official.judge_id("rating"), "what reads text is asked as before"
-    (words,) = judge.describe()["deviations"]
+    same = judge.judge_id("rating") == official.judge_id("rating")
+    assert same == ("samples" not in choice), "samples are of every form; a stated probability only where one is read"
+    words, *_ = judge.describe()["deviations"]
     assert words.startswith("alpaca_eval: ")
     assert len(server.calls) == choice.get("samples", 1)
     assert judge.n_requests("alpaca_eval") == choice.get("samples", 1)
@@ -132,7 +133,7 @@ def test_the_users_choice_is_another_judge_and_is_named(data, choice, reply):
 
 def test_a_choice_that_no_form_needs_is_refused(data):
     with JudgeServer() as server, pytest.raises(SpecError, match="no form of this run"):
-        prepared(judge_of(data, server, forms=("rating",), samples=4))
+        prepared(judge_of(data, server, forms=("rating",), probability="structured"))
 
 
 @pytest.mark.parametrize("n_samples", [2, 4, 16])
