@@ -578,6 +578,8 @@ class ChatSettings:
         Seed; None sends none.
     reasoning_effort : str or None
         How long the judge may reason; None sends none.
+    schema : mapping or None
+        JSON schema of the reply (structured output); None for free text.
     """
 
     temperature: float | None = 0.0
@@ -586,9 +588,10 @@ class ChatSettings:
     top_p: float = 1.0
     seed: int | None = None
     reasoning_effort: str | None = None
+    schema: Mapping[str, Any] | None = None
 
-    def request(self, messages: tuple[Message, ...], schema: Mapping[str, Any] | None = None) -> ChatRequest:
-        """Return a request with these messages, for a reply in a JSON schema if one is given."""
+    def request(self, messages: tuple[Message, ...]) -> ChatRequest:
+        """Return a request with these messages."""
         return ChatRequest(
             messages,
             self.max_tokens,
@@ -597,7 +600,7 @@ class ChatSettings:
             self.seed,
             top_logprobs=self.top_logprobs,
             reasoning_effort=self.reasoning_effort,
-            schema=schema,
+            schema=self.schema,
         )
 
 

@@ -60,7 +60,8 @@ class FileForm:
     @property
     def settings(self) -> ChatSettings:
         """The sampling parameters of the file."""
-        return ChatSettings(temperature=self.file.head.temperature, max_tokens=self.file.head.max_tokens)
+        head = self.file.head
+        return ChatSettings(temperature=head.temperature, max_tokens=head.max_tokens, schema=head.schema_)
 
     def identity(self) -> str:
         """Hash of the file's content."""
@@ -78,7 +79,7 @@ class FileForm:
         user = Message("user", self.file.prompt.render(values))
         system = self.file.head.system
         messages = (Message("system", system), user) if system else (user,)
-        return settings.request(messages, schema=self.file.head.schema_)
+        return settings.request(messages)
 
     async def judge(self, task: JudgeTask, settings: ChatSettings, ask: Ask) -> Reading:
         """Ask once and read the verdict."""

@@ -83,8 +83,9 @@ def left_out(refused: Mapping[str, str], where: str, *, allowed: bool) -> dict[s
     if "response_format" in refused:
         raise EndpointError(
             f"{where} takes no JSON schema: {refused['response_format']}",
-            "a model with structured output",
-            "ask several times and take the share (--judge-samples 8)",
+            "a model with structured output, and a schema it takes",
+            "ask in words: a judge form with a `pattern` in place of its `schema`, or --judge-samples 8 in place of "
+            "--judge-probability",
         )
     if refused and not allowed:
         listed = "; ".join(f"{name} ({words})" for name, words in refused.items())

@@ -246,10 +246,7 @@ class LLMJudge:
         """Send one small request for each combination of parameters that the run's forms send."""
         requests: dict[str, ChatRequest] = {}
         for name in self._context.forms:
-            form = self.form(name)
             request = probe_request(self.settings(name).request(()))
-            if isinstance(form, InPlaceOf):
-                request = replace(request, schema=form.schema)
             requests.setdefault(cache_key("", "", request), request)
         where = f"{self._spec.model_name} at {client.options.url}"
         tried = await try_requests(client, list(requests.values()), self.vendor.ignored)

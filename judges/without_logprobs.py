@@ -90,7 +90,7 @@ class InPlaceOf(ABC):
     @property
     def settings(self) -> ChatSettings:
         """The official sampling, with room for a reasoning model and no log-probabilities."""
-        return replace(self.official.settings, max_tokens=_MAX_TOKENS, top_logprobs=0)
+        return replace(self.official.settings, max_tokens=_MAX_TOKENS, top_logprobs=0, schema=self.schema)
 
     def first_request(self, task: JudgeTask, settings: ChatSettings) -> ChatRequest | None:
         """The official question."""

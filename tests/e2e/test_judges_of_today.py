@@ -95,6 +95,27 @@ def test_what_is_left_out_is_said_and_resumed_as_such(assay, replies, tmp_path):
     assert "temperature" in json.loads((out / "run.json").read_text())["judge"]["left_out"]
 
 
+def test_a_schema_that_the_server_refuses_is_found_out_before_anything_is_generated(assay, replies, tmp_path):
+    form, prompts, out = tmp_path / "form.txt", tmp_path / "mine.jsonl", tmp_path / "run"
+    schema = "{type: object, properties: {verdict: {type: number}}, required: [verdict]}"
+    form.write_text(f"---\nverdict: rating\nschema: {schema}\n---\nGrade {{{{ answer }}}}")
+    prompts.write_text('{"prompt": "What is 1 + 1?"}\n')
+    arguments = (
+        *("run", "--model", replies, "--engine", "scripted", "--prompts", prompts, "--judge-prompt", form),
+        *("--out", out, "--canaries", 0, "--judge", "openai:scripted"),
+    )
+    with JudgeServer(probe=refuse("response_format")) as server:
+        status, _, err = assay(*arguments, "--judge-base-url", server.base_url)
+        assert status == 1 and "takes no JSON schema" in err and "a judge form with a `pattern`" in err
+        assert not server.calls and not (out / "responses.jsonl").exists()
+        server.probe = lambda call: "OK"
+        server.reply = lambda call: '{"verdict": 7}'
+        status, table, err = assay(*arguments, "--judge-base-url", server.base_url)
+        assert status == 0, err
+        assert "7.00" in table
+        assert {call.body["response_format"]["type"] for call in server.calls} == {"json_schema"}
+
+
 def test_a_misspelt_option_is_no_field_of_the_request(assay, replies, tmp_path):
     with JudgeServer() as server:
         status, _, err = assay(*command(replies, tmp_path / "run", server, "--judge-option", "temprature=1"))
