@@ -88,7 +88,7 @@ def test_failed_answers_are_passed_over_and_stored_ones_not_scored_again(models,
     draw_log_ratios([sample(0, "ab"), sample(1, "cd"), failed], models, tmp_path)
     assert (tmp_path / "policy-logprobs.jsonl").read_text().startswith(first)
     assert set(read_log_ratios(tmp_path)) == {("p", 0), ("p", 1)}
-    monkeypatch.setattr("training.align.divergence._load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("training.align.divergence.HFEngine.from_options", lambda *_: pytest.fail("a model was loaded"))
     draw_log_ratios([sample(0, "ab"), sample(1, "cd"), failed], models, tmp_path)
 
 
