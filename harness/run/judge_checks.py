@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
+from statistics import fmean
 from typing import Any
 
 from harness.protocols import Benchmark
 from harness.records import Judgment, Rating, Score
+from harness.stats.mean import cluster_mean
 
 ENOUGH_PROMPTS = 10
 """Rated prompts from which equal ratings throughout tell something about the judge."""
@@ -72,14 +74,67 @@ def judges_itself(header: Mapping[str, Any]) -> str:
         Content of run.json.
     """
     judge = str((header.get("judge") or {}).get("model") or "")
-    source = str(header["model"].get("source") or "")
     members = {name.rstrip("/") for member in judge.split(",") for name in _suffixes(member.strip())}
-    if source and members & {source.rstrip("/"), PurePath(source).name, source.rpartition(" ")[2]}:
+    if members & names_of_model(header):
         return (
             f"the judge ({judge}) is the model under test: judges tend to prefer their own answers, so do not compare "
-            "these figures with those of other models"
+            "these figures with those of other models; --judge panel:A,B with another judge measures by how much"
         )
     return ""
+
+
+def names_of_model(header: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names by which a judge could be the model under test."""
+    source = str(header["model"].get("source") or "")
+    return frozenset({source.rstrip("/"), PurePath(source).name, source.rpartition(" ")[2]} if source else ())
+
+
+def self_preferences(judgments: Iterable[Judgment], names: frozenset[str]) -> list[tuple[float, str]]:
+    """Compare a panel's member that is the model under test with the other members.
+
+    Parameters
+    ----------
+    judgments : iterable of Judgment
+        Verdicts of a panel.
+    names : frozenset of str
+        The names of the model under test.
+
+    Returns
+    -------
+    list of (float, str)
+        Its verdict on its own answer less the mean of the others', as a share of the scale, and the prompt.
+    """
+    found = []
+    for judgment in judgments:
+        shares: dict[bool, list[float]] = {True: [], False: []}
+        for member in judgment.meta.get("members", ()):
+            share = _share(member["verdict"], candidate_first=judgment.order[0] == "candidate")
+            if share is not None:
+                shares[member["judge"] in names].append(share)
+        if shares[True] and shares[False]:
+            found.append((fmean(shares[True]) - fmean(shares[False]), judgment.prompt_id))
+    return found
+
+
+def self_preference_remark(benchmark: str, found: Sequence[tuple[float, str]]) -> str:
+    """Return what :func:`self_preferences` found, with its 95 % interval over prompts; "" if it found nothing."""
+    if len({prompt for _, prompt in found}) < 2:
+        return ""
+    mean = cluster_mean([100.0 * difference for difference, _ in found], [prompt for _, prompt in found])
+    limits = "no interval" if mean.ci_low is None else f"95 % interval {mean.ci_low:+.1f} to {mean.ci_high:+.1f}"
+    return (
+        f"{benchmark}: self-preference of the member that is the model under test: {mean.value:+.1f} points of 100 "
+        f"against the other members, {limits}"
+    )
+
+
+def _share(verdict: Mapping[str, Any], *, candidate_first: bool) -> float | None:
+    """Where a stored verdict lies between the worst (0) and the best (1) for the candidate; None if it is missing."""
+    if verdict["kind"] == "rating":
+        return float((verdict["value"] - verdict["low"]) / (verdict["high"] - verdict["low"]))
+    if verdict["kind"] == "preference":
+        return float(verdict["p_first"] if candidate_first else 1.0 - verdict["p_first"])
+    return None
 
 
 def _suffixes(judge: str) -> set[str]:

@@ -15,7 +15,13 @@ from harness.run.answer_diversity import DIVERSITY, diversity_rows, diversity_sc
 from harness.run.canary_questions import canary_findings
 from harness.run.failures import failures
 from harness.run.figures import deciding, declared, reason_row
-from harness.run.judge_checks import constant_rating, judges_itself
+from harness.run.judge_checks import (
+    constant_rating,
+    judges_itself,
+    names_of_model,
+    self_preference_remark,
+    self_preferences,
+)
 from harness.run.plan import load_benchmark
 from harness.run.retiring_judge import retirement_notice
 from harness.run.several_judges import SPREAD, has_two_judges, of_cheap_judge, of_strong_judge, powered, sharpened
@@ -187,7 +193,7 @@ def _score_benchmark(
     header, entry = about
     answer_ids, data, asked = given
     benchmark = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options"))
-    noted = _Noted(answer_ids)
+    noted = _Noted(answer_ids, names_of_model(header))
     found = _scores_of(directory, benchmark, (entry["name"], scored.model), noted)
     imported = [SummaryRow.model_validate(f) for f in header.get("figures", ()) if f["benchmark"] == entry["name"]]
     scored.scores.extend(found)
@@ -292,18 +298,24 @@ class _Noted:
     ----------
     answer_ids : dict of str to str
         The ids of the judged answers by prompt, over all benchmarks.
+    model_names : frozenset of str
+        Names by which a member of a panel would be the model under test.
     only_reasoned : list of str
         Prompts whose answers hold only reasoning.
     cheap : list of Score
         The cheap judge's scores of a run with two judges.
     spreads : list of float
         The standard deviation of a panel's members on each verdict, as a share of the scale.
+    self_preferences : list of (float, str)
+        How much more the model under test likes its answers than the other members of a panel do, by prompt.
     """
 
     answer_ids: dict[str, str]
+    model_names: frozenset[str] = frozenset()
     only_reasoned: list[str] = field(default_factory=list)
     cheap: list[Score] = field(default_factory=list)
     spreads: list[float] = field(default_factory=list)
+    self_preferences: list[tuple[float, str]] = field(default_factory=list)
 
 
 def _scores_of(directory: RunDirectory, benchmark: Benchmark, names: tuple[str, str], noted: _Noted) -> list[Score]:
@@ -339,6 +351,7 @@ def _judged_scores(
     noted: _Noted,
 ) -> list[Score]:
     """Score a prompt; with two judges the strong one decides, and where it was not asked there are no judged scores."""
+    noted.self_preferences += self_preferences(judged, noted.model_names)
     noted.spreads += [j.meta[SPREAD] for j in judged if SPREAD in j.meta]
     asked = of_strong_judge(judged)
     scores = declared(benchmark, benchmark.score(prompt, *answers, asked))
@@ -404,6 +417,7 @@ def _remarks_on(entry: dict[str, Any], noted: _Noted) -> list[str]:
             f"{entry['name']}: {len(noted.only_reasoned)} answers are empty: the model reasoned and gave none, or was "
             "cut before it (--max-tokens)"
         )
+    remarks += filter(None, [self_preference_remark(entry["name"], noted.self_preferences)])
     if noted.spreads:
         mean = sum(noted.spreads) / len(noted.spreads)
         remarks.append(

@@ -194,3 +194,24 @@ def test_samples_of_one_judge_are_averaged(assay, run_arguments, judge, tmp_path
         assert len(values) == 3
         assert j["verdict"]["value"] == pytest.approx(np.mean(values))
     assert any("the mean of 3 sampled ones" in remark for remark in json.loads(out)["remarks"])
+
+
+def test_a_panel_measures_the_self_preference_of_the_model_under_test(assay, judge, tmp_path):
+    """The model `self` answers and is a member of the panel: it gives itself two points more than the other judge."""
+    judge.reply = lambda call: "Rating: [[9]]" if "[[rating]]" in call.text.lower() else "An answer."
+    with JudgeServer(lambda call: f"Rating: [[{6 + call.number % 3}]]", models=("other",)) as other:
+        members = json.dumps([{"base_url": judge.base_url}, {"base_url": other.base_url}])
+        status, out, err = assay(
+            *("run", "--model", "scripted", "--engine", "openai", "--engine-option", f"base_url={judge.base_url}"),
+            *("--benchmark", "mt_bench", "--limit", 12, "--out", tmp_path / "run", "--canaries", 0, "--no-cache"),
+            *("--judge", "panel:openai:scripted,openai:other", "--judge-option", f"members={members}", "--json"),
+        )
+    assert status == 0, err
+    remarks = json.loads(out)["remarks"]
+    assert any("is the model under test" in remark for remark in remarks)
+    (measured,) = (remark for remark in remarks if "self-preference of the member" in remark)
+    gaps = [
+        (j["meta"]["members"][0]["verdict"]["value"] - j["meta"]["members"][1]["verdict"]["value"]) / 9
+        for j in judgments(tmp_path / "run")
+    ]
+    assert f"{100 * np.mean(gaps):+.1f} points of 100" in measured
