@@ -84,6 +84,21 @@ class JudgeTask:
     turn: int = 1
     game: int = 1
 
+    def judgment(self, judge: str, judge_id: str, verdict: Verdict, **fields: Any) -> Judgment:
+        """Return the record of a verdict on this question; `fields` are its text, tokens, cost and the like."""
+        return Judgment(
+            judge=judge,
+            judge_id=judge_id,
+            benchmark=self.prompt.benchmark,
+            prompt_id=self.prompt.id,
+            response_ids=tuple(response.id for response in self.responses),
+            order=tuple(response.role for response in self.responses),
+            turn=self.turn,
+            game=self.game,
+            verdict=verdict,
+            **fields,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeContext:

@@ -334,16 +334,10 @@ class LLMJudge:
         return reply, 0.0
 
     def _judgment(self, task: JudgeTask, reading: Reading, usage: JudgeUsage) -> Judgment:
-        return Judgment(
-            judge=self.name,
-            judge_id=self.judge_id(task.form),
-            benchmark=task.prompt.benchmark,
-            prompt_id=task.prompt.id,
-            response_ids=tuple(r.id for r in task.responses),
-            order=tuple(r.role for r in task.responses),
-            turn=task.turn,
-            game=task.game,
-            verdict=reading.verdict,
+        return task.judgment(
+            self.name,
+            self.judge_id(task.form),
+            reading.verdict,
             raw=reading.raw,
             n_prompt_tokens=usage.n_prompt_tokens,
             n_completion_tokens=usage.n_completion_tokens,

@@ -101,16 +101,10 @@ class ModelJudge(ABC):
         if self._pass is None or self._pass.done():
             self._pass = asyncio.create_task(self._work())
         compared = await future
-        return Judgment(
-            judge=self.name,
-            judge_id=self.judge_id(task.form),
-            benchmark=task.prompt.benchmark,
-            prompt_id=task.prompt.id,
-            response_ids=tuple(response.id for response in task.responses),
-            order=tuple(response.role for response in task.responses),
-            turn=task.turn,
-            game=task.game,
-            verdict=compared.verdict,
+        return task.judgment(
+            self.name,
+            self.judge_id(task.form),
+            compared.verdict,
             n_prompt_tokens=compared.n_tokens,
             n_completion_tokens=0,
             cost=0.0,

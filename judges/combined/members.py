@@ -146,16 +146,10 @@ class CombinedJudge:
     ) -> Judgment:
         """Make one judgment of the members' that were asked."""
         told = [{"judge": j.judge, "verdict": j.verdict.model_dump(mode="json"), **_kept(j)} for j in parts]
-        return Judgment(
-            judge=self.name,
-            judge_id=self.judge_id(task.form),
-            benchmark=task.prompt.benchmark,
-            prompt_id=task.prompt.id,
-            response_ids=tuple(r.id for r in task.responses),
-            order=tuple(r.role for r in task.responses),
-            turn=task.turn,
-            game=task.game,
-            verdict=verdict,
+        return task.judgment(
+            self.name,
+            self.judge_id(task.form),
+            verdict,
             raw="\n\n".join(f"[{j.judge}]\n{j.raw}" for j in parts),
             n_prompt_tokens=_total([j.n_prompt_tokens for j in parts]),
             n_completion_tokens=_total([j.n_completion_tokens for j in parts]),

@@ -63,16 +63,10 @@ class GoldJudge:
         """
         del fresh  # the verdict is computed anew each time
         verdict, raw = _verdict(task)
-        return Judgment(
-            judge=self.name,
-            judge_id=self.judge_id(task.form),
-            benchmark=task.prompt.benchmark,
-            prompt_id=task.prompt.id,
-            response_ids=tuple(response.id for response in task.responses),
-            order=tuple(response.role for response in task.responses),
-            turn=task.turn,
-            game=task.game,
-            verdict=verdict,
+        return task.judgment(
+            self.name,
+            self.judge_id(task.form),
+            verdict,
             raw=raw,
             cost=0.0,
         )
