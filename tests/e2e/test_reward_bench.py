@@ -262,7 +262,7 @@ def test_wrong_llmbar_results(assay, tmp_path):
     path = tmp_path / "result.json"
     item = {"input": "q", "output_1": "a", "output_2": "b", "label": 1, "results": [{"swap = False": {"winner": "1"}}]}
     for changed, words in (
-        (item, "line 1: no verdicts in 'results'"),
+        (item, "item 1: no verdicts in 'results'"),
         ({**item, "label": 3}, "label is 3"),
         ({**item, "results": [{"swap = False": {"winner": "a"}, "swap = True": {"winner": "1"}}]}, "winner is 'a'"),
     ):
