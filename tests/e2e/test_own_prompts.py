@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from harness.run.canaries import NULL_RESPONSE
-from tests.paths import MODELS
+from tests.paths import MODELS, needs_data, needs_models
 from tests.support.judge_server import Answer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, needs_models, needs_data]
 
 TOPICS = ("a kettle", "the moon", "a lost dog", "bread", "an old friend")
 ASKS = (
