@@ -17,7 +17,7 @@ from tests.paths import DATA, needs_data
 from tests.support.gate_runs import write_run
 from tests.support.report_inputs import INJECTIONS, write_align, write_hostile_run
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, needs_data]
 
 
 @pytest.fixture
