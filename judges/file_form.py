@@ -18,11 +18,11 @@ from harness.errors import DataError, UnknownNameError
 from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import Ask, ChatSettings, DataSource, JudgeTask, Reading
-from harness.records import Preference, Rating, Unscored, Verdict
+from harness.records import Preference, Unscored, Verdict
 from judges.final_verdict import is_echoed
 from judges.form_file import FormFile, read_form_file, shipped_form, shipped_forms
 from judges.forms import judged_texts
-from judges.parsing import read_text
+from judges.parsing import rating_of, read_text
 from judges.prompt_text import task_values
 
 _SCALE = re.compile(r"(.*)\[(-?[0-9.]+)\.\.(-?[0-9.]+)\]", re.DOTALL)
@@ -130,17 +130,6 @@ def _form_class(argument: str) -> type[FileForm]:
     declared: dict[str, Any] = {"verdict": file.head.verdict, "n_answers": file.n_answers, "file": file}
     declared |= {"scale": (file.low, file.high), "dimensions": {}}
     return type("FileForm", (FileForm,), {**declared, "usual_reply_tokens": file.head.usual_reply_tokens})
-
-
-def rating_of(value: str, low: float, high: float) -> Verdict:
-    """Return the rating a text states, if it is a number on the scale."""
-    try:
-        number = float(value)
-    except ValueError:
-        return Unscored(reason="unparsed", detail=f"{value!r} is not a number")
-    if not low <= number <= high:
-        return Unscored(reason="out_of_scale", detail=f"rating {value} on a scale of {low:g} to {high:g}")
-    return Rating(value=number, low=low, high=high)
 
 
 def last_line(text: str, pattern: re.Pattern[str], answers: tuple[str, ...]) -> str | Unscored:

@@ -28,10 +28,10 @@ from pydantic import Field, model_validator
 from harness.errors import MissingDataError, SpecError, nearest
 from harness.hashing import content_hash
 from harness.spec import Options, validated
+from judges.parsing import FIVE_WAY
 from judges.prompt_text import PromptText, answer_fields, fields
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-FIVE_WAY = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 _PATTERNS = {
     "rating": f"Rating: {_NUMBER}",
     "preference": "Verdict: ({labels})",

@@ -29,7 +29,7 @@ _RATING_EXAMPLE = re.compile(r"for example:?\s*[\"â€œ]?rating:?\s*\[\[5\]\][\"â€
 _PAIRWISE = re.compile(r"\[\[\s*([A-Z])\s*\]\]")
 _FIVE_WAY = re.compile(r"\[\[([AB<>=]+)\]\]")
 _FIVE_WAY_SINGLE = re.compile(r"\[([AB<>=]+)\]")
-_P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
+FIVE_WAY = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 # Arena-Hard v2 also reads the mirror images; v0.1 gives them no weight, which is to say drops them.
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
 
@@ -53,9 +53,17 @@ def parse_rating(text: str, answers: Sequence[str] = (), low: float = 1.0, high:
     settled = _first_format((_RATING, _RATING_SINGLE), text, answers)
     if isinstance(settled, Unscored):
         return settled
-    value = float(settled)
+    return rating_of(settled, low, high)
+
+
+def rating_of(text: str, low: float, high: float) -> Verdict:
+    """Return the rating a text states, if it is a number on the scale."""
+    try:
+        value = float(text)
+    except ValueError:
+        return Unscored(reason="unparsed", detail=f"{text!r} is not a number")
     if not low <= value <= high:
-        return Unscored(reason="out_of_scale", detail=f"rating {settled} on a scale of {low:g} to {high:g}")
+        return Unscored(reason="out_of_scale", detail=f"rating {text} on a scale of {low:g} to {high:g}")
     return Rating(value=value, low=low, high=high)
 
 
@@ -92,9 +100,9 @@ def parse_five_way(text: str, answers: Sequence[str] = (), *, last: bool = False
     if isinstance(settled, Unscored):
         return settled
     label = _MIRRORED.get(settled, settled) if last else settled
-    if label not in _P_FIRST:
-        return Unscored(reason="out_of_scale", detail=f"verdict [[{settled}]], offered were {', '.join(_P_FIRST)}")
-    return Preference(p_first=_P_FIRST[label], label=label)
+    if label not in FIVE_WAY:
+        return Unscored(reason="out_of_scale", detail=f"verdict [[{settled}]], offered were {', '.join(FIVE_WAY)}")
+    return Preference(p_first=FIVE_WAY[label], label=label)
 
 
 def _first_format(

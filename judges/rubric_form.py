@@ -14,9 +14,9 @@ from harness.hashing import content_hash
 from harness.messages import Message
 from harness.protocols import Ask, ChatSettings, DataSource, JudgeTask, Reading
 from harness.records import Rating, Unscored, Verdict
-from judges.file_form import last_line, rating_of
+from judges.file_form import last_line
 from judges.forms import judged_texts
-from judges.parsing import unusable
+from judges.parsing import rating_of, unusable
 from judges.prompt_text import PromptText, answer_fields, fields, task_values
 from judges.rubric import Dimension, Rubric, load_rubric, question_text
 
