@@ -16,7 +16,7 @@ MAY_IMPORT_BY_NAME = {
     "harness/cli.py",
     "benchmarks/sandbox/inside/server.py",  # outside the package: modules of the standard library, before the program
 }
-AT_MOST_CODE_LINES = 38_500
+AT_MOST_CODE_LINES = 45_000
 AT_MOST_ABOVE_10 = 60
 MOST_COMPLEX = 14
 
