@@ -6,6 +6,7 @@
     min_n: 30                  # least number of prompts
     max_unscored: 0.01         # largest share of unscored items
     on_undecided: undecided    # or fail, or pass
+    method: fixed              # or betting, or group_sequential with looks (`harness.gate.look_fields`)
     rules:                     # all must hold
       - improve: {benchmark: alpaca_eval, metric: length_controlled_win_rate, margin: 0}
       - keep: {benchmark: gsm8k, metric: exact_match, margin: 1.0}
@@ -25,6 +26,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from harness.errors import UnknownNameError
+from harness.gate.look_fields import LookFields
 from harness.spec import read_yaml, validated
 
 Kind = Literal["improve", "keep"]
@@ -152,7 +154,7 @@ def _exclude_each_other(kept: Rule, improved: Rule) -> bool:
     return has_ceiling and same_unit and kept.margin.value <= improved.margin.value
 
 
-class Policy(_Frozen):
+class Policy(LookFields, _Frozen):
     """The rules a candidate must satisfy, and the error level.
 
     Parameters
@@ -169,6 +171,8 @@ class Policy(_Frozen):
         How an undecided rule counts. With "pass", alpha does not bound the chance of a wrong pass.
     target_power : float
         Power behind "further prompts needed" and "detectable effect".
+    method, looks, spending, gamma, futility
+        When the rules are tested, see :class:`harness.gate.look_fields.LookFields`.
     name : str
         For messages.
     """
