@@ -15,7 +15,7 @@ from harness.packages import package_file
 from harness.records import SummaryRow
 from harness.run.judged_by import JudgedBy
 from harness.run.score import RunScores
-from harness.stats.ranking import RankRange, rank_ranges
+from harness.stats.ranking import RankRange, rank_ranges, simultaneous_ranks
 from reports.tables import Table
 
 _N_DRAWS = 2000
@@ -28,6 +28,10 @@ PUBLISHED_JUDGE = JudgedBy("weighted_alpaca_eval_gpt4_turbo", also=frozenset({"g
 _SCALES = (
     "figures by different judges are on different scales: rows of one judge stand together and are ranked among "
     "themselves; assay rebase makes a bridge between two judges, and --bridge FILE converts by it"
+)
+_RANKS = (
+    "marginal ranks: the range one model takes when the prompts are drawn again, each model by itself; simultaneous "
+    "ranks: all ranges together hold the true ranks of all models (step-down tests of every pair, Mogstad et al. 2024)"
 )
 _SEED = 20241115  # of the rank bootstrap; fixed, so that the same runs always rank the same
 
@@ -61,14 +65,17 @@ class Cell:
     row : SummaryRow
         The figure.
     rank : RankRange or None
-        Its rank among the figures of the table that are on the same judge's scale.
+        Its rank among the figures of the table that are on the same judge's scale, and its marginal range.
     converted_from : str
         The judge it was made with, if a bridge converted it to another's scale; "" if it was not converted.
+    simultaneous : RankRange or None
+        The same rank, and its range of the ranges that together hold the ranks of all figures.
     """
 
     row: SummaryRow
     rank: RankRange | None = None
     converted_from: str = ""
+    simultaneous: RankRange | None = None
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,12 @@ class Leaderboard:
     level: float = 0.95
 
     def table(self) -> Table:
-        """Five columns a metric: value, interval, rank with its range, n, what was not scored.
+        """Six columns a metric: value, interval, rank with its range, n, what was not scored, the simultaneous range.
 
-        The judge has a sixth column in a table with published rows, converted ones, or several judges.
+        The judge has a seventh column in a table with published rows, converted ones, or several judges.
         """
-        parts = ["interval", "rank", "n", "not scored", "judge"][: 5 if self.names_judges else 4]
-        shown = [f"{self.level:.0%} interval", "rank (range)", *parts[2:]]
+        parts = ["interval", "rank", "n", "not scored", "simultaneous ranks", "judge"][: 6 if self.names_judges else 5]
+        shown = [f"{self.level:.0%} interval", "rank (marginal)", *parts[2:]]
         names, header = ["model"], ["model"]
         for title in (column.title for column in self.columns):
             names += [title, *(f"{title} {part}" for part in parts)]
@@ -134,7 +141,8 @@ class Leaderboard:
 
     def _notes(self) -> list[str]:
         problems = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
-        return [*problems, _SCALES] if self.n_scales > 1 else problems
+        ranked = any(cell.rank is not None for row in self.rows for cell in row.cells.values())
+        return [*problems, *[_SCALES] * (self.n_scales > 1), *[_RANKS] * ranked]
 
     def _cells(self, row: LeaderboardRow) -> list[str]:
         marks = "" if row.valid else " [not valid]"
@@ -183,6 +191,8 @@ class Leaderboard:
                             "rank": cell.rank.rank if cell.rank else None,
                             "rank_low": cell.rank.low if cell.rank else None,
                             "rank_high": cell.rank.high if cell.rank else None,
+                            "rank_low_simultaneous": cell.simultaneous.low if cell.simultaneous else None,
+                            "rank_high_simultaneous": cell.simultaneous.high if cell.simultaneous else None,
                             "converted_from": cell.converted_from or None,
                         }
                         for cell in row.cells.values()
@@ -238,8 +248,8 @@ def build_leaderboard(
         rows = convert(rows)
     for column in columns:
         values = [unit_values(run, column.benchmark, column.metric) for run in runs]
-        for place, rank in _ranks(column, rows, values).items():
-            cell = replace(rows[place].cells[column], rank=rank)
+        for place, (marginal, simultaneous) in _ranks(column, rows, values).items():
+            cell = replace(rows[place].cells[column], rank=marginal, simultaneous=simultaneous)
             rows[place] = replace(rows[place], cells={**rows[place].cells, column: cell})
     return Leaderboard(columns, ordered(rows, columns))
 
@@ -275,16 +285,23 @@ def ordered(rows: Sequence[LeaderboardRow], columns: Sequence[Column]) -> list[L
     return sorted(rows, key=key)
 
 
-def _figure(cell: Cell | None) -> tuple[str, str, str, str, str]:
-    """Value, interval, rank with range, n, number not scored."""
+def _figure(cell: Cell | None) -> tuple[str, str, str, str, str, str]:
+    """Value, interval, rank with its marginal range, n, number not scored, simultaneous range."""
     if cell is None:
-        return "", "", "", "", ""
+        return "", "", "", "", "", ""
     row = cell.row
     unscored = str(row.n_unscored or 0)
     if row.value is None:
-        return "-", row.reason or "", "", str(row.n), unscored
-    rank = "" if cell.rank is None else f"{cell.rank.rank} ({cell.rank.low}-{cell.rank.high})"
-    return f"{row.value:.2f}", _interval(row), rank, str(row.n), "" if row.method == "published" else unscored
+        return "-", row.reason or "", "", str(row.n), unscored, ""
+    unscored = "" if row.method == "published" else unscored
+    marginal, simultaneous = rank_words(cell)
+    return f"{row.value:.2f}", _interval(row), marginal, str(row.n), unscored, simultaneous
+
+
+def rank_words(cell: Cell) -> tuple[str, str]:
+    """Return a figure's rank with its marginal range, and its simultaneous range; "" if it has none."""
+    marginal = "" if cell.rank is None else f"{cell.rank.rank} ({cell.rank.low}-{cell.rank.high})"
+    return marginal, "" if cell.simultaneous is None else f"{cell.simultaneous.low}-{cell.simultaneous.high}"
 
 
 def _interval(row: SummaryRow) -> str:
@@ -372,24 +389,41 @@ def _find(run: RunScores, column: Column) -> SummaryRow | None:
     return next((r for r in run.rows if (r.benchmark, r.metric) == (column.benchmark, column.metric)), None)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Figures to rank: the places of their rows, their values, and draws of shape (draws, figures).
+
+    `n_clusters` is the least number of prompts behind one of them.
+    """
+
+    places: list[int]
+    values: list[float]
+    draws: NDArray[np.float64]
+    n_clusters: int
+
+    def ranks(self) -> dict[int, tuple[RankRange, RankRange]]:
+        """Marginal and simultaneous ranks by place; none for a single figure."""
+        if len(self.places) < 2:
+            return {}
+        simultaneous = simultaneous_ranks(np.array(self.values), self.draws, self.n_clusters)
+        return dict(zip(self.places, zip(rank_ranges(self.draws), simultaneous, strict=True), strict=True))
+
+
 def _ranks(
     column: Column, rows: Sequence[LeaderboardRow], values: Sequence[dict[str, float] | None]
-) -> dict[int, RankRange]:
+) -> dict[int, tuple[RankRange, RankRange]]:
     """Rank the figures on one judge's scale, by their place among the rows.
 
     Those of runs are drawn on resamples of the prompts the runs share, converted ones from their intervals. `values`
     are the per-prompt values of the runs, which are the first rows.
     """
-    ranks: dict[int, RankRange] = {}
+    ranks: dict[int, tuple[RankRange, RankRange]] = {}
     for scale in (*_distinct(column, rows), None):
         own = [i for i, row in enumerate(rows) if row.is_on(scale, column)]
         converted = [i for i in own if rows[i].cells[column].converted_from]
-        places, draws = _converted_draws(column, rows, converted)
-        measured = _measured(values, [i for i in own if i not in converted])
-        drawn = _run_draws(list(measured.values()))
-        if drawn is not None:
-            places, draws = [*measured, *places], np.hstack([drawn, draws])
-        ranks |= dict(zip(places, rank_ranges(draws), strict=True)) if len(places) > 1 else {}
+        drawn = _converted_draws(column, rows, converted)
+        measured = _run_draws(_measured(values, [i for i in own if i not in converted]))
+        ranks |= (drawn if measured is None else _joined(measured, drawn)).ranks()
     return ranks
 
 
@@ -397,22 +431,33 @@ def _measured(values: Sequence[dict[str, float] | None], places: Sequence[int]) 
     return {i: found for i in places if i < len(values) and (found := values[i])}
 
 
-def _converted_draws(
-    column: Column, rows: Sequence[LeaderboardRow], converted: Sequence[int]
-) -> tuple[list[int], NDArray[np.float64]]:
-    """Draws of the converted figures that have a standard error, and the places of their rows."""
+def _joined(first: _Drawn, second: _Drawn) -> _Drawn:
+    return _Drawn(
+        [*first.places, *second.places],
+        [*first.values, *second.values],
+        np.hstack([first.draws, second.draws]),
+        min(first.n_clusters, second.n_clusters),
+    )
+
+
+def _converted_draws(column: Column, rows: Sequence[LeaderboardRow], converted: Sequence[int]) -> _Drawn:
+    """Draws of the converted figures that have a standard error."""
     figures = {i: rows[i].cells[column].row for i in converted}
     known = {i: (f.value, f.stderr) for i, f in figures.items() if f.value is not None and f.stderr is not None}
     draws = [np.random.default_rng([_SEED, i]).normal(*both, _N_DRAWS) for i, both in known.items()]
-    return list(known), np.array(draws).reshape(-1, _N_DRAWS).T
+    n_clusters = max(2, min((figures[i].n_clusters for i in known), default=_N_DRAWS))
+    return _Drawn(
+        list(known), [value for value, _ in known.values()], np.array(draws).reshape(-1, _N_DRAWS).T, n_clusters
+    )
 
 
-def _run_draws(values: Sequence[dict[str, float]]) -> NDArray[np.float64] | None:
+def _run_draws(values: Mapping[int, dict[str, float]]) -> _Drawn | None:
     """Means of runs on resamples of the prompts they share; None if they share fewer than two."""
-    shared = sorted(set.intersection(*map(set, values))) if values else []
+    shared = sorted(set.intersection(*map(set, values.values()))) if values else []
     if len(shared) < 2:
         return None
-    return _draws(np.array([[v[cluster] for cluster in shared] for v in values]))
+    table = np.array([[own[cluster] for cluster in shared] for own in values.values()])
+    return _Drawn(list(values), table.mean(axis=1).tolist(), _draws(table), len(shared))
 
 
 def _draws(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -138,6 +138,44 @@ def significant_ranks(
     and Academic Achievement across Countries, Review of Economic Studies 91, 476-518 (sections 3.1 and 3.3). Romano and
     Wolf (2005), Exact and approximate stepdown methods for multiple hypothesis testing, JASA 100, 94-108.
     """
+    values, replicates = _checked_draws(scores, draws, n_clusters, level)
+    test = partial(_significantly_better, values, replicates, level, n_clusters)
+    everyone = ~np.eye(values.size, dtype=np.bool_)
+    places = stats.rankdata(-values, method="min").astype(np.int64)
+    own = []
+    for model in range(values.size):
+        pairs = np.zeros_like(everyone)
+        pairs[model], pairs[:, model] = everyone[model], everyone[:, model]
+        own.append(_rank_range(test(pairs), places, model))
+    return tuple(own), simultaneous_ranks(values, replicates, n_clusters, level)
+
+
+def simultaneous_ranks(scores: Floats, draws: Floats, n_clusters: int, level: float = 0.95) -> tuple[RankRange, ...]:
+    """Rank ranges that hold the true ranks of all models at once: the second part of :func:`significant_ranks`.
+
+    Parameters
+    ----------
+    scores, draws, n_clusters
+        As in :func:`significant_ranks`.
+    level : float
+        Confidence that all ranges hold.
+
+    Returns
+    -------
+    tuple of RankRange, length M
+
+    Raises
+    ------
+    StatisticsError
+        As in :func:`significant_ranks`.
+    """
+    values, replicates = _checked_draws(scores, draws, n_clusters, level)
+    places = stats.rankdata(-values, method="min").astype(np.int64)
+    better = _significantly_better(values, replicates, level, n_clusters, ~np.eye(values.size, dtype=np.bool_))
+    return tuple(_rank_range(better, places, model) for model in range(values.size))
+
+
+def _checked_draws(scores: Floats, draws: Floats, n_clusters: int, level: float) -> tuple[Floats, Floats]:
     values, replicates = finite_array(scores, "scores"), np.asarray(draws, dtype=np.float64)
     if replicates.ndim != 2 or min(replicates.shape) < 2 or replicates.shape[1] != values.size:
         raise StatisticsError(f"draws of shape {replicates.shape} for {values.size} scores", "B >= 2 draws of M >= 2")
@@ -146,17 +184,7 @@ def significant_ranks(
     if n_clusters < 2:
         raise StatisticsError(f"{n_clusters} prompt(s)", "at least 2")
     checked_level(level)
-    n_models = values.size
-    test = partial(_significantly_better, values, replicates, level, n_clusters)
-    everyone = ~np.eye(n_models, dtype=np.bool_)
-    places = stats.rankdata(-values, method="min").astype(np.int64)
-    own = []
-    for model in range(n_models):
-        pairs = np.zeros_like(everyone)
-        pairs[model], pairs[:, model] = everyone[model], everyone[:, model]
-        own.append(_rank_range(test(pairs), places, model))
-    better = test(everyone)
-    return tuple(own), tuple(_rank_range(better, places, model) for model in range(n_models))
+    return values, replicates
 
 
 def _rank_range(better: NDArray[np.bool_], places: NDArray[np.int64], model: int) -> RankRange:

@@ -20,6 +20,7 @@ from reports.leaderboard import (
     build_leaderboard,
     ordered,
     published_alpaca_eval,
+    rank_words,
 )
 from reports.leaderboard import Cell as BoardCell
 from reports.sections import SectionEntry
@@ -133,7 +134,8 @@ def _nearest(board: Leaderboard, published: Sequence[LeaderboardRow]) -> list[Le
 def _table(caption: str, board: Leaderboard, rows: Sequence[LeaderboardRow]) -> Table:
     columns = ["model"]
     for column in board.columns:
-        columns += [f"{column.benchmark} {column.metric}#", "rank (range)#", "n#", "not scored#"]
+        columns += [f"{column.benchmark} {column.metric}#", "rank (marginal)#", "n#", "not scored#"]
+        columns += ["simultaneous ranks#"]
         columns += ["judge"] if board.names_judges else []
     cells = []
     for row in rows:
@@ -150,15 +152,14 @@ def _table(caption: str, board: Leaderboard, rows: Sequence[LeaderboardRow]) -> 
 def _cells(row: LeaderboardRow, column: Column) -> list[Cell]:
     found: BoardCell | None = row.cells.get(column)
     if found is None:
-        return [Cell(""), Cell(""), Cell(""), Cell("")]
+        return [Cell("")] * 5
     samples = None if row.published else SampleFilter(model=row.model, benchmark=column.benchmark)
     figure = figure_cell(found.row, samples)
     if found.row.value is not None and not figure.small and found.row.stderr is not None:
         figure = Cell(figure.text, f"SE {found.row.stderr:.2f}", samples)
-    rank = found.rank
-    ranked = Cell("") if rank is None else Cell(f"{rank.rank} ({rank.low}-{rank.high})")
     unscored = Cell("" if row.published else str(found.row.n_unscored))
-    return [figure, ranked, Cell(str(found.row.n)), unscored]
+    marginal, simultaneous = map(Cell, rank_words(found))
+    return [figure, marginal, Cell(str(found.row.n)), unscored, simultaneous]
 
 
 def _chart(board: Leaderboard, column: Column, rows: Sequence[LeaderboardRow]) -> Figure | None:
@@ -168,7 +169,10 @@ def _chart(board: Leaderboard, column: Column, rows: Sequence[LeaderboardRow]) -
     both = len({row.published for row, _ in found}) > 1
     marks = [_board_mark(row, figure, both) for row, figure in found]
     chart = IntervalChart(f"{column.benchmark}: {column.metric}", column.metric, marks, order=_SERIES, by_label=True)
-    ranges = "The table has the range of ranks each takes when the prompts are drawn again."
+    ranges = (
+        "The table has two ranges of ranks: the marginal one holds each model's rank by itself, the simultaneous ones "
+        "together hold the ranks of all models."
+    )
     caption = f"{column.title} with {board.level:.0%} intervals, best first. {ranges}"
     name = slug("leaderboard", column.benchmark, column.metric)
     return Figure(name, caption, chart, SampleFilter(benchmark=column.benchmark))

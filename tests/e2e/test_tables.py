@@ -100,6 +100,20 @@ def test_the_leaderboard_ranks_with_ranges(assay, runs):
     assert [row["model"] for row in board["rows"]] == ["unify", "martian"]
     ranks = [(f["rank"], f["rank_low"], f["rank_high"]) for row in board["rows"] for f in row["figures"]]
     assert ranks == [(1, 1, 2), (2, 1, 2)]
+    assert [
+        (f["rank_low_simultaneous"], f["rank_high_simultaneous"]) for row in board["rows"] for f in row["figures"]
+    ] == [(1, 2), (1, 2)]
+    status, out, _ = assay("leaderboard", runs / "martian", runs / "unify")
+    assert "rank (marginal)" in out
+    assert "all ranges together hold the true ranks of all models" in " ".join(out.split())
+
+
+def test_clearly_different_models_have_one_rank_each(assay, runs):
+    status, out, _ = assay("leaderboard", runs / "alpaca-7b", runs / "claude-2.1", "--format", "csv")
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(out))}
+    ranks = {name: row["alpaca_eval win_rate simultaneous ranks"] for name, row in rows.items()}
+    assert status == 0
+    assert ranks == {"claude-2.1": "1-1", "alpaca-7b": "2-2"}
 
 
 def test_published_rows_stand_among_ours(assay, runs):
