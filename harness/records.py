@@ -37,6 +37,7 @@ UnscoredReason = Literal[
     "no_response",  # there is no answer to judge
     "no_baseline",  # there is no baseline answer to judge against
     "not_chosen",  # the strong judge of two was not to be asked about this prompt
+    "lone_game",  # the file holds one of two orders, which alone would bring the judge's preference for a place in
     "missing",  # no verdict in the files, or not judged yet
 ]
 

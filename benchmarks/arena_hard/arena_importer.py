@@ -10,8 +10,14 @@ from typing import Any
 from benchmarks.arena_hard.benchmark import ArenaHard, answer_text
 from harness.data.file_rows import Row, read_rows, refuse_unknown, unique_by
 from harness.protocols import Imported
-from harness.records import Judgment, Preference, Prompt, Response, Role, Unscored, Verdict
-from harness.run.import_results import choose_rows, stored_judgment, stored_response
+from harness.records import Preference, Prompt, Response, Role, Unscored, Verdict
+from harness.run.import_results import (
+    add_duplicates_option,
+    choose_rows,
+    rows_by,
+    stored_judgment,
+    stored_response,
+)
 
 _P_FIRST = {"A>>B": 1.0, "A>B": 1.0, "A=B": 0.5, "B>A": 0.0, "B>>A": 0.0}
 _MIRRORED = {"B<<A": "A>>B", "B<A": "A>B", "B=A": "A=B", "A<B": "B>A", "A<<B": "B>>A"}
@@ -32,6 +38,14 @@ class ArenaHardImporter:
         parser.add_argument("--baseline-answers", type=Path, metavar="F", help="model_answer/BASELINE.jsonl")
         parser.add_argument("--model", metavar="NAME", help="which model, where the judgments hold several")
         parser.add_argument("--judge", metavar="NAME", help="which judge, where the judgments hold several")
+        add_duplicates_option(parser, "question")
+        parser.add_argument(
+            "--lone-games",
+            choices=["error", "unscored", "score"],
+            default="error",
+            help="a question with one game: refuse the file, leave the question unscored, or score the game it "
+            "has (error); what was repaired is counted in the remarks",
+        )
 
     def read(self, arguments: argparse.Namespace) -> Imported:
         """Read the files."""
@@ -41,10 +55,12 @@ class ArenaHardImporter:
         judge, rows = choose_rows(rows, "judge", "--judge", lambda row: row.text("judge"), arguments.judge)
         keys = [row.identifier("uid", "question_id") for row in rows]
         refuse_unknown(arguments.judgments, "judgments", keys, prompts)
-        judged = unique_by(rows, "judgment of question", keys)
         asked_as = "arena_hard" if benchmark.version == "v0.1" else f"arena_hard@{benchmark.version}"
         imported = Imported(asked_as, benchmark.name, benchmark.version, model, judge, list(prompts.values()))
         imported.sources = [arguments.questions, arguments.judgments]
+        grouped = rows_by(rows, "judgment of question", keys, arguments.duplicates, imported)
+        judged = {key: row for key, (row,) in grouped.items()}
+        repair: str = arguments.lone_games
         candidates = _answers(arguments.answers, model, "candidate", prompts, imported)
         baselines = _answers(arguments.baseline_answers, None, "baseline", prompts, imported)
         imported.responses = [*baselines.values(), *candidates.values()]
@@ -56,7 +72,11 @@ class ArenaHardImporter:
                 ("baseline", baseline, answer),
                 ("candidate", model, candidates.get(prompt.id)),
             ]
-            imported.judgments += _judgments(row, judge, prompt, shown, last=benchmark.version != "v0.1")
+            verdicts = _verdicts(row, repair, last=benchmark.version != "v0.1")
+            for number, (verdict, game, order) in enumerate(zip(*verdicts, (shown, shown[::-1]), strict=True), start=1):
+                raw = _judgment_text(game)
+                imported.judgments.append(stored_judgment(prompt, judge, order, verdict, game=number, raw=raw))
+        _note_lone_games(imported, judged, repair)
         return imported
 
 
@@ -95,14 +115,33 @@ def _token_count(row: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _judgments(row: Row, judge: str, prompt: Prompt, shown: list[_Shown], *, last: bool) -> list[Judgment]:
+def _verdicts(row: Row, repair: str, *, last: bool) -> tuple[list[Verdict], list[Any]]:
+    """The verdicts of both games, and the games; of a lone game as told by ``--lone-games``."""
     games = row.get("games", list, "two games, each with a score")
+    if len(games) == 1 and repair != "error":
+        alone = _verdict(row, games[0], last=last)
+        missing = Unscored(reason="missing", detail="the file holds the first game alone")
+        if repair == "unscored" and isinstance(alone, Preference):
+            alone = Unscored(
+                reason="lone_game", detail=f"its verdict {alone.label} is not scored (--lone-games unscored)"
+            )
+        return [alone, missing], [games[0], None]
     if len(games) != 2:
-        raise row.error(f"{len(games)} games", "two: the baseline first, then the model first")
-    return [
-        stored_judgment(prompt, judge, order, _verdict(row, game, last=last), game=number, raw=_judgment_text(game))
-        for number, (game, order) in enumerate(zip(games, (shown, shown[::-1]), strict=True), start=1)
-    ]
+        lone = "choose what becomes of it: --lone-games unscored or --lone-games score" if len(games) == 1 else ""
+        raise row.error(f"{len(games)} games", "two: the baseline first, then the model first", lone)
+    return [_verdict(row, game, last=last) for game in games], games
+
+
+def _note_lone_games(imported: Imported, judged: Mapping[str, Row], repair: str) -> None:
+    n_lone = sum(len(row.values["games"]) == 1 for row in judged.values())
+    if n_lone:
+        how = {
+            "unscored": "not scored",
+            "score": "scored on that game, in which the baseline is shown first, with the weight of one game",
+        }[repair]
+        imported.notes.append(
+            f"{n_lone} of {len(judged)} questions have one game instead of two: {how} (--lone-games {repair})"
+        )
 
 
 def _verdict(row: Row, game: Any, *, last: bool) -> Verdict:

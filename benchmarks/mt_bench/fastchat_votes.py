@@ -104,7 +104,7 @@ def _lettered_orders(row: Row) -> list[StatedPreference]:
 
 
 def _both_orders(row: Row, one: str, two: str) -> StatedPreference:
-    found = _common(row, Side.of_model(one), Side.of_model(two))
+    found = replace(_common(row, Side.of_model(one), Side.of_model(two)), given_by="judge")
     return found if found.cost is None else replace(found, cost=found.cost / 2.0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from benchmarks.mt_bench.benchmark import MTBench
 from benchmarks.mt_bench.fastchat_votes import FIELDS, answer_turns, judge_name, score_of, statements
@@ -12,7 +14,13 @@ from harness.data.votes import Statement
 from harness.errors import UsageError
 from harness.protocols import Imported
 from harness.records import Judgment, Prompt, Rating, Response, Role, Unscored, Verdict
-from harness.run.import_results import choose_rows, stored_judgment, stored_response
+from harness.run.import_results import (
+    add_duplicates_option,
+    choose_rows,
+    rows_by,
+    stored_judgment,
+    stored_response,
+)
 
 _LOW, _HIGH = 1.0, 10.0
 
@@ -33,6 +41,7 @@ class MTBenchImporter:
         parser.add_argument("--answers", type=Path, metavar="F", help="MODEL.jsonl, for the length figures")
         parser.add_argument("--model", metavar="NAME", help="which model, where the judgments hold several")
         parser.add_argument("--judge", metavar="NAME", help="which judge, where the judgments hold several")
+        add_duplicates_option(parser, "question and turn", mean=True)
 
     def read(self, arguments: argparse.Namespace) -> Imported:
         """Read the files; a stored score of -1 is a verdict that could not be read."""
@@ -42,18 +51,18 @@ class MTBenchImporter:
         judge, rows = choose_rows(rows, "judge", "--judge", _judge_name, arguments.judge)
         refuse_unknown(arguments.judgments, "verdicts", (row.identifier("question_id") for row in rows), prompts)
         keys = [f"question {row.identifier('question_id')} turn {_turn(row)}" for row in rows]
-        unique_by(rows, "verdict on", keys)
         benchmark = MTBench()
         imported = Imported("mt_bench", benchmark.name, benchmark.version, model, judge, list(prompts.values()))
+        grouped = rows_by(rows, "verdict on", keys, arguments.duplicates, imported)
         imported.sources = [arguments.questions, arguments.judgments]
         answers = {}
         if arguments.answers is not None:
             imported.sources.append(arguments.answers)
             answers = _answers(arguments.answers, model, prompts)
             imported.responses = list(answers.values())
-        for row in rows:
-            prompt = prompts[row.identifier("question_id")]
-            imported.judgments.append(_judgment(row, judge, prompt, ("candidate", model, answers.get(prompt.id))))
+        for repeated in grouped.values():
+            prompt = prompts[repeated[0].identifier("question_id")]
+            imported.judgments.append(_judgment(repeated, judge, prompt, ("candidate", model, answers.get(prompt.id))))
         return imported
 
 
@@ -97,13 +106,29 @@ def _answers(path: Path, model: str, prompts: dict[str, Prompt]) -> dict[str, Re
     return found
 
 
-def _judgment(row: Row, judge: str, prompt: Prompt, shown: tuple[Role, str, Response | None]) -> Judgment:
+def _judgment(rows: list[Row], judge: str, prompt: Prompt, shown: tuple[Role, str, Response | None]) -> Judgment:
+    """The verdict of a row, or of several on one turn, whose mean is taken."""
+    templates = [_template(row) for row in rows]
+    raw = "\n\n".join(str(row.values.get("judgment", "")) for row in rows)
+    verdicts = [_verdict(row) for row in rows]
+    meta: dict[str, Any] = {"template": templates[0]}
+    if len(rows) > 1:
+        meta["repeated"] = [verdict.value if isinstance(verdict, Rating) else None for verdict in verdicts]
+    return stored_judgment(prompt, judge, [shown], _mean(verdicts), turn=_turn(rows[0]), raw=raw, meta=meta)
+
+
+def _template(row: Row) -> Any:
     named = row.values["judge"]
     template = named[1] if isinstance(named, list) and len(named) > 1 else ""
     if str(template).startswith("pair"):
         raise UsageError(f"{row.path}: pairwise judgments", "single-answer judgments", "give JUDGE_single.jsonl")
-    raw = str(row.values.get("judgment", ""))
-    return stored_judgment(prompt, judge, [shown], _verdict(row), turn=_turn(row), raw=raw, meta={"template": template})
+    return template
+
+
+def _mean(verdicts: list[Verdict]) -> Verdict:
+    """The mean of the verdicts that could be read, as FastChat's average leaves the others out."""
+    ratings = [verdict.value for verdict in verdicts if isinstance(verdict, Rating)]
+    return Rating(value=fmean(ratings), low=_LOW, high=_HIGH) if ratings else verdicts[0]
 
 
 def _verdict(row: Row) -> Verdict:

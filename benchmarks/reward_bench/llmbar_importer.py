@@ -36,7 +36,7 @@ class LLMBarImporter:
     fields = ("label, results (LLMBar)",)
 
     def statements(self, row: Row) -> list[Statement] | None:
-        """Read the gold label of an item, or an evaluator's verdicts on it in both orders."""
+        """Read the gold label of an item and, in a result file, an evaluator's verdicts on it in both orders."""
         if not {"output_1", "output_2", "label"} <= row.values.keys():
             return None
         return [*_stated(row)]
@@ -101,14 +101,17 @@ def _stated(row: Row) -> list[StatedPreference]:
     asked, label = str(row.values["input"]), row.values["label"]
     one, two = (Side(f"output_{i}", f"output_{i}", text) for i, text in enumerate(texts, 1))
     prompt = text_name("\n".join([asked, *texts]))
-    found = StatedPreference(prompt, one, two, "", None, prompt_text=asked)
+    found = StatedPreference(prompt, one, two, "", None, prompt_text=asked, given_by="judge")
+    stated: list[StatedPreference] = []
     if "results" in row.values:
         # the winner is named by the answer's number in the file, whatever the order shown
         said = (str(_winner(_verdicts(row)[name])) for name in _PRESENTATIONS)
-        return found.in_both_orders(*(p_of_winner(winner, ("output_1", "1"), ("output_2", "2")) for winner in said))
-    if label not in (1, 2):
+        stated += found.in_both_orders(*(p_of_winner(winner, ("output_1", "1"), ("output_2", "2")) for winner in said))
+    if label in (1, 2):
+        stated.append(replace(found, who="gold", p_a=1.0 if label == 1 else 0.0, given_by="gold"))
+    elif label is not None or not stated:
         raise row.error(f"label is {label!r}", "1 or 2")
-    return [replace(found, who="gold", p_a=1.0 if label == 1 else 0.0)]
+    return stated
 
 
 def _response(

@@ -209,8 +209,10 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def unique_by(rows: Iterable[Row], what: str, keys: Iterable[str]) -> dict[str, Row]:
-    """Index rows by key.
+def unique_by(
+    rows: Iterable[Row], what: str, keys: Iterable[str], remedy: str = "remove one of them"
+) -> dict[str, Row]:
+    """Index rows by key; `remedy` is what the error tells to do.
 
     Raises
     ------
@@ -221,7 +223,7 @@ def unique_by(rows: Iterable[Row], what: str, keys: Iterable[str]) -> dict[str, 
     for row, key in zip(rows, keys, strict=True):
         if key in found:
             where = f"(first on {found[key].place or f'line {found[key].line}'})"
-            raise row.error(f"{what} {key!r:.80} is there twice {where}", f"each {what} once", "remove one of them")
+            raise row.error(f"{what} {key!r:.80} is there twice {where}", f"each {what} once", remedy)
         found[key] = row
     return found
 

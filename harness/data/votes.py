@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from harness.hashing import content_hash
 from harness.records import Preference, Verdict
+
+GivenBy = Literal["unknown", "judge", "gold"]
+"""Where a format says so: an automatic judge, or the reference labels of a data set."""
 
 _TEXT = "text:"
 
@@ -80,6 +84,8 @@ class StatedPreference:
         Price.
     prompt_text, category : str or None
         The question, where known.
+    given_by : {"unknown", "judge", "gold"}
+        Whether the format tells that it is an automatic judge's verdict or a gold label.
     """
 
     prompt: str
@@ -96,6 +102,7 @@ class StatedPreference:
     cost: float | None = None
     prompt_text: str | None = None
     category: str | None = None
+    given_by: GivenBy = "unknown"
 
     @property
     def by_text(self) -> bool:

@@ -26,6 +26,7 @@ _REMEDIES = {
     "context_length": "choose a judge with a longer context, or lower --max-tokens",
     "no_response": "the model under test gave no answer: mend what it complains about; " + _RESUME,
     "no_baseline": "give a baseline that answers every prompt",
+    "lone_game": "judge the missing order, or import with --lone-games score",
     "missing": "`assay resume {run}` continues the run",
     "metric_failed": "mend the function; `assay resume {run}` measures these answers again and generates nothing",
 }

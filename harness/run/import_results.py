@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.file_rows import Row
+from harness.data.file_rows import Row, unique_by
 from harness.errors import FileFormatError, RunConflictError, UsageError
 from harness.hashing import content_hash, file_sha256
 from harness.protocols import DataSource, Imported
@@ -88,6 +89,65 @@ def choose_one(kind: str, option: str, found: Iterable[str], chosen: str | None)
     if len(names) != 1:
         raise UsageError(f"the file holds {len(names)} {kind}s: {listed}", f"one {kind}", f"choose with {option} NAME")
     return names[0]
+
+
+def add_duplicates_option(parser: argparse.ArgumentParser, what: str, *, mean: bool = False) -> None:
+    """Add ``--duplicates``: what becomes of several verdicts on one thing; `mean` where they can be averaged."""
+    choices = ["error", "first", "last", *(["mean"] if mean else [])]
+    parser.add_argument(
+        "--duplicates",
+        choices=choices,
+        default="error",
+        help=f"several verdicts on one {what}: refuse the file, or take the first, the last"
+        + (" or the mean of those that could be read" if mean else "")
+        + " (error); what was repaired is counted in the remarks",
+    )
+
+
+def rows_by(
+    rows: Sequence[Row], what: str, keys: Sequence[str], repair: str, imported: Imported
+) -> dict[str, list[Row]]:
+    """Group rows by key, and note in the run what was repaired.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The rows of one file.
+    what : str
+        What a row is: "verdict on".
+    keys : sequence of str
+        What each row is about.
+    repair : str
+        The value of ``--duplicates``: "error", "first", "last" or "mean".
+    imported : Imported
+        Takes the note.
+
+    Returns
+    -------
+    dict of str to list of Row
+        In the file's order; one row each, or all where `repair` is "mean".
+
+    Raises
+    ------
+    FileFormatError
+        A key is there twice and `repair` is "error".
+    """
+    if repair == "error":
+        remedy = "remove one of them, or choose with --duplicates (`assay import KIND --help` has the choices)"
+        return {key: [row] for key, row in unique_by(rows, what, keys, remedy).items()}
+    found: dict[str, list[Row]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        found.setdefault(key, []).append(row)
+    n_repeated = sum(len(group) > 1 for group in found.values())
+    if n_repeated:
+        n_rows = sum(len(group) for group in found.values() if len(group) > 1)
+        used = "the mean of those that could be read" if repair == "mean" else f"the {repair} of each"
+        imported.notes.append(
+            f"{n_rows} rows repeat a {what} {n_repeated} of {len(found)}: {used} is used (--duplicates {repair})"
+        )
+    if repair == "mean":
+        return found
+    return {key: [group[0 if repair == "first" else -1]] for key, group in found.items()}
 
 
 def write_import(imported: Imported, out: Path, data: DataSource) -> RunScores:

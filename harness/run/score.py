@@ -170,6 +170,7 @@ def score_run(
     for entry in header["benchmarks"]:
         if only in (None, entry["name"], entry.get("asked_as")):
             _score_benchmark(scored, directory, (header, entry), (answer_ids, data, asked))
+    scored.remarks.extend(str(note) for note in header.get("notes") or ())
     scored.remarks.extend(_on_the_judge(header))
     names = [entry["name"] for entry in header["benchmarks"] if only in (None, entry["name"])]
     scored.canaries.extend(_canaries(directory, names, asked, answer_ids))

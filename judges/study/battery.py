@@ -55,6 +55,10 @@ class Coefficients:
         commonest.
     alpha : Estimate or NotMeasured
         Krippendorff's, nominal: the judge as one more rater of each pair beside its votes; among people their votes.
+        Without ties, votes for a tie are missing ratings, and a pair on which the judge says tie is left out.
+    alpha_tie_missing : Estimate or NotMeasured
+        The same with the judge's tie as a missing rating, so that the votes on the pair stay (Krippendorff's treatment
+        of missing data); NotMeasured where ties count, and among people, whose ties are missing ratings in `alpha` too.
     ac1 : Estimate or NotMeasured
         Gwet's AC1 of the same table as alpha.
     """
@@ -63,6 +67,7 @@ class Coefficients:
     cohen: Estimate | NotMeasured
     fleiss: Estimate | NotMeasured
     alpha: Estimate | NotMeasured
+    alpha_tie_missing: Estimate | NotMeasured
     ac1: Estimate | NotMeasured
 
 
@@ -143,11 +148,14 @@ def human_cells(votes: Iterable[Vote], spec: StudySpec) -> tuple[AgreementCell, 
 def judge_coefficients(sides: Sides, spec: StudySpec, ties: bool) -> Coefficients:
     """Agreement beyond chance of a judge with people."""
     table: list[_Said] = []
+    tied: list[_Said] = []
     for key, votes in sides.votes.items():
         verdict = sides.judge.choice(key)
-        said = [vote.choice for vote in votes if ties or vote.p_first != 0.5]
+        said = [vote.choice for vote in votes if ties or vote.choice != "tie"]
         if said and verdict is not None and (ties or verdict != "tie"):
             table.append((key.prompt, [verdict, *said]))
+        elif verdict == "tie" and len(said) >= 2:
+            tied.append((key.prompt, said))
     two = _table([(prompt, [verdict, choice]) for prompt, (verdict, *said) in table for choice in said])
     many = _table(table)
     return Coefficients(
@@ -155,8 +163,14 @@ def judge_coefficients(sides: Sides, spec: StudySpec, ties: bool) -> Coefficient
         _coefficient(cohen_kappa, two, spec),
         _coefficient(fleiss_kappa, two, spec),
         _coefficient(krippendorff_alpha, many, spec),
+        NotMeasured("ties count: no unit is left out") if ties else _with_tied(table, tied, spec),
         _coefficient(gwet_ac1, many, spec),
     )
+
+
+def _with_tied(table: list[_Said], tied: list[_Said], spec: StudySpec) -> Estimate | NotMeasured:
+    """Alpha with the units on which the judge says tie; nothing to compare without a unit it decides."""
+    return _coefficient(krippendorff_alpha, _table([*table, *tied]) if table else None, spec)
 
 
 def human_coefficients(votes: Iterable[Vote], spec: StudySpec, ties: bool) -> Coefficients:
@@ -174,6 +188,7 @@ def human_coefficients(votes: Iterable[Vote], spec: StudySpec, ties: bool) -> Co
         NotMeasured("Cohen's kappa is of two named raters; people are interchangeable"),
         _coefficient(fleiss_kappa, even, spec),
         _coefficient(krippendorff_alpha, many, spec),
+        NotMeasured("people among themselves: there is no judge"),
         _coefficient(gwet_ac1, many, spec),
     )
 

@@ -13,8 +13,8 @@ from harness.data.file_rows import Row
 from harness.data.votes import Grade, Side, StatedPreference
 from harness.errors import FileFormatError, MissingDataError, UsageError
 from judges.study.run_rows import Verdict, statements_of_run
-from judges.study.statements import SUFFIXES, each_statement, files_of, unexpected
-from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, Vote, VoteFile, merged
+from judges.study.statements import SUFFIXES, content_hash_of, each_statement, files_of, unexpected
+from judges.study.vote_records import JudgeFile, PairFacts, PairKey, Presentation, RowKey, Vote, VoteFile, merged
 
 
 def read_votes(path: Path, voters: str | None = None) -> VoteFile:
@@ -23,7 +23,8 @@ def read_votes(path: Path, voters: str | None = None) -> VoteFile:
     Parameters
     ----------
     path : Path
-        A file of votes (FastChat's, alpaca_eval's cross-annotations, LLMBar's gold labels, our own JSONL).
+        A file of votes (FastChat's, alpaca_eval's cross-annotations, our own JSONL) or of gold labels (LLMBar's). Where
+        rows hold gold labels and a judge's verdicts, the gold labels are the votes.
     voters : str, optional
         A pattern their names must match ("expert*"); all where not given.
 
@@ -34,19 +35,21 @@ def read_votes(path: Path, voters: str | None = None) -> VoteFile:
     Raises
     ------
     MissingDataError, FileFormatError
-        No such file; a record that is no vote; no votes at all.
+        No such file; a record that is no vote; an automatic judge's verdicts without gold labels; gold labels on some
+        rows only; no votes at all.
     UsageError
         No voter matches.
     """
-    found = VoteFile(source=str(path))
+    stated_in_all = list(_preferences(path))
+    chosen = _votes_among(stated_in_all)
+    content = content_hash_of(path)
+    found = VoteFile(source=str(path), n_verdicts=len(stated_in_all) - len(chosen))
     others: set[str] = set()
-    for row, stated in each_statement(path):
-        if not isinstance(stated, StatedPreference):
-            raise unexpected(row, stated, "votes between two answers")
+    for row, stated in chosen:
         if stated.p_a is None:
             raise row.error(f"no vote ({stated.reason})", "a winner: model_a, model_b or tie", "leave the line out")
         if voters is None or fnmatchcase(stated.who, voters):
-            _add_vote(found, stated, row)
+            _add_vote(found, stated, row, content)
         else:
             others.add(stated.who)
     if not found.votes and others:
@@ -56,8 +59,40 @@ def read_votes(path: Path, voters: str | None = None) -> VoteFile:
     return found
 
 
-def _add_vote(file: VoteFile, stated: StatedPreference, row: Row) -> None:
+def _preferences(path: Path) -> Iterator[tuple[Row, StatedPreference]]:
+    for row, stated in each_statement(path):
+        if not isinstance(stated, StatedPreference):
+            raise unexpected(row, stated, "votes between two answers")
+        yield row, stated
+
+
+def _votes_among(stated: list[tuple[Row, StatedPreference]]) -> list[tuple[Row, StatedPreference]]:
+    """The gold labels where there are any, else the votes; never an automatic judge's verdicts."""
+    gold = [(row, one) for row, one in stated if one.given_by == "gold"]
+    if not gold:
+        for row, one in stated:
+            if one.given_by == "judge":
+                raise row.error(
+                    "verdicts of an automatic judge, and no gold label",
+                    "votes of people, or gold labels",
+                    "give this file with --judgments, and votes of people with --human",
+                )
+        return stated
+    labelled = {row.line for row, _ in gold}
+    for row, _ in stated:
+        if row.line not in labelled:
+            raise row.error(
+                f"no gold label, but {len(gold)} other rows have one",
+                "gold labels on all rows, or votes of people alone",
+                "add the label, leave the row out, or put votes and gold labels into two files",
+            )
+    return gold
+
+
+def _add_vote(file: VoteFile, stated: StatedPreference, row: Row, content: str) -> None:
     file.by_text = file.by_text or stated.by_text
+    file.is_gold = file.is_gold or stated.given_by == "gold"
+    file.rows.add(RowKey(content, row.line, stated.given_by == "gold"))
     if stated.is_of_one_text:
         file.n_same_text += 1
         return
@@ -74,8 +109,11 @@ class _Judge:
     preferences: list[tuple[StatedPreference, Path, int | None]] = field(default_factory=list)
     grades: list[Grade] = field(default_factory=list)
 
-    def add(self, stated: Verdict, path: Path, line: int | None) -> None:
-        """Take a verdict."""
+    def add(self, stated: Verdict, path: Path, row: RowKey | None) -> None:
+        """Take a verdict, and the row of the file where it is one of a file."""
+        line = None if row is None else row.line
+        if row is not None:
+            self.file.rows.add(row)
         if str(path) not in self.file.sources:
             self.file.sources.append(str(path))
         if isinstance(stated, Grade):
@@ -112,10 +150,10 @@ def read_judges(sources: Iterable[tuple[str | None, Path]]) -> list[JudgeFile]:
             found, problems = statements_of_run(path)
             verdicts = ((stated, path, None) for stated in found)
         named: dict[str, _Judge] = {}
-        for stated, place, line in verdicts:
+        for stated, place, row in verdicts:
             called = name or stated.who or _stem(place)
             named[called] = judges.setdefault(called, _Judge(JudgeFile(called)))
-            named[called].add(stated, place, line)
+            named[called].add(stated, place, row)
         if not named:
             raise MissingDataError(f"{path} holds no judgments", "at least one verdict", "check that it was judged")
         for judge in named.values():
@@ -123,12 +161,25 @@ def read_judges(sources: Iterable[tuple[str | None, Path]]) -> list[JudgeFile]:
     return [_filled(judge) for judge in judges.values()]
 
 
-def _of_files(path: Path) -> Iterator[tuple[Verdict, Path, int | None]]:
+def _of_files(path: Path) -> Iterator[tuple[Verdict, Path, RowKey | None]]:
     for file in files_of(path):
-        for row, stated in each_statement(file):
-            if not isinstance(stated, StatedPreference | Grade):
-                raise unexpected(row, stated, "verdicts on answers")
-            yield stated, row.path, row.line
+        content = content_hash_of(file)
+        verdicts = list(_verdicts(file))
+        # gold labels beside verdicts are the other side of a study; alone, they are a judge that is never wrong
+        without_gold = [(row, one) for row, one in verdicts if not _is_gold(one)]
+        for row, stated in without_gold or verdicts:
+            yield stated, row.path, RowKey(content, row.line, _is_gold(stated))
+
+
+def _verdicts(file: Path) -> Iterator[tuple[Row, Verdict]]:
+    for row, stated in each_statement(file):
+        if not isinstance(stated, StatedPreference | Grade):
+            raise unexpected(row, stated, "verdicts on answers")
+        yield row, stated
+
+
+def _is_gold(stated: Verdict) -> bool:
+    return isinstance(stated, StatedPreference) and stated.given_by == "gold"
 
 
 def _stem(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from harness.data.file_rows import Row, each_row
 from harness.data.votes import AnswerTexts, Grade, QuestionTexts, StatedPreference, Statement
 from harness.errors import FileFormatError, MissingDataError
 from harness.protocols import VoteImporter
+from harness.store.jsonl import opened
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.xz", ".jsonl.xz")
 _KINDS = {
@@ -36,6 +38,18 @@ def files_of(path: Path) -> list[Path]:
             f"{path} holds neither a run (run.json) nor .json or .jsonl files", "a run directory or judgment files"
         )
     return files
+
+
+def content_hash_of(path: Path) -> str:
+    """The hash of a file's content, unpacked, so that a copy is known under another name.
+
+    Raises
+    ------
+    MissingDataError
+        No such file.
+    """
+    with opened(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary stream
 
 
 def each_statement(path: Path) -> Iterator[tuple[Row, Statement]]:

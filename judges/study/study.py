@@ -23,6 +23,7 @@ from judges.study.verdicts import judge_pairs
 from judges.study.vote_records import JudgeFile, PairFacts, PairKey, VoteFile, merged
 
 STUDY_VERSION = 1
+_SUSPICIOUS = 20  # so many votes, all of them like the verdicts, are no accident
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class HumanReport:
         Where the votes come from.
     n_votes, n_pairs, n_voters : int
         How many.
+    is_gold : bool
+        Whether the votes are gold labels of a data set.
     cells : tuple of AgreementCell
         Agreement of every two votes: the ceiling for a judge.
     coefficients : tuple of Coefficients
@@ -45,6 +48,7 @@ class HumanReport:
     n_votes: int
     n_pairs: int
     n_voters: int
+    is_gold: bool
     cells: tuple[battery.AgreementCell, ...]
     coefficients: tuple[battery.Coefficients, ...]
 
@@ -198,11 +202,14 @@ def judge_study(
     StatisticsError
         A judge and the people have no pair in common, or no pair has a verdict.
     UsageError
-        No judge, or one side names answers by text and the other has no texts.
+        No judge, one side names answers by text and the other has no texts, or a judge's verdicts are read from the
+        rows of the votes.
     """
     spec = spec or StudySpec()
     if not judges:
         raise UsageError("no judge", "at least one", "give --judgments")
+    for judge in judges:
+        _refuse_own_votes(human, judge)
     facts = _meet(human, judges, texts)
     sides = [Sides.of(judge_pairs(j.name, j.presentations, spec.orders), human.votes, facts) for j in judges]
     for side in sides:
@@ -219,9 +226,30 @@ def judge_study(
         pair_rows(sides, [report.confidence for report in reports], labels),
         texts_of(sides[0]),
         tuple(_problems(judges, sides, max_unscored)),
-        (*_same_texts(human, judges), *_remarks(judges, sides), *_left_out(compared)),
+        (*_gold(human), *_same_texts(human, judges), *_remarks(judges, sides), *_left_out(compared)),
         spec,
     )
+
+
+def _refuse_own_votes(human: VoteFile, judge: JudgeFile) -> None:
+    shared = human.rows & judge.rows
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of {len(judge.rows)} rows of {judge.name} ({', '.join(judge.sources)}) are read as votes "
+            f"from {human.source} too: a judge agrees with its own verdicts",
+            "verdicts and votes from different rows",
+            "give votes of people or gold labels with --human, or choose people with --voters",
+        )
+
+
+def _gold(human: VoteFile) -> Iterator[str]:
+    if human.is_gold and human.n_verdicts:
+        yield (
+            f"the votes are the {len(human.votes)} gold labels of {human.source}; the {human.n_verdicts} verdicts "
+            "beside them are no votes and are not used"
+        )
+    elif human.is_gold:
+        yield f"the votes are the {len(human.votes)} gold labels of {human.source}"
 
 
 def _people(human: VoteFile, spec: StudySpec) -> HumanReport:
@@ -230,6 +258,7 @@ def _people(human: VoteFile, spec: StudySpec) -> HumanReport:
         len(human.votes),
         len({vote.key for vote in human.votes}),
         len({vote.voter for vote in human.votes}),
+        human.is_gold,
         battery.human_cells(human.votes, spec),
         tuple(battery.human_coefficients(human.votes, spec, ties) for ties in (True, False)),
     )
@@ -254,6 +283,16 @@ def _remarks(judges: Sequence[JudgeFile], sides: Sequence[Sides]) -> Iterator[st
         n_unjudged = sum(key not in side.judge.pairs for key in side.votes)
         if n_unjudged:
             yield f"{judge.name} did not judge {n_unjudged} of {len(side.votes)} pairs with votes"
+        n_same = _n_all_the_same(side)
+        if n_same >= _SUSPICIOUS:
+            yield f"{judge.name} agrees with all {n_same} votes: check that they are not made of its own verdicts"
+
+
+def _n_all_the_same(sides: Sides) -> int:
+    """The number of votes a judge agrees with, if it agrees with all of them."""
+    met = [(sides.judge.choice(key), vote.choice) for key, given in sides.votes.items() for vote in given]
+    judged = [verdict == vote for verdict, vote in met if verdict is not None]
+    return len(judged) if all(judged) else 0
 
 
 def _left_out(compared: Contest | NotMeasured) -> Iterator[str]:

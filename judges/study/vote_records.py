@@ -165,6 +165,24 @@ def majority(choices: Sequence[Choice]) -> Choice:
     return "tie" if rest and rest[0][1] == n else top
 
 
+class RowKey(NamedTuple):
+    """A statement of a file, so that a vote and a verdict read from the same one are known.
+
+    Parameters
+    ----------
+    content : str
+        Hash of the file's content, unpacked.
+    line : int
+        1-based line, or place in the list.
+    is_gold : bool
+        Whether it is the row's gold label; a row may hold a judge's verdicts beside it.
+    """
+
+    content: str
+    line: int
+    is_gold: bool
+
+
 @dataclass
 class VoteFile:
     """The human side of a study.
@@ -181,6 +199,12 @@ class VoteFile:
         The file.
     n_same_text : int
         Votes left out because both answers are the same text, which then names neither.
+    is_gold : bool
+        Whether the votes are gold labels of a data set.
+    n_verdicts : int
+        Verdicts that stand beside the gold labels and were not read as votes.
+    rows : set of RowKey
+        Where the votes were read.
     """
 
     votes: list[Vote] = field(default_factory=list)
@@ -188,6 +212,9 @@ class VoteFile:
     by_text: bool = False
     source: str = ""
     n_same_text: int = 0
+    is_gold: bool = False
+    n_verdicts: int = 0
+    rows: set[RowKey] = field(default_factory=set)
 
 
 @dataclass
@@ -210,6 +237,8 @@ class JudgeFile:
         Why the study is not valid on account of them (an unfinished run).
     n_same_text : int
         Presentations left out because both answers are the same text.
+    rows : set of RowKey
+        Where the preferences of files were read.
     """
 
     name: str
@@ -219,6 +248,7 @@ class JudgeFile:
     sources: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     n_same_text: int = 0
+    rows: set[RowKey] = field(default_factory=set)
 
 
 def merged(known: Mapping[PairKey, PairFacts], more: Mapping[PairKey, PairFacts]) -> dict[PairKey, PairFacts]:

@@ -24,6 +24,8 @@ _ROWS = yaml.safe_load(files("reports.sections").joinpath("study.yaml").read_tex
 
 _RECALIBRATED = (("raw", "as it is"), ("temperature", "temperature"), ("isotonic", "isotonic"))
 _MOST_CONTENDERS = 12
+_TIE_MISSING = "alpha_tie_missing"
+_NOT_STORED = {"reason": "not in the study file, which an earlier version wrote"}
 
 
 def study_section(study: Data, number: int = 1) -> Section:
@@ -123,7 +125,8 @@ def _head(study: Data) -> Statement:
     human, problems = study["human"], [str(problem) for problem in study.get("problems", ())]
     names = ", ".join(str(judge["name"]) for judge in study["judges"])
     counts = [_many(human[f"n_{thing}s"], thing) for thing in ("vote", "voter", "pair")]
-    head = f"{names} against {' of '.join(counts[:2])} on {counts[2]}: {'NOT VALID' if problems else 'valid'}"
+    against = _many(human["n_votes"], "gold label") if human.get("is_gold") else " of ".join(counts[:2])
+    head = f"{names} against {against} on {counts[2]}: {'NOT VALID' if problems else 'valid'}"
     items = [*_agreements(study), *(str(remark) for remark in study.get("remarks", ()))]
     return Statement("invalid" if problems else "info", head, "; ".join(problems), items)
 
@@ -132,7 +135,8 @@ def _agreements(study: Data) -> Iterable[str]:
     """How far judges and people agree, in words."""
     for judge in study["judges"]:
         said = [f"{_words(found, '.1f', ' %')} {ties}" for found, ties in _overall(judge)]
-        yield f"{judge['name']} agrees with people on {' and '.join(said) or 'nothing that can be compared'}"
+        whom = "the gold labels" if study["human"].get("is_gold") else "people"
+        yield f"{judge['name']} agrees with {whom} on {' and '.join(said) or 'nothing that can be compared'}"
     ceiling = [f"{found['value']:.1f} % {ties}" for found, ties in _overall(study["human"])]
     if ceiling:
         yield f"people agree with one another on {' and '.join(ceiling)}"
@@ -166,9 +170,14 @@ def _beyond_chance(sides: Sequence[tuple[str, Data]], names: Sequence[str], suff
     for ties in (True, False):
         by_side = [(name, next(c for c in side["coefficients"] if c["ties"] == ties)) for name, side in sides]
         for key, words in _ROWS["coefficients"].items():
-            rows.append([Cell(words, _ties(ties)), *(_cell(found[key], ".3f") for _, found in by_side)])
-            marks += [_mark(words, found[key], name) for name, found in by_side if ties and "value" in found[key]]
+            if any(key in found for _, found in by_side) and not (ties and key == _TIE_MISSING):
+                cells = (_cell(found.get(key, _NOT_STORED), ".3f") for _, found in by_side)
+                rows.append([Cell(words, _ties(ties)), *cells])
+            marks += [
+                _mark(words, found[key], name) for name, found in by_side if ties and "value" in found.get(key, ())
+            ]
     yield Table("Agreement beyond chance", ["coefficient", *names], rows, summary=True)
+    yield from (Note(text) for text in _ROWS["conventions"])
     if marks:
         chart = IntervalChart("Agreement beyond chance, ties counted", "", marks, [RefLine(0.0, "chance")])
         caption = "0 is what chance gives, 1 is perfect. People among themselves are the ceiling for a judge."

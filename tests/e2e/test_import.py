@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 
@@ -183,10 +185,97 @@ def test_arena_games(assay, write, tmp_path):
     assert row["unscored"] == {"request_failed": 1, "unparsed": 1, "out_of_scale": 1}
 
 
-def test_arena_needs_two_games(assay, write, tmp_path):
-    questions = [{"uid": "1", "category": "arena-hard-v0.1", "prompt": "q"}]
-    rows = [{"uid": "1", "model": "m", "judge": "j", "games": [{"score": "A>B"}]}]
-    files = ["--questions", write("q.jsonl", questions), "--judgments", write("j.jsonl", rows)]
-    status, _, err = assay("import", "arena_hard", *files, "--out", tmp_path / "run")
+@pytest.fixture
+def arena(assay, write, tmp_path):
+    """Import four questions: won, won, one lost game alone, tied."""
+
+    def run(*more, games=(("B>A", "A>B"), ("B>A", "A>B"), ("A>B",), ("A=B", "A=B")), extra=()):
+        questions = [{"uid": str(i), "category": "arena-hard-v0.1", "prompt": f"q{i}"} for i in range(len(games))]
+        rows = [
+            {"uid": str(i), "model": "m", "judge": "j", "games": [{"score": label} for label in pair]}
+            for i, pair in enumerate(games)
+        ]
+        files = ["--questions", write("q.jsonl", questions), "--judgments", write("j.jsonl", [*rows, *extra])]
+        return assay("import", "arena_hard", *files, *more, "--out", tmp_path / "run", "--json")
+
+    return run
+
+
+def figure(out, metric):
+    return next(row for row in json.loads(out)["rows"] if row["metric"] == metric)
+
+
+def test_a_lone_game_is_refused_and_the_error_names_the_options(arena):
+    status, out, err = arena()
+    assert (status, out) == (1, "")
+    for word in ("line 3", "1 games", "--lone-games unscored", "--lone-games score"):
+        assert word in err
+    status, _, err = arena("--lone-games", "score", games=[("A>B", "A>B", "A>B")])
     assert status == 1
-    assert "1 games" in err
+    assert "3 games" in err
+    assert "--lone-games" not in err
+
+
+@pytest.mark.parametrize(
+    ("repair", "value", "unscored"),
+    [
+        ("unscored", 100 * 5 / 6, {"lone_game": 1, "missing": 1}),  # six games of three questions
+        ("score", 100 * 5 / 7, {"missing": 1}),  # the lost game weighs as one game
+    ],
+)
+def test_a_lone_game_is_repaired_as_told_and_counted(arena, assay, tmp_path, repair, value, unscored):
+    status, out, _ = arena("--lone-games", repair)
+    row = figure(out, "win_rate")
+    assert status == 0
+    assert row["value"] == pytest.approx(value)
+    assert row["unscored"] == unscored
+    remark = f"1 of 4 questions have one game instead of two: .*--lone-games {repair}"
+    assert any(re.search(remark, text) for text in json.loads(out)["remarks"])
+    _, shown, _ = assay("score", tmp_path / "run")
+    assert re.search(remark, " ".join(shown.split()))
+    if repair == "unscored":
+        assert any(failure["reason"] == "lone_game" for failure in json.loads(out)["failures"])
+
+
+def test_a_file_with_no_lone_game_is_read_the_same_with_the_option(arena, tmp_path):
+    games = [("B>A", "A>B"), ("A=B", "A>>B")]
+    _, strict, _ = arena(games=games)
+    shutil.rmtree(tmp_path / "run")
+    _, repaired, _ = arena("--lone-games", "score", "--duplicates", "last", games=games)
+    assert json.loads(strict)["rows"] == json.loads(repaired)["rows"]
+    assert json.loads(repaired)["remarks"] == json.loads(strict)["remarks"]
+
+
+@pytest.mark.parametrize(("repair", "value"), [("first", 75.0), ("last", 25.0)])
+def test_duplicate_arena_judgments(arena, repair, value):
+    games = [("B>A", "A>B"), ("A=B", "A=B")]
+    again = [{"uid": "0", "model": "m", "judge": "j", "games": [{"score": "A>B"}, {"score": "B>A"}]}]
+    status, _, err = arena(games=games, extra=again)
+    assert status == 1
+    assert "--duplicates" in err
+    status, out, _ = arena("--duplicates", repair, games=games, extra=again)
+    assert status == 0
+    assert figure(out, "win_rate")["value"] == pytest.approx(value)
+    assert any("2 rows repeat a judgment of question 1 of 2" in text for text in json.loads(out)["remarks"])
+
+
+@pytest.mark.parametrize(("repair", "first_turn"), [("first", 4.0), ("last", 8.0), ("mean", 6.0)])
+def test_duplicate_ratings(mt_bench, tmp_path, repair, first_turn):
+    judgments = verdicts()
+    judgments[0]["score"] = 4
+    judgments += [judgments[0] | {"score": score} for score in (-1, 8)]
+    status, _, err = mt_bench(judgments=judgments)
+    assert status == 1
+    assert "--duplicates" in err
+    status, out, _ = mt_bench(QUESTIONS, judgments, None, "--duplicates", repair)
+    assert status == 0
+    assert figure(out, "score")["value"] == pytest.approx((first_turn + 3 * 7.0) / 4)
+    remark = f"3 rows repeat a verdict on 1 of 4: .*--duplicates {repair}"
+    assert any(re.search(remark, text) for text in json.loads(out)["remarks"])
+
+
+def test_the_mean_of_ratings_none_of_which_could_be_read_is_unscored(mt_bench):
+    judgments = verdicts(score=-1)
+    status, out, _ = mt_bench(QUESTIONS, [*judgments, judgments[0]], None, "--duplicates", "mean")
+    assert status == 0
+    assert figure(out, "score")["unscored"] == {"unparsed": 4}

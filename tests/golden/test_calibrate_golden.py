@@ -119,6 +119,21 @@ def test_llmbar_accuracies_equal_the_stored_ones(capsys):
         assert 100 * both["n_both_right"] / both["n_votes"] == pytest.approx(published["correct_both"]), folder
 
 
+def test_a_result_file_as_the_human_side_gives_its_gold_labels(capsys):
+    """The labels are those of the data set, whichever evaluator's verdicts stand beside them."""
+    result = LLMBAR / "evaluators" / "ChatGPT" / "Swap" / "result.json"
+
+    def agreement(human):
+        arguments = ("--human", human, "--judgments", f"j={result}", "--json", "--resamples", 100)
+        (judge,) = json.loads(calibrate(capsys, *arguments))["judges"]
+        return judge["cells"]
+
+    by_data_set = agreement(LLMBAR / "dataset.json")
+    assert by_data_set[0]["agreement"]["estimate"]["value"] == pytest.approx(72.0)
+    assert agreement(result) == by_data_set
+    assert agreement(LLMBAR / "evaluators" / "GPT-4" / "CoT" / "result.json") == by_data_set
+
+
 def test_fastchats_pairwise_file_meets_votes(capsys, tmp_path):
     judgments = MT_BENCH / "model_judgment" / "Stefanstud_FastChat" / "gpt-4_pair.jsonl"
     rows = [json.loads(line) for line in judgments.read_text().splitlines()]

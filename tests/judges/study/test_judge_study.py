@@ -102,6 +102,14 @@ def test_coefficients_on_real_votes(sides, ties):
     assert ours.ac1.value == pytest.approx(ac1(rows), abs=1e-9)
     # irrCAC 0.4.4, CAC(table).gwet() with 14 digits (it asks for an older pandas than ours, so it is no dependency)
     assert ours.ac1.value == pytest.approx(0.50636943479063 if ties else 0.69824936315064, abs=1e-9)
+    if ties:
+        assert "no unit is left out" in ours.alpha_tie_missing.reason
+    else:
+        judged = {name: verdict for name, verdict, _ in comparisons(sides, True).itertuples(index=False)}
+        units = people_alone(False).groupby("pair", sort=False)
+        rows = [[*([judged[name]] if judged[name] != "tie" else []), *group.human] for name, group in units]
+        assert ours.alpha_tie_missing.value == pytest.approx(alpha(rows), abs=1e-9)
+        assert ours.alpha_tie_missing.value != pytest.approx(ours.alpha.value, abs=1e-3)
     people = human_coefficients(sides[1], FAST, ties)
     rows = [list(group.human) for _, group in people_alone(ties).groupby("pair", sort=False) if len(group) > 1]
     assert people.alpha.value == pytest.approx(alpha(rows), abs=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -130,7 +131,8 @@ def test_the_same_text_twice_names_no_answer_and_is_counted(tmp_path):
     path = write(tmp_path / "cross.json", rows, as_list=True)
     found = read_votes(path)
     assert (len(found.votes), found.n_same_text) == (1, 1)
-    (judge,) = read_judges([("j", path)])
+    judged = [row | {"annotator": "gpt"} for row in rows]
+    (judge,) = read_judges([("j", write(tmp_path / "annotations.json", judged, as_list=True))])
     assert (len(judge.presentations), judge.n_same_text) == (1, 1)
     remarks = judge_study(found, [judge], StudySpec(n_boot=100)).remarks
     assert any("1 votes left out" in remark for remark in remarks)
@@ -330,3 +332,76 @@ def test_any_value_in_any_field_is_read_or_refused_in_words(tmp_path, record):
                 except (FileFormatError, MissingDataError):
                     continue
                 json.dumps([repr(f) for f in found] if isinstance(found, list) else repr(found))
+
+
+def llmbar(i, label=1, winners=("1", "1"), **more):
+    verdicts = {f"swap = {swap}": {"winner": winner} for swap, winner in zip((False, True), winners, strict=True)}
+    return {"input": f"q{i}", "output_1": f"a{i}", "output_2": f"b{i}", "label": label, "results": [verdicts], **more}
+
+
+def test_gold_labels_beside_verdicts_are_the_votes(tmp_path):
+    """An evaluator that is right on one item of three is not compared with itself."""
+    path = write(tmp_path / "result.json", [llmbar(1), llmbar(2, label=2), llmbar(3, label=2)], as_list=True)
+    votes = read_votes(path)
+    assert (votes.is_gold, votes.n_verdicts, {v.voter for v in votes.votes}) == (True, 6, {"gold"})
+    (judge,) = read_judges([("evaluator", path)])
+    assert len(judge.presentations) == 6  # two orders of three items, and no gold label among them
+    study = judge_study(votes, [judge], StudySpec(n_boot=100))
+    cell = next(cell for cell in study.judges[0].cells if cell.ties)
+    assert cell.agreement.estimate.value == pytest.approx(100 / 3)
+    assert any("3 gold labels" in remark and "6 verdicts beside them" in remark for remark in study.remarks)
+    assert study.human.is_gold
+
+
+@pytest.mark.parametrize(
+    ("rows", "message", "remedy"),
+    [
+        (
+            [llmbar(1, label=None), llmbar(2, label=None)],
+            "verdicts of an automatic judge, and no gold label",
+            "--judgments",
+        ),
+        ([llmbar(1), llmbar(2, label=None)], "no gold label, but 1 other rows have one", "add the label"),
+        ([llmbar(1), vote(1, "model_a")], "no gold label, but 1 other rows have one", "two files"),
+        (
+            [{"question_id": 1, "model_1": "x", "model_2": "y", "g1_winner": "model_1", "g2_winner": "model_1"}],
+            "verdicts of an automatic judge",
+            "--judgments",
+        ),
+    ],
+)
+def test_verdicts_are_never_read_as_votes(tmp_path, rows, message, remedy):
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_votes(write(tmp_path / "human.json", rows, as_list=True))
+    assert remedy in str(caught.value)
+
+
+def test_gold_labels_alone_may_be_a_judge(tmp_path):
+    item = {name: value for name, value in llmbar(1).items() if name != "results"}
+    (judge,) = read_judges([(None, write(tmp_path / "gold.jsonl", [item]))])
+    assert (judge.name, len(judge.presentations)) == ("gold", 1)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_a_judge_is_not_compared_with_its_own_verdicts(tmp_path, suffix):
+    rows = [vote(1, "model_a", who="j"), vote(2, "model_b", who="j"), vote(1, "model_a"), vote(2, "model_a")]
+    human = write(tmp_path / "all.jsonl", rows)
+    copied = tmp_path / f"copy{suffix}"
+    copied.write_bytes(gzip.compress(human.read_bytes()) if suffix.endswith("gz") else human.read_bytes())
+    judges = read_judges([(None, copied)])
+    with pytest.raises(UsageError, match=r"2 of 2 rows of j .* are read as votes"):
+        judge_study(read_votes(human), judges)
+    people_only = judge_study(read_votes(human, "ann"), [judge for judge in judges if judge.name == "j"])
+    assert next(cell for cell in people_only.judges[0].cells if cell.ties).agreement.estimate.value == 50.0
+
+
+def test_a_judge_that_agrees_with_every_vote_is_remarked(tmp_path):
+    def remarks(n, n_other):
+        rows = [vote(i, "model_a" if i % 2 else "model_b") for i in range(n)]
+        other = [vote(i, "model_b" if (i % 2 or i < n_other) else "model_a", "y", "x", who="j") for i in range(n)]
+        judges = read_judges([(None, write(tmp_path / "j.jsonl", other))])
+        return judge_study(read_votes(write(tmp_path / "votes.jsonl", rows)), judges, StudySpec(n_boot=100)).remarks
+
+    assert any("agrees with all 24 votes" in remark for remark in remarks(24, 0))
+    assert not any("agrees with all" in remark for remark in remarks(24, 1))
+    assert not any("agrees with all" in remark for remark in remarks(10, 0))
