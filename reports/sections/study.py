@@ -166,22 +166,33 @@ def _agreement(study: Data, suffix: str) -> list[Block]:
 
 
 def _beyond_chance(sides: Sequence[tuple[str, Data]], names: Sequence[str], suffix: str) -> Iterable[Block]:
-    rows, marks = [], []
-    for ties in (True, False):
-        by_side = [(name, next(c for c in side["coefficients"] if c["ties"] == ties)) for name, side in sides]
-        for key, words in _ROWS["coefficients"].items():
-            if any(key in found for _, found in by_side) and not (ties and key == _TIE_MISSING):
-                cells = (_cell(found.get(key, _NOT_STORED), ".3f") for _, found in by_side)
-                rows.append([Cell(words, _ties(ties)), *cells])
-            marks += [
-                _mark(words, found[key], name) for name, found in by_side if ties and "value" in found.get(key, ())
-            ]
+    rows = [row for ties in (True, False) for row in _coefficient_rows(sides, ties)]
+    counted = [(name, _coefficients(side, ties=True)) for name, side in sides]
+    marks = [
+        _mark(words, found[key], name)
+        for key, words in _ROWS["coefficients"].items()
+        for name, found in counted
+        if "value" in found.get(key, ())
+    ]
     yield Table("Agreement beyond chance", ["coefficient", *names], rows, summary=True)
     yield from (Note(text) for text in _ROWS["conventions"])
     if marks:
         chart = IntervalChart("Agreement beyond chance, ties counted", "", marks, [RefLine(0.0, "chance")])
         caption = "0 is what chance gives, 1 is perfect. People among themselves are the ceiling for a judge."
         yield Figure(f"agreement{suffix}", caption, chart, SampleFilter(disagreement="people"))
+
+
+def _coefficients(side: Data, *, ties: bool) -> Data:
+    found: Data = next(one for one in side["coefficients"] if one["ties"] == ties)
+    return found
+
+
+def _coefficient_rows(sides: Sequence[tuple[str, Data]], ties: bool) -> Iterable[list[Cell]]:
+    by_side = [_coefficients(side, ties=ties) for _, side in sides]
+    for key, words in _ROWS["coefficients"].items():
+        if key == _TIE_MISSING and (ties or not any(key in found for found in by_side)):
+            continue
+        yield [Cell(words, _ties(ties)), *(_cell(found.get(key, _NOT_STORED), ".3f") for found in by_side)]
 
 
 def _agreed(side: Data, like: Data) -> Cell:
