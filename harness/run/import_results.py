@@ -138,16 +138,20 @@ def rows_by(
     found: dict[str, list[Row]] = {}
     for row, key in zip(rows, keys, strict=True):
         found.setdefault(key, []).append(row)
-    n_repeated = sum(len(group) > 1 for group in found.values())
-    if n_repeated:
-        n_rows = sum(len(group) for group in found.values() if len(group) > 1)
-        used = "the mean of those that could be read" if repair == "mean" else f"the {repair} of each"
-        imported.notes.append(
-            f"{n_rows} rows repeat a {what} {n_repeated} of {len(found)}: {used} is used (--duplicates {repair})"
-        )
+    _note_repeats(imported, what, list(map(len, found.values())), repair)
     if repair == "mean":
         return found
     return {key: [group[0 if repair == "first" else -1]] for key, group in found.items()}
+
+
+def _note_repeats(imported: Imported, what: str, n_rows: list[int], repair: str) -> None:
+    repeated = [n for n in n_rows if n > 1]
+    if repeated:
+        used = "the mean of those that could be read" if repair == "mean" else f"the {repair} of each"
+        imported.notes.append(
+            f"{sum(repeated)} rows repeat a {what} {len(repeated)} of {len(n_rows)}: {used} is used "
+            f"(--duplicates {repair})"
+        )
 
 
 def write_import(imported: Imported, out: Path, data: DataSource) -> RunScores:

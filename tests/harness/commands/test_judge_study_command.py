@@ -163,8 +163,10 @@ def test_broken_unicode_is_replaced(capsys, tmp_path):
         {"prompt": f"p{i}\ud800", "model_a": "x\udfff", "model_b": "y", "winner": "model_a", "prompt_text": "\ud83d"}
         for i in range(3)
     ]
-    (tmp_path / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = calibrate(capsys, "--human", tmp_path / "f.jsonl", "--judgments", tmp_path / "f.jsonl", "--json")
+    for name in ("votes", "verdicts"):
+        rows = [row | {"judge": row.get("judge", name), "file": name} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = calibrate(capsys, "--human", tmp_path / "votes.jsonl", "--judgments", tmp_path / "verdicts.jsonl", "--json")
     out.encode()
     assert json.loads(out)["pairs"][0]["prompt"] == "p0\ufffd"
 
@@ -175,6 +177,8 @@ def test_terminal_escapes_in_files_do_not_reach_the_terminal(capsys, tmp_path):
         {"prompt": f"p{i}\x07", "model_a": nasty, "model_b": "y", "winner": "model_a", "judge": "j\x1b]0;x\x07"}
         for i in range(4)
     ]
-    (tmp_path / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = calibrate(capsys, "--human", tmp_path / "f.jsonl", "--judgments", tmp_path / "f.jsonl")
+    for name in ("votes", "verdicts"):
+        rows = [row | {"judge": row.get("judge", name), "file": name} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = calibrate(capsys, "--human", tmp_path / "votes.jsonl", "--judgments", tmp_path / "verdicts.jsonl")
     assert not set("\x1b\x07\u202e") & set(out) and "[bold]" in out
