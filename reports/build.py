@@ -7,8 +7,8 @@ from typing import Any
 
 from harness import registry
 from harness.errors import AssayError
-from harness.gate.decide import Comparison as GateComparison
 from harness.gate.decide import decide
+from harness.gate.opened_runs import Comparison as GateComparison
 from harness.gate.policy import Policy
 from harness.run.compare import Comparison, compare_runs
 from harness.store.provenance import package_versions

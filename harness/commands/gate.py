@@ -1,6 +1,7 @@
 r"""Decide under a policy whether a candidate run is better than, or no worse than, a baseline run.
 
-Each rule is tested on differences paired by prompt; the exit status is the decision.
+Rules compare the two runs prompt by prompt, or hold the candidate against a number (limits, which need no baseline).
+The exit status is the decision.
 
 For example:
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy chat-progress
@@ -8,6 +9,7 @@ For example:
   assay gate --run candidate.yaml --early-stop --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \
              --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-6-luna
+  assay gate --candidate runs/dpo-2 --policy limits.yaml
   assay gate --policy chat-progress --show
 
 exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add("--candidate", type=Path, metavar="DIR", help="run of the new checkpoint")
-    add("--baseline", type=Path, metavar="DIR", help="run it is compared with")
+    add("--baseline", type=Path, metavar="DIR", help="run it is compared with; not needed for a policy of limits alone")
     add("--policy", required=True, metavar="FILE", help="YAML file, or the name of a shipped policy")
     add("--head-to-head", type=Path, metavar="DIR", help="run that judged candidate against baseline")
     add_judge_options(parser)
@@ -66,8 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(error.found, error.allowed, error.remedy) from error
     if arguments.show:
         return _show(policy)
-    if arguments.candidate is None or arguments.baseline is None:
-        raise UsageError("--candidate or --baseline is missing", "two run directories", "give both")
+    _check_sides(policy, arguments)
     if arguments.spec is not None:
         _measure(policy, arguments)
     if arguments.judge is not None:
@@ -88,9 +89,24 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_STATUS[decision.decision]
 
 
+def _check_sides(policy: Any, arguments: argparse.Namespace) -> None:
+    from harness.errors import UsageError
+
+    if arguments.candidate is None:
+        raise UsageError("--candidate is missing", "the run of the new checkpoint")
+    if arguments.baseline is None and policy.needs_baseline:
+        raise UsageError(
+            "--baseline is missing, and the policy compares with one",
+            "the directory of a run; only a policy of limits alone needs none",
+        )
+    if arguments.baseline is None and (arguments.early_stop or arguments.judge is not None):
+        raise UsageError("--early-stop and --judge compare two runs", "--baseline DIR")
+
+
 def _decide(policy: Any, arguments: argparse.Namespace) -> Decision:
     from harness.commands.output import data_store
-    from harness.gate.decide import Comparison, decide
+    from harness.gate.decide import decide
+    from harness.gate.opened_runs import Comparison
 
     comparison = Comparison(
         arguments.candidate,
@@ -168,10 +184,10 @@ def _counted(decision: Decision, policy: Any, arguments: argparse.Namespace) -> 
     from harness.gate.looks import Look, LookLedger, now, test_set_hash
     from harness.store.run_directory import RunDirectory
 
-    name = test_set_hash(RunDirectory(arguments.baseline).prompts())
+    name = test_set_hash(RunDirectory(arguments.baseline or arguments.candidate).prompts())
     ledger = LookLedger(arguments.locked)
     outcome = decision.decision
-    ledger.record(Look(name, now(), arguments.who, str(arguments.candidate), outcome, policy.alpha))
+    ledger.record(Look(name, now(), arguments.who, str(arguments.candidate), outcome, policy.alpha, policy.identity))
     return replace(decision, notes=(*decision.notes, ledger.describe(name)))
 
 

@@ -1,20 +1,66 @@
-"""Combine rules to one decision: all must pass, and at least one of each any-of group."""
+"""Combine rules to one decision: by tiers, and at least one rule of each any-of group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from harness.gate.decision import RuleDecision, Verdict
-from harness.gate.policy import Entry, Kind, Policy, Rule
+from harness.gate.policy import AnyRule, Entry, Kind, Policy
+from harness.gate.rule_fields import Tier
 from harness.stats.multiplicity import holm
 
-RuleTester = Callable[[Kind, Rule, str, int], RuleDecision | None]
+RuleTester = Callable[[Kind, AnyRule, str, int], RuleDecision | None]
 
 
-def combine(
-    policy: Policy, entries: Sequence[Entry], test: RuleTester
-) -> tuple[list[RuleDecision], dict[str, str], list[str]]:
+@dataclass(frozen=True)
+class CombinedRules:
+    """Every rule's decision.
+
+    Parameters
+    ----------
+    rules : list of RuleDecision
+    groups : dict of str to str
+        Decision of each any-of group.
+    tiers : dict of str to str
+        Tier of each any-of group.
+    left_out : list of str
+        Names of rules left out.
+    """
+
+    rules: list[RuleDecision] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+    tiers: dict[str, Tier] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def has_critical(self) -> bool:
+        """Whether a critical rule applies."""
+        return "critical" in self.tiers.values() or any(r.tier == "critical" and not r.group for r in self.rules)
+
+    def verdict(self, policy: Policy) -> Verdict:
+        """Return the worst outcome that counts.
+
+        All critical rules must pass: an intersection-union test, which needs no correction. A supporting rule counts
+        only if it fails or is invalid, an advisory one never.
+        """
+        outcomes = [_counted(o, self.tiers[name], policy.on_undecided) for name, o in self.groups.items()]
+        for r in self.rules:
+            if not r.group:
+                outcomes.append(_counted(r.decision, r.tier, r.rule.on_undecided or policy.on_undecided))
+        worst: Sequence[Verdict] = ("invalid", "fail", "undecided", "pass")
+        return next(verdict for verdict in worst if verdict in outcomes)
+
+
+def _counted(outcome: str, tier: Tier, on_undecided: str) -> str:
+    if tier == "advisory":
+        return "pass"
+    if outcome != "undecided":
+        return outcome
+    return "pass" if tier == "supporting" else on_undecided
+
+
+def combine(policy: Policy, entries: Sequence[Entry], test: RuleTester) -> CombinedRules:
     """Decide each rule, and each any-of group by Holm.
 
     Parameters
@@ -25,32 +71,23 @@ def combine(
         Rules and groups.
     test : callable
         Maps (kind, rule, group name, group size) to a decision, or None if the rule is left out.
-
-    Returns
-    -------
-    rules : list of RuleDecision
-    groups : dict of str to str
-        Decision of each group.
-    left_out : list of str
-        Names of rules left out.
     """
-    rules: list[RuleDecision] = []
-    groups: dict[str, str] = {}
-    left_out: list[str] = []
+    found = CombinedRules()
     for entry in entries:
         members = [m.rule for m in entry.any or (entry,) if m.rule is not None]
-        group = f"any-{len(groups) + 1}" if entry.any else ""
+        group = f"any-{len(found.groups) + 1}" if entry.any else ""
         decided: list[RuleDecision] = []
         for kind, rule in members:
             outcome = test(kind, rule, group, len(members))
             if outcome is None:
-                left_out.append(f"{kind} {rule.benchmark} {rule.metric}")
+                found.left_out.append(rule.title(kind))
             else:
-                decided.append(outcome)
+                decided.append(replace(outcome, tier=entry.own_tier))
         if group:
-            decided, groups[group] = _decide_group(policy, decided)
-        rules += decided
-    return rules, groups, left_out
+            decided, found.groups[group] = _decide_group(policy, decided)
+            found.tiers[group] = entry.own_tier
+        found.rules.extend(decided)
+    return found
 
 
 def _decide_group(policy: Policy, members: list[RuleDecision]) -> tuple[list[RuleDecision], str]:
@@ -76,15 +113,3 @@ def _adjusted(member: RuleDecision, p: float, alpha: float, n_rules: int) -> Rul
         return replace(member, p_adjusted=p)
     reason = f"{member.reason}; not after Holm's correction over {n_rules} rules (p = {p:.3g})"
     return replace(member, decision="undecided", reason=reason, p_adjusted=p)
-
-
-def overall_verdict(rules: Sequence[RuleDecision], groups: dict[str, str], policy: Policy) -> Verdict:
-    """Return the worst outcome: all rules must pass (an intersection-union test needs no correction)."""
-    outcomes: list[str] = list(groups.values())
-    outcomes = [policy.on_undecided if o == "undecided" else o for o in outcomes]
-    for r in rules:
-        if not r.group:
-            counts_as = r.rule.on_undecided or policy.on_undecided
-            outcomes.append(counts_as if r.decision == "undecided" else r.decision)
-    worst: Sequence[Verdict] = ("invalid", "fail", "undecided", "pass")
-    return next(verdict for verdict in worst if verdict in outcomes)

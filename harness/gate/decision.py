@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.gate.policy import Kind, Rule
+from harness.gate.policy import AnyRule, Kind, Limit, Rule
+from harness.gate.rule_fields import Tier
 from harness.gate.testing import TestedRule
 
 Verdict = Literal["pass", "fail", "undecided", "invalid"]
@@ -25,8 +26,8 @@ class RuleDecision:
 
     Parameters
     ----------
-    kind : {"improve", "keep"}
-    rule : Rule
+    kind : {"improve", "keep", "limit"}
+    rule : Rule or Limit
     decision : {"pass", "fail", "undecided", "invalid"}
     reason : str
         Explanation of the decision.
@@ -42,10 +43,12 @@ class RuleDecision:
         Unscored items by reason.
     sequential : dict or None
         Details of the sequential test, such as the number of prompts used.
+    tier : {"critical", "supporting", "advisory"}
+        What it counts in the policy; for a rule in a group, that of the group.
     """
 
     kind: Kind
-    rule: Rule
+    rule: AnyRule
     decision: Verdict
     reason: str
     group: str = ""
@@ -56,25 +59,26 @@ class RuleDecision:
     n_unscored: int = 0
     unscored: dict[str, int] = field(default_factory=dict)
     sequential: dict[str, Any] | None = None
+    tier: Tier = "critical"
 
     @property
     def name(self) -> str:
         """Name of the rule, such as "improve alpaca_eval win_rate"."""
-        return f"{self.kind} {self.rule.benchmark} {self.rule.metric}"
+        return self.rule.title(self.kind)
 
     def as_json(self) -> dict[str, Any]:
         """Return the rule's entry in the output of `assay gate --json`."""
         figures = dict.fromkeys(_FIGURES) | {"method": "", "thresholds": []}
         if self.tested is not None:
             figures = _figures_of(self.tested)
+            figures["baseline"] = None if isinstance(self.rule, Limit) else figures["baseline"]
         n_needed = self.tested.n_further if self.tested and self.decision == "undecided" else None
         return {
             "benchmark": self.rule.benchmark,
             "metric": self.rule.metric,
             "kind": self.kind,
-            "margin": self.rule.margin.value,
-            "margin_is_relative": self.rule.margin.relative,
-            "better": self.rule.better,
+            **_terms_of(self.rule),
+            "tier": self.tier,
             "group": self.group or None,
             **{name: figures[name] for name in _FIGURES[:9]},
             "p_value": figures["p_value"],
@@ -90,6 +94,16 @@ class RuleDecision:
             "minimum_detectable_effect": figures["minimum_detectable_effect"],
             "sequential": self.sequential,
         }
+
+
+def _terms_of(rule: AnyRule) -> dict[str, Any]:
+    """Return what a rule demands for ``--json``."""
+    if isinstance(rule, Rule):
+        demands: dict[str, Any] = {"margin": rule.margin.value, "margin_is_relative": rule.margin.relative}
+        return {**demands, "better": rule.better, "at_most": None, "at_least": None}
+    better = rule.as_improve().better
+    demands = {"margin": None, "margin_is_relative": False, "better": better}
+    return {**demands, "at_most": rule.at_most, "at_least": rule.at_least}
 
 
 def _figures_of(tested: TestedRule) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.gate.evidence import paired_units
+from harness.gate.evidence import limit_units, paired_units
 from harness.gate.order import random_order
-from harness.gate.policy import Kind, Policy, Rule
+from harness.gate.policy import AnyRule, Kind, Limit, Policy
+from harness.gate.rule import tested_as
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
@@ -102,17 +103,19 @@ class EarlyStop:
         Returns
         -------
         WaveLook
-            Decided if every rule is decided or one has failed.
+            Decided if every critical rule is decided, or a critical or supporting one has failed.
         """
         asked = {s.prompt_id for s in scores}
         benchmark = self.baseline.benchmark(self.benchmark)
         theirs = [s for s in self.baseline.scores_of(self.benchmark) if s.prompt_id in asked]
         verdicts = {}
+        is_open = False
         for kind, rule in self._rules():
             items = benchmark.items(rule.metric, scores), benchmark.items(rule.metric, theirs)
-            verdicts[f"{kind} {rule.metric}"] = self._verdict(kind, rule, items)
-        outcomes = set(verdicts.values())
-        decided = "fail" in outcomes or "undecided" not in outcomes
+            verdict = self._verdict(kind, rule, items)
+            verdicts[f"{kind} {rule.metric}"] = verdict
+            is_open = is_open or (verdict == "undecided" and rule.tier == "critical")
+        decided = "fail" in verdicts.values() or not is_open
         return WaveLook(decided, verdicts, len(asked))
 
     def decided(self, directory: RunDirectory) -> bool:
@@ -138,30 +141,31 @@ class EarlyStop:
                     scores += benchmark.score(prompt, answer, sides["baseline"].get(prompt.id), asked)
         return scores
 
-    def _rules(self) -> list[tuple[Kind, Rule]]:
-        """The rules outside groups that can be tested sequentially."""
+    def _rules(self) -> list[tuple[Kind, AnyRule]]:
+        """The rules outside groups that can be tested sequentially and count in the decision."""
         benchmark = self.baseline.benchmark(self.benchmark)
         scores = self.baseline.scores_of(self.benchmark)
         watched = []
         for entry in self.policy.rules:
             if entry.rule is None or entry.rule[1].benchmark != self.benchmark:
                 continue
-            items = benchmark.items(entry.rule[1].metric, scores)
-            absolute = not entry.rule[1].margin.relative
-            if items is not None and items.bounds is not None and absolute and _equal_weights(items):
+            rule = entry.rule[1]
+            items = benchmark.items(rule.metric, scores)
+            watchable = rule.tier != "advisory" and (isinstance(rule, Limit) or not rule.margin.relative)
+            if items is not None and items.bounds is not None and watchable and _equal_weights(items):
                 watched.append(entry.rule)
         return watched
 
-    def _verdict(self, kind: Kind, rule: Rule, items: tuple[Items | None, Items | None]) -> str:
+    def _verdict(self, kind: Kind, rule: AnyRule, items: tuple[Items | None, Items | None]) -> str:
         if items[0] is None or items[1] is None:
             return "invalid"
         if all(s.value is None for s in items[0].scores):
             return "undecided"
-        units = paired_units(items[0], items[1])
+        units = limit_units(items[0], rule.number) if isinstance(rule, Limit) else paired_units(items[0], items[1])
         min_n = self.policy.min_n if rule.min_n is None else rule.min_n
         if len(units.keys) < min_n:
             return "undecided"
-        tested, _ = SequentialTest(self.seed)(kind, rule, self.policy, units, 1)
+        tested, _ = SequentialTest(self.seed)(*tested_as(kind, rule), self.policy, units, 1)
         if tested.p_pass <= self.policy.alpha:
             return "pass"
         return "fail" if tested.p_fail <= self.policy.alpha else "undecided"

@@ -38,6 +38,8 @@ class PairedUnits:
     sequential : bool
         Whether the value of each prompt is independent of the others, so that prompts can be tested sequentially. The
         values of weighted metrics depend on the mean of all prompts.
+    span : tuple of float or None
+        Ends of the differences' scale; None for -`reach` to `reach`.
     """
 
     keys: tuple[str, ...]
@@ -50,6 +52,7 @@ class PairedUnits:
     floor: float | None
     ceiling: float | None
     sequential: bool
+    span: tuple[float, float] | None = None
 
     @property
     def n_unscored(self) -> int:
@@ -96,6 +99,46 @@ def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
         floor=floor,
         ceiling=ceiling,
         sequential=all(_weigh_alike(side.scores) for side in sides),
+    )
+
+
+def limit_units(candidate: Items, number: float) -> PairedUnits:
+    """Reduce the items of one run to one value per prompt, paired with a number.
+
+    Parameters
+    ----------
+    candidate : Items
+        A metric of the run.
+    number : float
+        The number it is held against, in the metric's unit.
+
+    Returns
+    -------
+    PairedUnits
+
+    Raises
+    ------
+    StatisticsError
+        No item was scored.
+    """
+    values = unit_values(candidate)
+    first = np.array(list(values.values()))
+    floor, ceiling = _ends(candidate)
+    ends = None if floor is None or ceiling is None else (floor - number, ceiling - number)
+    unscored = Counter(_reason(s, s) for s in candidate.scores if s.value is None)
+    n_all = len(candidate.scores)
+    return PairedUnits(
+        tuple(values),
+        first,
+        np.full(first.size, number),
+        n_items=n_all - unscored.total(),
+        n_all=n_all,
+        unscored=dict(unscored.most_common()),
+        reach=None if ends is None else max(-ends[0], ends[1]),
+        floor=floor,
+        ceiling=ceiling,
+        sequential=_weigh_alike([s for s in candidate.scores if s.value is not None]),
+        span=ends,
     )
 
 

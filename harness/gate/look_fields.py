@@ -14,17 +14,10 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from harness.errors import nearest
+from harness.gate.rule_fields import FrozenModel
 from harness.stats.error_spending import Spending
 
 Method = Literal["fixed", "betting", "group_sequential"]
@@ -55,7 +48,7 @@ def _spending_given(given: Any) -> Any:
     return given
 
 
-class Futility(BaseModel):
+class Futility(FrozenModel):
     """Non-binding bounds below which a run may stop because it is unlikely to pass.
 
     Parameters
@@ -69,8 +62,6 @@ class Futility(BaseModel):
         Of hwang_shih_decani.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     power: float | None = Field(default=None, gt=0.5, lt=1.0)
     spending: SpendingName = "hwang_shih_decani"
     gamma: float = _FUTILITY_GAMMA
@@ -80,7 +71,7 @@ class Futility(BaseModel):
         return Spending(self.spending, self.gamma)
 
 
-class LookFields(BaseModel):
+class LookFields(FrozenModel):
     """When the rules of a policy are tested.
 
     Parameters
@@ -97,6 +88,8 @@ class LookFields(BaseModel):
     futility : Futility or None
         Non-binding futility bounds.
     """
+
+    written_if_set = frozenset({"method", "looks", "spending", "gamma", "futility"})
 
     method: Method = "fixed"
     looks: Annotated[int | tuple[float, ...], BeforeValidator(_looks_given)] = 10
@@ -119,15 +112,6 @@ class LookFields(BaseModel):
         if not isinstance(self.spending, str):
             _check_shares(self.spending, self.n_looks)
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the fields out if they have their defaults: what is stored of an older policy stays as it was."""
-        values: dict[str, Any] = handler(self)
-        for name, field in LookFields.model_fields.items():
-            if getattr(self, name) == field.default:
-                values.pop(name, None)
-        return values
 
     @property
     def n_looks(self) -> int:

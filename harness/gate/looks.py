@@ -33,6 +33,8 @@ class Look:
         The gate's decision.
     alpha : float
         One-sided level of the decision.
+    policy : str
+        Name and hash of the rules (`Policy.identity`); "" for looks recorded before they were.
     """
 
     test_set: str
@@ -41,6 +43,7 @@ class Look:
     candidate: str
     decision: str
     alpha: float
+    policy: str = ""
 
 
 def test_set_hash(prompt_ids: Iterable[str]) -> str:
@@ -104,6 +107,12 @@ class LookLedger:
         text = f"the locked test set was looked at {times}"
         if len(looks) > 1:
             text += f"; over all looks the chance of a wrong pass is up to {spent:.2g}"
+        policies = dict.fromkeys(look.policy for look in looks if look.policy)
+        if len(policies) > 1:
+            text += (
+                f"; under {len(policies)} policies ({', '.join(policies)}), and rules that were chosen after a look are "
+                "not covered by that figure: gate once more on other prompts"
+            )
         return text
 
 

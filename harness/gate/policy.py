@@ -10,7 +10,9 @@
     rules:                     # all must hold
       - improve: {benchmark: alpaca_eval, metric: length_controlled_win_rate, margin: 0}
       - keep: {benchmark: gsm8k, metric: exact_match, margin: 1.0}
-      - keep: {benchmark: alpaca_eval, metric: avg_length, margin: 20%, better: neither}
+      - equivalent: {benchmark: alpaca_eval, metric: avg_length, margin: 20%}
+      - limit: {benchmark: safety, metric: unsafe, at_most: 5}
+      - keep: {benchmark: mmlu, metric: acc, margin: 1.0, tier: supporting}   # or critical (the default), advisory
       - any:                   # at least one must hold, with Holm's correction
           - improve: {benchmark: mt_bench, metric: score}
           - improve: {benchmark: arena_hard, metric: win_rate}
@@ -18,20 +20,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.errors import UnknownNameError
 from harness.gate.look_fields import LookFields
+from harness.gate.rule_fields import Better, FrozenModel, Margin, OnUndecided, ReadMargin, RuleFields, Tier
+from harness.hashing import content_hash
 from harness.spec import read_yaml, validated
 
-Kind = Literal["improve", "keep"]
-Better = Literal["higher", "lower", "neither"]
-OnUndecided = Literal["undecided", "fail", "pass"]
+Kind = Literal["improve", "keep", "limit"]
 
 HEAD_TO_HEAD = "head_to_head"
 """Metric of a rule that is decided by judging candidate and baseline against each other."""
@@ -39,94 +40,123 @@ HEAD_TO_HEAD = "head_to_head"
 _SHIPPED = Path(__file__).parent / "policies"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-class Margin(_Frozen):
-    """The gain a metric must exceed, or the loss it may have.
+class Rule(RuleFields):
+    """A claim about the difference between candidate and baseline in one metric.
 
     Parameters
     ----------
-    value : float
-        In the metric's unit, or a share of the baseline's value if `relative`.
-    relative : bool
-        Whether it is a share of the baseline's value.
-    """
-
-    value: float = Field(ge=0.0)
-    relative: bool = False
-
-    def __str__(self) -> str:
-        return f"{100 * self.value:g} %" if self.relative else f"{self.value:g}"
-
-
-def _read_margin(given: Any) -> Any:
-    """Parse a margin: 1.0 is in the metric's unit, "20%" is a share of the baseline's value."""
-    if isinstance(given, Margin):
-        return given
-    if isinstance(given, str) and given.strip().endswith("%"):
-        number, relative = given.strip()[:-1].strip(), True
-    else:
-        number, relative = given, False
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        value = math.nan
-    if isinstance(given, bool) or not math.isfinite(value) or value < 0.0:
-        raise ValueError("a margin is a number in the metric's unit (1.0), or a share of the baseline's value (20%)")
-    return {"value": value / 100.0 if relative else value, "relative": relative}
-
-
-class Rule(_Frozen):
-    """One claim about one metric.
-
-    Parameters
-    ----------
-    benchmark, metric : str
-        The figure, as named by `assay score`.
     margin : Margin
         `improve`: the gain must exceed it. `keep`: the loss must be shown to be smaller.
     better : {"higher", "lower", "neither"}
         Direction in which the metric is better; with "neither" (only for `keep`) it must stay within the margin on
         both sides.
-    required : bool
-        False leaves the rule out if neither run holds the benchmark, or if no head-to-head run is given.
-    min_n : int or None
-        Overrides the policy's.
-    max_unscored : float or None
-        Overrides the policy's.
-    on_undecided : {"undecided", "fail", "pass"} or None
-        Overrides the policy's.
     """
 
-    benchmark: str = Field(min_length=1)
-    metric: str = Field(min_length=1)
-    margin: Annotated[Margin, BeforeValidator(_read_margin)] = Margin(value=0.0)
+    margin: ReadMargin = Margin(value=0.0)
     better: Better = "higher"
-    required: bool = True
-    min_n: int | None = Field(default=None, ge=2)
-    max_unscored: float | None = Field(default=None, ge=0.0, le=1.0)
-    on_undecided: OnUndecided | None = None
 
 
-class Entry(_Frozen):
-    """One line of a policy: a rule, or a group of them."""
+class Equivalent(RuleFields):
+    """Another way to write `keep` with ``better: neither``: the metric must stay within the margin on both sides.
+
+    Parameters
+    ----------
+    margin : Margin
+        The largest change allowed.
+    """
+
+    margin: ReadMargin
+
+    def as_keep(self) -> Rule:
+        """Return the `keep` rule."""
+        return Rule(**{name: getattr(self, name) for name in type(self).model_fields}, better="neither")
+
+
+class Limit(RuleFields):
+    """A claim about the candidate alone: a metric lies below, or above, a number.
+
+    Parameters
+    ----------
+    at_most, at_least : float or None
+        The number, in the metric's unit; exactly one of them.
+    """
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one_number(self) -> Self:
+        given = [name for name in ("at_most", "at_least") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"limit {self.metric}: exactly one of at_most and at_least is expected, not "
+                f"{' and '.join(given) or 'none'}{'; write two limits for a range' if given else ''}"
+            )
+        if self.metric == HEAD_TO_HEAD:
+            raise ValueError("limit head_to_head: it compares two runs; use improve or keep")
+        return self
+
+    @property
+    def number(self) -> float:
+        """The number the metric is held against."""
+        return self.at_most if self.at_most is not None else float(self.at_least or 0.0)
+
+    @property
+    def words(self) -> str:
+        """The limit in words, such as "at most 5"."""
+        return f"at {'least' if self.at_most is None else 'most'} {self.number:g}"
+
+    def as_improve(self) -> Rule:
+        """Return the rule that tests it on paired values, those of the candidate and the number."""
+        shared = {name: getattr(self, name) for name in RuleFields.model_fields}
+        return Rule(**shared, better="higher" if self.at_most is None else "lower")
+
+
+AnyRule = Rule | Limit
+
+
+class Entry(FrozenModel):
+    """One line of a policy: a rule, or a group of them.
+
+    Parameters
+    ----------
+    improve, keep : Rule or None
+    equivalent : Equivalent or None
+    limit : Limit or None
+    any, all : tuple of Entry or None
+        Groups.
+    tier : str or None
+        Tier of an `any` group; that of a rule stands in the rule.
+    """
+
+    written_if_set = frozenset({"equivalent", "limit", "tier"})
 
     improve: Rule | None = None
     keep: Rule | None = None
+    equivalent: Equivalent | None = None
+    limit: Limit | None = None
     any: tuple[Entry, ...] | None = None
     all: tuple[Entry, ...] | None = None
+    tier: Tier | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        given = [name for name in ("improve", "keep", "any", "all") if getattr(self, name) is not None]
+        names = ("improve", "keep", "equivalent", "limit", "any", "all")
+        given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"exactly one of improve, keep, any, all is expected, not {' and '.join(given) or 'none'}")
+            raise ValueError(f"exactly one of {', '.join(names)} is expected, not {' and '.join(given) or 'none'}")
         if self.any == () or self.all == ():
             raise ValueError("a group needs at least one rule")
         if any(member.rule is None for member in self.any or ()):
             raise ValueError("an `any` group cannot contain groups; list rules in it")
+        return self
+
+    @model_validator(mode="after")
+    def _tier_in_its_place(self) -> Self:
+        if self.tier is not None and self.any is None:
+            raise ValueError("a tier stands in the rule itself, or beside `any` for a whole group")
+        if any(member.rule is not None and member.rule[1].tier != "critical" for member in self.any or ()):
+            raise ValueError("the rules of an `any` group have one tier; write it beside `any`")
         return self
 
     @model_validator(mode="after")
@@ -139,12 +169,48 @@ class Entry(_Frozen):
             raise ValueError(f"keep {self.keep.metric}: a margin is required, the largest loss allowed")
         return self
 
+    @model_validator(mode="after")
+    def _undecided_agrees_with_tier(self) -> Self:
+        found = self.rule
+        if found is not None and found[1].tier != "critical" and found[1].on_undecided is not None:
+            raise ValueError(
+                f"{found[0]} {found[1].metric}: on_undecided has no effect on a rule of tier {found[1].tier}; "
+                "leave it out, or make the rule critical"
+            )
+        return self
+
     @property
-    def rule(self) -> tuple[Kind, Rule] | None:
+    def rule(self) -> tuple[Kind, AnyRule] | None:
         """Kind and rule; None for a group."""
         if self.improve is not None:
             return "improve", self.improve
-        return ("keep", self.keep) if self.keep is not None else None
+        if self.limit is not None:
+            return "limit", self.limit
+        kept = self.equivalent.as_keep() if self.equivalent is not None else self.keep
+        return None if kept is None else ("keep", kept)
+
+    @property
+    def own_tier(self) -> Tier:
+        """Tier of the rule or of the group."""
+        return self.tier or ("critical" if self.rule is None else self.rule[1].tier)
+
+
+def _check_together(entries: tuple[Entry, ...]) -> None:
+    """Refuse rules outside groups that can never all pass."""
+    rules = [entry.rule for entry in entries if entry.rule is not None and entry.own_tier == "critical"]
+    improved = {(r.benchmark, r.metric): r for kind, r in rules if kind == "improve" and isinstance(r, Rule)}
+    for kept in (r for kind, r in rules if kind == "keep" and isinstance(r, Rule)):
+        wanted = improved.get((kept.benchmark, kept.metric))
+        if wanted is not None and _exclude_each_other(kept, wanted):
+            raise ValueError(
+                f"{kept.benchmark} {kept.metric}: keep within {kept.margin} and improve by more than "
+                f"{wanted.margin} can never both pass"
+            )
+    limits = {(r.benchmark, r.metric, r.at_most is None): r for _, r in rules if isinstance(r, Limit)}
+    for (benchmark, metric, is_low), high in limits.items():
+        low = limits.get((benchmark, metric, True))
+        if not is_low and low is not None and low.number >= high.number:
+            raise ValueError(f"{benchmark} {metric}: {low.words} and {high.words} can never both pass")
 
 
 def _exclude_each_other(kept: Rule, improved: Rule) -> bool:
@@ -154,7 +220,7 @@ def _exclude_each_other(kept: Rule, improved: Rule) -> bool:
     return has_ceiling and same_unit and kept.margin.value <= improved.margin.value
 
 
-class Policy(LookFields, _Frozen):
+class Policy(LookFields):
     """The rules a candidate must satisfy, and the error level.
 
     Parameters
@@ -195,26 +261,40 @@ class Policy(LookFields, _Frozen):
         return tuple(flat)
 
     @model_validator(mode="after")
+    def _something_must_be_shown(self) -> Self:
+        if self.rules and all(entry.own_tier != "critical" for entry in self.rules):
+            raise ValueError(
+                "no rule is critical, so that a candidate passes without anything being shown; make one critical "
+                "(with on_undecided: pass if it is to stop only what is shown to be worse)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_pass(self) -> Self:
         if not self.rules:
             raise ValueError("a policy needs at least one rule")
         seen: set[tuple[str, str, str]] = set()
         for kind, rule in self.each_rule():
-            key = (kind, rule.benchmark, rule.metric)
+            side = rule.words.rpartition(" ")[0] if isinstance(rule, Limit) else ""
+            key = (f"{kind} {side}".strip(), rule.benchmark, rule.metric)
             if key in seen:
                 raise ValueError(f"{kind} {rule.benchmark} {rule.metric} occurs twice; keep one of them")
             seen.add(key)
-        improved = {(r.benchmark, r.metric): r for e in self.rules if (r := e.improve) is not None}
-        for kept in (entry.keep for entry in self.rules if entry.keep is not None):
-            wanted = improved.get((kept.benchmark, kept.metric))
-            if wanted is not None and _exclude_each_other(kept, wanted):
-                raise ValueError(
-                    f"{kept.benchmark} {kept.metric}: keep within {kept.margin} and improve by more than "
-                    f"{wanted.margin} can never both pass"
-                )
+        _check_together(self.rules)
         return self
 
-    def each_rule(self) -> Iterator[tuple[Kind, Rule]]:
+    @property
+    def identity(self) -> str:
+        """Name and hash of the rules; loops change alpha from look to look, so that it is no part of them."""
+        rules = self.model_dump(mode="json", exclude={"name", "alpha"})
+        return f"{self.name} {content_hash('policy', rules)[:8]}".strip()
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether a rule compares the candidate with a baseline."""
+        return any(kind != "limit" for kind, _ in self.each_rule())
+
+    def each_rule(self) -> Iterator[tuple[Kind, AnyRule]]:
         """Yield all rules in order, including those in groups."""
         for entry in self.rules:
             if entry.rule is not None:

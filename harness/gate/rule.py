@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import UsageError
 from harness.gate.decision import RuleDecision, Verdict
 from harness.gate.evidence import PairedUnits
-from harness.gate.policy import Kind, Policy, Rule
+from harness.gate.policy import AnyRule, Kind, Limit, Policy, Rule
 from harness.gate.testing import TestedRule, paired_test
 from harness.gate.words import rule_reason
 
@@ -40,9 +40,9 @@ class Asked:
 
 
 def decide_units(
-    kind: Kind, rule: Rule, policy: Policy, units: PairedUnits, asked: Asked | None = None
+    kind: Kind, rule: AnyRule, policy: Policy, units: PairedUnits, asked: Asked | None = None
 ) -> RuleDecision:
-    """Decide one rule on paired values.
+    """Decide one rule on paired values; those of a limit are the candidate's and the number.
 
     Raises
     ------
@@ -58,15 +58,16 @@ def decide_units(
         "n_unscored": units.n_unscored,
         "unscored": units.unscored,
     }
-    problem = _too_little(rule, policy, units) or _out_of_reach(kind, rule, units)
+    problem = too_little(rule, policy, counts, units.n_all) or _out_of_reach(kind, rule, units)
     if problem:
         return RuleDecision(kind, rule, "invalid", problem, asked.group, **counts)
     tested: TestedRule
     sequential: dict[str, Any] | None
+    claim = tested_as(kind, rule)
     if asked.test is None:
-        tested, sequential = paired_test(kind, rule, policy, units), None
+        tested, sequential = paired_test(*claim, policy, units), None
     else:
-        tested, sequential = asked.test(kind, rule, policy, units, asked.group_size)
+        tested, sequential = asked.test(*claim, policy, units, asked.group_size)
     verdict = verdict_of(tested, policy.alpha)
     reason = rule_reason(kind, rule, tested, verdict, asked.n_all)
     return RuleDecision(
@@ -81,22 +82,41 @@ def verdict_of(tested: TestedRule, alpha: float) -> Verdict:
     return "fail" if tested.p_fail <= alpha else "undecided"
 
 
-def _too_little(rule: Rule, policy: Policy, units: PairedUnits) -> str:
+def tested_as(kind: Kind, rule: AnyRule) -> tuple[Kind, Rule]:
+    """Return the rule as the tests take it; a limit is an improvement over the number."""
+    return ("improve", rule.as_improve()) if isinstance(rule, Limit) else (kind, rule)
+
+
+def too_little(rule: AnyRule, policy: Policy, counts: Mapping[str, Any], n_all: int) -> str:
+    """Return a problem if too many items are unscored or too few prompts are left.
+
+    Parameters
+    ----------
+    rule, policy : AnyRule, Policy
+    counts : mapping
+        "n", "n_unscored" and, if known, "unscored" of a `RuleDecision`.
+    n_all : int
+        Items that should have been scored.
+    """
     limit = policy.max_unscored if rule.max_unscored is None else rule.max_unscored
-    if units.n_unscored > limit * units.n_all:
-        listed = ", ".join(f"{reason} {n}" for reason, n in units.unscored.items())
+    if counts["n_unscored"] > limit * n_all:
+        listed = ", ".join(f"{reason} {n}" for reason, n in counts.get("unscored", {}).items())
+        where = "" if isinstance(rule, Limit) else " in both runs"
         return (
-            f"{units.n_unscored} of {units.n_all} items are not scored in both runs ({listed}), "
+            f"{counts['n_unscored']} of {n_all} items are not scored{where}{f' ({listed})' if listed else ''}, "
             f"more than the {limit:.1%} the policy allows; `assay resume` retries them"
         )
     min_n = policy.min_n if rule.min_n is None else rule.min_n
-    if len(units.keys) < min_n:
-        return f"{len(units.keys)} prompts, but the policy requires at least {min_n}; run more, or lower min_n"
+    if counts["n"] < min_n:
+        return f"{counts['n']} prompts, but the policy requires at least {min_n}; run more, or lower min_n"
     return ""
 
 
-def _out_of_reach(kind: Kind, rule: Rule, units: PairedUnits) -> str:
+def _out_of_reach(kind: Kind, rule: AnyRule, units: PairedUnits) -> str:
     """Return a problem if a rule can never pass because the baseline is too close to the end of the scale."""
+    if isinstance(rule, Limit):
+        _check_limit(rule, units)
+        return ""
     if kind == "keep" or units.reach is None or units.ceiling is None or units.floor is None:
         return ""
     baseline = float(units.second.mean())
@@ -114,3 +134,14 @@ def _out_of_reach(kind: Kind, rule: Rule, units: PairedUnits) -> str:
             f"gain is {room:.2f}, but more than {margin:g} is required"
         )
     return ""
+
+
+def _check_limit(rule: Limit, units: PairedUnits) -> None:
+    """Refuse a limit that always holds or never can, because it is not inside the scale."""
+    if units.floor is None or units.ceiling is None or units.floor < rule.number < units.ceiling:
+        return
+    raise UsageError(
+        f"limit {rule.benchmark} {rule.metric} {rule.words}, on a scale from {units.floor:g} to {units.ceiling:g}",
+        f"a number between {units.floor:g} and {units.ceiling:g}, both excluded",
+        "check the unit: rates are in percent",
+    )

@@ -45,18 +45,22 @@ class StoppedRule:
 
 
 def sequential_decide(
-    differences: Floats, claims: Sequence[Claim], reach: float, levels: tuple[float, float], min_n: int = 1
+    differences: Floats,
+    claims: Sequence[Claim],
+    reach: float | tuple[float, float],
+    levels: tuple[float, float],
+    min_n: int = 1,
 ) -> StoppedRule:
     """Test paired differences one by one until a rule is decided.
 
     Parameters
     ----------
     differences : ndarray, shape (n,)
-        Candidate minus baseline, one per prompt, in random order, within [-reach, reach].
+        Candidate minus baseline, one per prompt, in random order, on the scale.
     claims : sequence of Claim
         What must hold (two claims if a metric must stay within a margin on both sides).
-    reach : float
-        Largest difference on the scale.
+    reach : float or (float, float)
+        Largest difference on the scale, in either direction, or the ends of the scale.
     levels : tuple of float
         One-sided levels of passing and of failing.
     min_n : int
@@ -76,13 +80,14 @@ def sequential_decide(
     A claim "sign d > threshold" is shown or refuted by the capital of `betting_log_capital`. If there are two claims,
     both must be shown (intersection-union, no correction); one refuted claim is enough to fail.
     """
-    scale = Scale(-reach, reach)
+    low, high = (-reach, reach) if isinstance(reach, float | int) else reach
     shown = np.full(differences.size, math.inf)
     refuted = np.full(differences.size, -math.inf)
     for claim in claims:
         signed = claim.sign * differences
+        scale, mirrored = (Scale(low, high), Scale(-high, -low))[:: 1 if claim.sign > 0.0 else -1]
         shown = np.minimum(shown, np.maximum.accumulate(_log_capital(signed, claim.threshold, scale)))
-        refuted = np.maximum(refuted, np.maximum.accumulate(_log_capital(-signed, -claim.threshold, scale)))
+        refuted = np.maximum(refuted, np.maximum.accumulate(_log_capital(-signed, -claim.threshold, mirrored)))
     crossed = {
         "pass": _first(shown >= -math.log(levels[0])),
         "fail": _first(refuted >= -math.log(levels[1])),
@@ -131,12 +136,12 @@ class SequentialTest:
         place = {key: index for index, key in enumerate(units.keys)}
         order = [place[key] for key in random_order(units.keys, self.seed)]
         first, second = units.first[order], units.second[order]
-        reach = units.reach or 0.0
+        reach = units.span or (-(units.reach or 0.0), units.reach or 0.0)
         claims = claims_of(kind, rule, float(second.mean()))
         min_n = policy.min_n if rule.min_n is None else rule.min_n
         stopped = sequential_decide(first - second, claims, reach, (policy.alpha / group_size, policy.alpha), min_n)
         n = stopped.n_used
-        tested = _at_stop(first[:n], second[:n], claims, (reach, stopped), policy)
+        tested = _at_stop(first[:n], second[:n], claims, (Scale(*reach), stopped), policy)
         looked = {
             "looked_at": "after every prompt",
             "seed": self.seed,
@@ -158,15 +163,19 @@ def _obstacle(rule: Rule, units: PairedUnits) -> str:
 
 
 def _at_stop(
-    first: Floats, second: Floats, claims: Sequence[Claim], found: tuple[float, StoppedRule], policy: Policy
+    first: Floats,
+    second: Floats,
+    claims: Sequence[Claim],
+    found: tuple[Scale, StoppedRule],
+    policy: Policy,
 ) -> TestedRule:
     """Return the figures up to the stop."""
-    reach, stopped = found
+    scale, stopped = found
     differences = first - second
     n = differences.size
     if n < 2:
         raise StatisticsError(f"{n} prompts", "at least 2")
-    low, high = betting_limits(differences, policy.alpha, Scale(-reach, reach))
+    low, high = betting_limits(differences, policy.alpha, scale)
     sd = float(differences.std(ddof=1))
     mean, stderr, level = float(differences.mean()), sd / math.sqrt(n), 1.0 - 2.0 * policy.alpha
     method = "paired difference up to the stop; betting confidence sequence"

@@ -10,16 +10,18 @@ from harness.gate.runs import StoredRun
 from harness.spec import differing_fields
 
 
-def run_problems(candidate: StoredRun, baseline: StoredRun) -> list[str]:
-    """Return the problems that make the pair of runs unusable as a whole.
+def run_problems(candidate: StoredRun, baseline: StoredRun | None) -> list[str]:
+    """Return the problems that make the runs unusable as a whole.
 
     Problems of a single benchmark are left to the rules about it; all others (the run is not complete, the judge failed
     a canary) concern the whole run.
     """
     problems = []
-    if candidate.directory.path.resolve() == baseline.directory.path.resolve():
+    if baseline is not None and candidate.directory.path.resolve() == baseline.directory.path.resolve():
         return ["candidate and baseline are the same run; give two different runs"]
     for side, run in (("candidate", candidate), ("baseline", baseline)):
+        if run is None:
+            continue
         if not run.directory.complete:
             problems.append(f"the {side} run is not complete; `assay resume {run.path}` finishes it")
             continue

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.gate.decision import RuleDecision, Verdict
-from harness.gate.policy import Kind, Rule
+from harness.gate.policy import AnyRule, Kind, Limit, Rule
 from harness.gate.testing import TestedRule
 
 
-def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
+def rule_reason(kind: Kind, rule: AnyRule, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
     """Explain the decision of a rule.
 
     Parameters
     ----------
-    kind, rule : str, Rule
+    kind, rule : str, AnyRule
         The rule.
     tested : TestedRule
         Its figures.
@@ -23,6 +23,8 @@ def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n
     n_all : int or None
         Number of all prompts of the benchmark, if known.
     """
+    if isinstance(rule, Limit):
+        return _limit_reason(rule, tested, decision, n_all)
     figures = _figures(tested)
     required = _required(rule, tested)
     if decision == "pass":
@@ -34,20 +36,34 @@ def rule_reason(kind: Kind, rule: Rule, tested: TestedRule, decision: Verdict, n
 
 def overall_message(decision: Verdict, rules: Sequence[RuleDecision], groups: dict[str, str], notes: str = "") -> str:
     """Summarise the outcome and name the rules that decided it."""
-    deciding = _deciding(decision, rules, groups)
+    counted = [r for r in rules if r.tier != "advisory"]
+    deciding = _deciding(decision, counted, groups)
     if not deciding and decision == "fail":  # on_undecided: fail
-        deciding = _deciding("undecided", rules, groups)
-    listed = "; ".join(f"{r.name}: {r.reason}" for r in deciding[:3])
+        deciding = _deciding("undecided", [r for r in counted if r.tier == "critical"], groups)
+    listed = "; ".join(f"{_titled(r)}: {r.reason}" for r in deciding[:3])
     if len(deciding) > 3:
         listed += f"; and {len(deciding) - 3} more"
     heads = {
-        "pass": f"PASS: all {len([r for r in rules if not r.group]) + len(groups)} conditions hold",
+        "pass": _passed(counted),
         "fail": "FAIL",
         "undecided": "UNDECIDED",
         "invalid": "INVALID: the runs cannot be compared",
     }
     tail = "" if decision == "pass" or not listed else f": {listed}"
     return heads[decision] + tail + (f". {notes}" if notes else "")
+
+
+def _titled(r: RuleDecision) -> str:
+    return r.name if r.tier == "critical" else f"{r.name} ({r.tier})"
+
+
+def _passed(rules: Sequence[RuleDecision]) -> str:
+    n_critical = len({r.group or r.name for r in rules if r.tier == "critical"})
+    n_supporting = len({r.group or r.name for r in rules if r.tier == "supporting"})
+    text = f"PASS: all {n_critical} conditions hold"
+    if n_supporting:
+        text += f", and no supporting rule of {n_supporting} is shown not to"
+    return text
 
 
 def _deciding(decision: str, rules: Sequence[RuleDecision], groups: dict[str, str]) -> list[RuleDecision]:
@@ -86,6 +102,36 @@ def _failure(kind: Kind, rule: Rule) -> str:
         return "no improvement" if not rule.margin.value else f"no improvement by {rule.margin}"
     way = {"higher": "lost", "lower": "grew by", "neither": "changed by"}[rule.better]
     return f"{way} more than {rule.margin}"
+
+
+def _limit_reason(rule: Limit, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
+    d = tested.difference
+    number = _digits(tested.value_candidate, d.stderr)
+    text = f"{tested.value_candidate:.{number}f}"
+    if d.ci_low is not None and d.ci_high is not None:
+        text += f" ({d.level:.0%} interval {rule.number + d.ci_low:.{number}f} to {rule.number + d.ci_high:.{number}f})"
+    required = f"required: {rule.words}"
+    if decision == "undecided":
+        return f"{text}: undecided ({required}). {_what_next_of_limit(rule, tested, n_all)}"
+    is_below = (decision == "pass") == (rule.at_most is not None)
+    return f"{text}: {'below' if is_below else 'above'} {rule.number:g} ({required})"
+
+
+def _what_next_of_limit(rule: Limit, tested: TestedRule, n_all: int | None) -> str:
+    n = tested.difference.n_clusters
+    if tested.sd is None:
+        return f"all {n} prompts have the same value; run more prompts"
+    parts = []
+    if tested.detectable is not None:
+        shown = rule.number + tested.detectable
+        parts.append(f"{n} prompts show a value of {shown:.2f} with {tested.power:.0%} power")
+    if tested.n_further is None:
+        parts.append("the value equals the limit: no number of prompts would decide it")
+        return "; ".join(parts)
+    parts.append(f"about {tested.n_further:,} further prompts would decide the observed one ({tested.leans})")
+    if n_all is not None and n + tested.n_further > n_all:
+        parts.append(f"the benchmark has {n_all}, so add prompts, or accept another limit")
+    return "; ".join(parts)
 
 
 def _what_next(tested: TestedRule, n_all: int | None) -> str:

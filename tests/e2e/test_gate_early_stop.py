@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.data.store import DataStore
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
 from harness.gate.early_stop import EarlyStop
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest

@@ -7,7 +7,8 @@ import lzma
 import pytest
 
 from harness.commands.output import data_store
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
 from harness.gate.sequential import SequentialTest
 from harness.run.import_results import write_import

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lm_eval.task_records import VALUES
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
 from harness.hashing import content_hash
 from harness.records import Judgment, Preference, Prompt, Response

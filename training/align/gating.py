@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import AssayError, StatisticsError
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
 from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
 from harness.gate.looks import Look, LookLedger, now, test_set_hash
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import HEAD_TO_HEAD, Policy
 from harness.gate.runs import StoredRun
 from harness.hashing import content_hash
@@ -97,14 +98,14 @@ class Gate:
         def work(out: Path) -> dict[str, Any]:
             comparison = Comparison(runs[0], runs[1], self.evaluator.data, direct, texts)  # type: ignore[arg-type]
             decision = decide(policy, comparison).as_json()
-            self._count_look(candidate, str(decision["decision"]), policy.alpha)
+            self._count_look(candidate, str(decision["decision"]), policy)
             write_json(out / "decision.json", decision)
             return {"decision": decision["decision"], "alpha": policy.alpha}
 
         directory = evaluator.book.stage(f"gate-{candidate.name}", inputs, work)
         return dict(read_json(directory / "decision.json"))
 
-    def _count_look(self, candidate: AlignVariant, decision: str, alpha: float) -> None:
+    def _count_look(self, candidate: AlignVariant, decision: str, policy: Policy) -> None:
         """Record a look at the evaluation's prompts, once for each candidate."""
         evaluator = self.evaluator
         directory = evaluator.book.path(candidate.run)
@@ -112,7 +113,8 @@ class Gate:
         asked = test_set_hash(RunDirectory(directory).prompts())
         ledger = LookLedger(evaluator.book.out)
         if all(look.candidate != candidate.run for look in ledger.looks(asked)):
-            ledger.record(Look(asked, now(), f"align {candidate.name}", str(candidate.run), decision, alpha))
+            who = f"align {candidate.name}"
+            ledger.record(Look(asked, now(), who, str(candidate.run), decision, policy.alpha, policy.identity))
 
     def _judged_directly(self, candidate: AlignVariant, accepted: AlignVariant, policy: Policy) -> Path | None:
         """Judge candidate against baseline if the policy asks for it; the run's directory."""

@@ -62,7 +62,8 @@ def test_a_damaged_run_is_invalid_and_no_fail(call, tmp_path):
     ("arguments", "said"),
     [
         (["--policy", "chat-progres"], "did you mean chat-progress"),
-        (["--policy", "chat-progress"], "--candidate or --baseline"),
+        (["--policy", "chat-progress"], "--candidate is missing"),
+        (["--policy", "chat-progress", "--candidate", "x"], "--baseline is missing, and the policy compares"),
         (["--policy", "chat-progress", "--candidate", "/nowhere", "--baseline", "/nowhere"], "holds no run"),
     ],
 )
@@ -104,6 +105,33 @@ def test_looks_at_a_locked_set_are_counted(call, tmp_path):
     _, output = call(0.25, "--locked", str(tmp_path / "loop"), "--who", "iteration 2", "--json")
     assert "looked at 2 times" in " ".join(json.loads(output.out)["notes"])
     assert "iteration 2" in (tmp_path / "loop" / "looks.jsonl").read_text()
+
+
+def test_another_policy_on_a_locked_set_is_said(call, tmp_path):
+    call(0.25, "--locked", str(tmp_path / "loop"))
+    other = tmp_path / "easier.yaml"
+    other.write_text("rules: [{keep: {benchmark: alpaca_eval, metric: win_rate, margin: 2}}]\n")
+    _, output = call(0.25, "--locked", str(tmp_path / "loop"), "--json", policy=other)
+    (note,) = [n for n in json.loads(output.out)["notes"] if "locked" in n]
+    assert "under 2 policies (p " in note
+    assert "not covered by that figure" in note
+    old = (tmp_path / "loop" / "looks.jsonl").read_text().splitlines()[0]
+    older = {key: value for key, value in json.loads(old).items() if key != "policy"}
+    (tmp_path / "loop" / "looks.jsonl").write_text(json.dumps(older) + "\n")
+    _, output = call(0.25, "--locked", str(tmp_path / "loop"), "--json")
+    assert "policies" not in " ".join(json.loads(output.out)["notes"])
+
+
+def test_limits_need_no_baseline(tmp_path, capsys):
+    write_run(tmp_path / "new", "new", alpaca_eval=shares(2))
+    policy = tmp_path / "limits.yaml"
+    policy.write_text("rules: [{limit: {benchmark: alpaca_eval, metric: win_rate, at_least: 20}}]\n")
+    arguments = ["gate", "--candidate", str(tmp_path / "new"), "--policy", str(policy)]
+    assert cli.main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rules"][0]["kind"] == "limit"
+    assert cli.main([*arguments, "--sequential", "--locked", str(tmp_path / "looks")]) == 0
+    assert "limit alpaca_eval win_rate" in capsys.readouterr().out
+    assert cli.main([*arguments, "--early-stop"]) == 2
 
 
 def test_show_prints_the_policy(capsys):

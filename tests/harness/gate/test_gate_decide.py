@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from harness.errors import UsageError
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
 from harness.gate.evidence import PairedUnits, paired_units
 from harness.gate.head_to_head import head_to_head_units
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import Rule, make_policy
 from harness.gate.rule import Asked, decide_units
 from harness.gate.runs import StoredRun

@@ -24,8 +24,8 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+def blocks(language, document=DOCUMENT):
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
 
 
 def shares(seed, shift):
@@ -83,3 +83,8 @@ def test_the_workflow_gates_with_a_policy_that_loads():
     assert "assay gate" in gate["run"]
     assert "continue-on-error" not in gate
     assert len(list(make_policy(policy).each_rule())) == 4
+
+
+def test_the_policies_of_the_page_on_rules_load():
+    policies = [make_policy(yaml.safe_load(text)) for text in blocks("yaml", DOCUMENT.with_name("gate.md"))]
+    assert {kind for policy in policies for kind, _ in policy.each_rule()} == {"improve", "keep", "limit"}

@@ -19,6 +19,10 @@ def keep(**fields):
     return {"keep": {"benchmark": "gsm8k", "metric": "exact_match", "margin": 1.0, **fields}}
 
 
+def limit(**fields):
+    return {"limit": {"benchmark": "safety", "metric": "unsafe", **fields}}
+
+
 def test_the_contracts_example():
     made = policy(
         {"improve": {"benchmark": "alpaca_eval", "metric": "length_controlled_win_rate", "margin": 0}},
@@ -54,7 +58,7 @@ def test_margins_that_are_none(given):
         ({"rules": [{"improv": {}}]}, "did you mean 'improve'"),
         ({"rules": []}, "at least one rule"),
         ({"rules": [{"any": []}]}, "at least one rule"),
-        ({"rules": [{}]}, "one of improve, keep, any, all"),
+        ({"rules": [{}]}, "one of improve, keep, equivalent, limit, any, all"),
         ({"rules": [IMPROVE | keep()]}, "not improve and keep"),
         ({"rules": [{"keep": {"benchmark": "a", "metric": "b"}}]}, "a margin is required"),
         ({"rules": [IMPROVE], "alpha": 0.6}, "alpha"),
@@ -63,6 +67,20 @@ def test_margins_that_are_none(given):
         ({"rules": [IMPROVE, IMPROVE]}, "occurs twice"),
         ({"rules": [{"any": [{"any": [IMPROVE]}]}]}, "an `any` group cannot contain groups"),
         ({"rules": [{"improve": {"benchmark": "a", "metric": "b", "better": "neither"}}]}, "never pass"),
+        ({"rules": [limit()]}, "exactly one of at_most and at_least is expected, not none"),
+        ({"rules": [limit(at_most=1, at_least=0)]}, "not at_most and at_least; write two limits for a range"),
+        ({"rules": [limit(at_most=5), limit(at_most=7)]}, "occurs twice"),
+        ({"rules": [limit(at_most=5), limit(at_least=7)]}, "at least 7 and at most 5 can never both pass"),
+        ({"rules": [limit(at_most=5, margin=1)]}, "unknown field 'rules.0.limit.margin'"),
+        ({"rules": [limit(at_most=float("nan"))]}, "finite number"),
+        ({"rules": [{"limit": {"benchmark": "a", "metric": "head_to_head", "at_least": 50}}]}, "use improve or keep"),
+        ({"rules": [{"equivalent": {"benchmark": "a", "metric": "b"}}]}, "'rules.0.equivalent.margin' is missing"),
+        ({"rules": [{"equivalent": {"benchmark": "a", "metric": "b", "margin": 1, "better": "lower"}}]}, "better"),
+        ({"rules": [keep(tier="important")]}, "'critical', 'supporting' or 'advisory'"),
+        ({"rules": [keep(tier="supporting")]}, "no rule is critical"),
+        ({"rules": [IMPROVE, keep(tier="advisory", on_undecided="fail")]}, "has no effect on a rule of tier advisory"),
+        ({"rules": [IMPROVE, {"any": [keep(tier="advisory")]}]}, "write it beside `any`"),
+        ({"rules": [IMPROVE | {"tier": "advisory"}]}, "a tier stands in the rule itself"),
     ],
 )
 def test_refusals(values, said):
@@ -75,6 +93,31 @@ def test_a_rule_that_can_never_pass_beside_another_is_refused():
     with pytest.raises(SpecError, match="never both pass"):
         policy(wider, keep(margin=1, better="neither"))
     policy(wider, keep(margin=3, better="neither"))
+
+
+def test_equivalent_is_keep_on_both_sides():
+    written = {"benchmark": "a", "metric": "b", "margin": "20%", "min_n": 40, "tier": "supporting"}
+    made, other = policy(IMPROVE, {"equivalent": written}), policy(IMPROVE, {"keep": written | {"better": "neither"}})
+    assert list(made.each_rule()) == list(other.each_rule())
+
+
+def test_a_range_is_two_limits_and_needs_no_baseline():
+    made = policy(limit(at_least=2), limit(at_most=5))
+    assert [(kind, rule.words) for kind, rule in made.each_rule()] == [
+        ("limit", "at least 2"),
+        ("limit", "at most 5"),
+    ]
+    assert not made.needs_baseline
+    assert policy(IMPROVE, limit(at_most=5)).needs_baseline
+
+
+def test_what_came_later_is_no_part_of_older_policies_as_they_are_stored():
+    (stored,) = policy(IMPROVE).model_dump(mode="json")["rules"]
+    assert set(stored) == {"improve", "keep", "any", "all"}
+    rule = {"benchmark", "metric", "margin", "better", "required", "min_n", "max_unscored", "on_undecided"}
+    assert set(stored["improve"]) == rule
+    advisory = policy(IMPROVE, keep(tier="advisory")).model_dump(mode="json")
+    assert advisory["rules"][1]["keep"]["tier"] == "advisory"
 
 
 def test_all_groups_are_taken_apart():

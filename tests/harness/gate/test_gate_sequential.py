@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
 from harness.gate.early_stop import EarlyStop
+from harness.gate.opened_runs import Comparison
 from harness.gate.order import random_order
 from harness.gate.policy import make_policy
 from harness.gate.runs import StoredRun
