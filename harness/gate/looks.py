@@ -110,7 +110,7 @@ class LookLedger:
         policies = dict.fromkeys(look.policy for look in looks if look.policy)
         if len(policies) > 1:
             text += (
-                f"; under {len(policies)} policies ({', '.join(policies)}), and rules that were chosen after a look are "
+                f"; under {len(policies)} policies ({', '.join(policies)}), and rules chosen after a look are "
                 "not covered by that figure: gate once more on other prompts"
             )
         return text
