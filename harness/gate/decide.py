@@ -88,16 +88,18 @@ def _named(run: StoredRun) -> str:
 
 def _remarks(verdict: Verdict, found: CombinedRules) -> list[str]:
     """Say what the guarantee of a pass leaves out."""
+    undecided = [r for r in found.rules if not r.group and r.decision == "undecided" and verdict == "pass"]
     notes = []
-    critical = [r for r in found.rules if r.tier == "critical" and not r.group]
-    if verdict == "pass" and any(r.decision == "undecided" for r in critical):
+    if any(r.tier == "critical" for r in undecided):
         notes.append("undecided rules count as passed (on_undecided: pass), so alpha does not bound the error rate")
-    open_ = [r.name for r in found.rules if r.tier == "supporting" and not r.group and r.decision == "undecided"]
-    if verdict == "pass" and open_:
-        notes.append(f"not shown, and not shown to be violated (supporting): {', '.join(open_)}")
-    against = [f"{r.name}: {r.decision}" for r in found.rules if r.tier == "advisory" and r.decision != "pass"]
-    if against:
-        notes.append(f"advisory, without effect on the decision: {'; '.join(against)}")
+    supporting = ", ".join(r.name for r in undecided if r.tier == "supporting")
+    if supporting:
+        notes.append(f"not shown, and not shown to be violated (supporting): {supporting}")
+    advisory = "; ".join(
+        f"{r.name}: {r.decision}" for r in found.rules if r.tier == "advisory" and r.decision != "pass"
+    )
+    if advisory:
+        notes.append(f"advisory, without effect on the decision: {advisory}")
     return notes
 
 

@@ -20,7 +20,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -198,19 +198,27 @@ class Entry(FrozenModel):
 def _check_together(entries: tuple[Entry, ...]) -> None:
     """Refuse rules outside groups that can never all pass."""
     rules = [entry.rule for entry in entries if entry.rule is not None and entry.own_tier == "critical"]
-    improved = {(r.benchmark, r.metric): r for kind, r in rules if kind == "improve" and isinstance(r, Rule)}
-    for kept in (r for kind, r in rules if kind == "keep" and isinstance(r, Rule)):
-        wanted = improved.get((kept.benchmark, kept.metric))
+    _check_changes([(kind, r) for kind, r in rules if isinstance(r, Rule)])
+    _check_ranges([r for _, r in rules if isinstance(r, Limit)])
+
+
+def _check_changes(rules: Sequence[tuple[Kind, Rule]]) -> None:
+    improved = {(r.benchmark, r.metric): r for kind, r in rules if kind == "improve"}
+    for kind, kept in rules:
+        wanted = improved.get((kept.benchmark, kept.metric)) if kind == "keep" else None
         if wanted is not None and _exclude_each_other(kept, wanted):
             raise ValueError(
                 f"{kept.benchmark} {kept.metric}: keep within {kept.margin} and improve by more than "
                 f"{wanted.margin} can never both pass"
             )
-    limits = {(r.benchmark, r.metric, r.at_most is None): r for _, r in rules if isinstance(r, Limit)}
-    for (benchmark, metric, is_low), high in limits.items():
-        low = limits.get((benchmark, metric, True))
-        if not is_low and low is not None and low.number >= high.number:
-            raise ValueError(f"{benchmark} {metric}: {low.words} and {high.words} can never both pass")
+
+
+def _check_ranges(limits: Sequence[Limit]) -> None:
+    lows = {(r.benchmark, r.metric): r for r in limits if r.at_most is None}
+    for high in (r for r in limits if r.at_most is not None):
+        low = lows.get((high.benchmark, high.metric))
+        if low is not None and low.number >= high.number:
+            raise ValueError(f"{high.benchmark} {high.metric}: {low.words} and {high.words} can never both pass")
 
 
 def _exclude_each_other(kept: Rule, improved: Rule) -> bool:
