@@ -6,7 +6,8 @@ kind           entry point                 protocol
 benchmark      ``assay.benchmarks``        :class:`Benchmark`; optionally :class:`ConfigurableBenchmark`,
                                            :class:`EngineBenchmark`, :class:`PanelBenchmark`,
                                            :class:`FittedBenchmark`, :class:`CheckedBenchmark`,
-                                           :class:`PinnedBenchmark`, :class:`AnnotatedBenchmark`
+                                           :class:`PinnedBenchmark`, :class:`AnnotatedBenchmark`,
+                                           :class:`CountedBenchmark`
 suite          ``assay.suites``            a sequence of `harness.spec.BenchmarkSpec`
 judge          ``assay.judges``            :class:`Judge`, made from a :class:`JudgeContext`
 judge form     ``assay.judge_forms``       :class:`JudgeForm`, the class itself; optionally
@@ -322,6 +323,16 @@ class EngineBenchmark(Protocol):
 
 
 @runtime_checkable
+class CountedBenchmark(Protocol):
+    """A benchmark whose number of prompts is known without its files, so that an import of some of them is noticed."""
+
+    @property
+    def n_all_prompts(self) -> int:
+        """Number of prompts of this version."""
+        ...
+
+
+@runtime_checkable
 class ControlledBenchmark(Protocol):
     """A benchmark with metrics that control for the length or style of the answers."""
 
@@ -475,6 +486,10 @@ class Imported:
         Notes for readers of the figures.
     figures : list of SummaryRow
         Figures that the files give without the underlying items.
+    n_all_prompts : int or None
+        Number of prompts of the benchmark, if the files tell and the benchmark does not (`CountedBenchmark`).
+    baselines : tuple of str
+        The models compared with, as the files name them.
     """
 
     asked_as: str
@@ -488,6 +503,8 @@ class Imported:
     sources: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figures: list[SummaryRow] = field(default_factory=list)
+    n_all_prompts: int | None = None
+    baselines: tuple[str, ...] = ()
 
 
 class Importer(Protocol):

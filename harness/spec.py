@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -70,6 +70,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
+def _one_of(spec: ModelType, first: str, second: str) -> ModelType:
+    """Return the spec unless it sets two fields that exclude each other."""
+    if getattr(spec, first) is not None and getattr(spec, second) is not None:
+        raise ValueError(f"both {first} and {second} are set; leave one out")
+    return spec
+
+
+def _without_unset(spec: BaseModel, fields: dict[str, Any], newer: Sequence[str]) -> dict[str, Any]:
+    """Leave out newer fields that are not set, so that specs hash as they did before the fields existed."""
+    for name in newer:
+        if getattr(spec, name) == type(spec).model_fields[name].get_default(call_default_factory=True):
+            fields.pop(name, None)
+    return fields
+
+
 class Options(_Frozen):
     """Base class of the options of an engine, a judge or an endpoint.
 
@@ -113,8 +128,9 @@ class BenchmarkSpec(_Frozen):
     ----------
     name : str
         Registered name, with `@version` if there are several ("arena_hard@v2.0").
-    limit : int or None
-        Use only the first `limit` prompts (a smoke test; the figures are marked as such).
+    limit, first : int or None
+        Use so many prompts: drawn at random by category from the run's seed, or the first; not both. The figures are
+        marked as such.
     max_tokens : int or None
         Limit on answer tokens, overriding the benchmark's.
     temperature : float or None
@@ -125,6 +141,7 @@ class BenchmarkSpec(_Frozen):
 
     name: str
     limit: int | None = Field(default=None, ge=1)
+    first: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -133,6 +150,14 @@ class BenchmarkSpec(_Frozen):
     @classmethod
     def _own_prompts(cls, value: Any) -> Any:
         return own_prompts(value) if isinstance(value, dict) and "prompts" in value else value
+
+    @model_validator(mode="after")
+    def _limit_or_first(self) -> Self:
+        return _one_of(self, "limit", "first")
+
+    @model_serializer(mode="wrap")
+    def _without_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unset(self, handler(self), ("first",))
 
 
 def own_prompts(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +183,7 @@ def _file_stem(source: str) -> str:
     return re.sub(r"[^\w-]+", "-", Path(source.partition("?")[0]).name.split(".")[0])
 
 
-_OWN_FIELDS, _OWN_FILES = ("limit", "max_tokens", "temperature"), ("prompts", "baseline", "judge_prompt")
+_OWN_FIELDS, _OWN_FILES = ("limit", "first", "max_tokens", "temperature"), ("prompts", "baseline", "judge_prompt")
 
 
 class BatchSpec(_Frozen):
@@ -265,19 +290,11 @@ class JudgeSpec(_Frozen):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        for first, second in (("max_tokens", "max_completion_tokens"), ("samples", "probability")):
-            if getattr(self, first) is not None and getattr(self, second) is not None:
-                raise ValueError(f"both {first} and {second} are set; leave one out")
-        return self
+        return _one_of(_one_of(self, "max_tokens", "max_completion_tokens"), "samples", "probability")
 
     @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out newer fields that are not set, so that specs hash as they did before the fields existed."""
-        fields: dict[str, Any] = handler(self)
-        for name in _NEWER_JUDGE_FIELDS:
-            if getattr(self, name) == JudgeSpec.model_fields[name].get_default(call_default_factory=True):
-                fields.pop(name, None)
-        return fields
+    def _without_newer(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unset(self, handler(self), _NEWER_JUDGE_FIELDS)
 
     @property
     def max_reply_tokens(self) -> int | None:
@@ -317,8 +334,8 @@ class RunSpec(_Frozen):
     benchmarks : tuple of BenchmarkSpec
     judge : JudgeSpec or None
         None if no benchmark needs one.
-    limit : int or None
-        Limit for every benchmark without its own.
+    limit, first : int or None
+        The same for every benchmark without its own; not both.
     seed : int
         Seed of every random choice; the seed of each request is derived from it.
     max_unscored : float
@@ -333,6 +350,7 @@ class RunSpec(_Frozen):
     benchmarks: tuple[BenchmarkSpec, ...] = Field(min_length=1)
     judge: JudgeSpec | None = None
     limit: int | None = Field(default=None, ge=1)
+    first: int | None = Field(default=None, ge=1)
     seed: int = 0
     max_unscored: float = Field(default=0.01, ge=0, le=1)
     samples: int = Field(default=1, ge=1, le=1024)
@@ -354,13 +372,23 @@ class RunSpec(_Frozen):
             return {"path": value} if info.field_name == "model" else {"model": value}
         return value
 
+    @model_serializer(mode="wrap")
+    def _without_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unset(self, handler(self), ("first",))
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        _one_of(self, "limit", "first")
         names = [b.name for b in self.benchmarks]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"benchmark named twice: {', '.join(twice)}")
         return self
+
+    def with_first_for_limit(self) -> Self:
+        """Return the spec with ``first`` in place of every ``limit``, as 0.1.0 read it."""
+        benchmarks = tuple(_first_for_limit(item) for item in self.benchmarks)
+        return _first_for_limit(self.model_copy(update={"benchmarks": benchmarks}))
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that determine what is measured; runs with equal identity are the same run."""
@@ -371,6 +399,7 @@ class RunSpec(_Frozen):
                 fields["judge"].pop(operational, None)
             fields["judge"]["options"] = {**fields["judge"]["options"], **fields["judge"].pop("extra_body", {})}
         fields["benchmarks"] = {item["name"]: _identified(item) for item in fields["benchmarks"]}
+        _identify_limit(fields)
         if fields["samples"] == 1:
             fields.pop("samples")
         for operational in _ENGINE_OPERATIONAL:
@@ -390,7 +419,21 @@ def _identified(item: dict[str, Any]) -> dict[str, Any]:
     for optional in ("options", "temperature"):  # keep the hashes of runs made before these fields existed
         if not item[optional] and item[optional] != 0:
             item.pop(optional)
+    _identify_limit(item)
     return item
+
+
+def _first_for_limit(spec: ModelType) -> ModelType:
+    limit = getattr(spec, "limit", None)
+    return spec if limit is None else spec.model_copy(update={"limit": None, "first": limit})
+
+
+def _identify_limit(fields: dict[str, Any]) -> None:
+    """Tell a drawn limit from the first prompts, which ``limit`` meant in runs of 0.1.0 and which are identified so."""
+    if fields["limit"] is not None:
+        fields["limit"] = f"{fields['limit']} at random"
+    first = fields.pop("first", None)
+    fields["limit"] = fields["limit"] if first is None else first
 
 
 def validated(kind: type[ModelType], values: Mapping[str, Any], where: str) -> ModelType:

@@ -48,6 +48,7 @@ class AlpacaEvalImporter:
         annotated = unique_by(rows, "annotation of", [instruction_key(row.text("instruction")) for row in rows])
         benchmark = AlpacaEval()
         imported = Imported("alpaca_eval", benchmark.name, benchmark.version, model, judge)
+        imported.baselines = (baseline,)
         imported.sources = [arguments.annotations]
         outputs = _outputs(arguments.outputs, imported)
         baseline_outputs = _outputs(arguments.baseline_outputs, imported)

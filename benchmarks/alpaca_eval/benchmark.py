@@ -59,6 +59,7 @@ class AlpacaEval:
     name: str = "alpaca_eval"
     version: str = "2"
     judge_forms: tuple[str, ...] = ("alpaca_eval",)
+    n_all_prompts: ClassVar[int] = 805
     headlines: ClassVar[tuple[str, ...]] = ("length_controlled_win_rate", "win_rate")
     controlled: ClassVar[Mapping[str, str]] = {"length_controlled_win_rate": "win_rate"}
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {

@@ -110,6 +110,11 @@ class ArenaHard:
             case _:
                 raise UnknownNameError("version of arena_hard", version, ["v0.1", "v2.0"])
 
+    @property
+    def n_all_prompts(self) -> int:
+        """Questions of all parts."""
+        return sum(part.n_prompts for part in self.parts)
+
     headlines: ClassVar[tuple[str, ...]] = ("win_rate", "win_rate_creative_writing")
     controlled: ClassVar[Mapping[str, str]] = {
         "length_controlled_win_rate": "win_rate",

@@ -48,6 +48,7 @@ class LMEvalImporter:
         )
         version = _version(value, task)
         imported = Imported(f"lm_eval:{task}", task, version, model, "", sources=[path])
+        imported.n_all_prompts = value.get("n-samples", {}).get(task, {}).get("original")
         names = _metric_names(results[task])
         for leaf in _leaves(value, task):
             samples = path.parent / path.name.replace("results_", f"samples_{leaf}_").replace(".json", ".jsonl")

@@ -57,6 +57,7 @@ class MTBench:
     name: str = "mt_bench"
     version: str = "1"
     judge_forms: tuple[str, ...] = ("rating",)
+    n_all_prompts: ClassVar[int] = 80
     headlines: ClassVar[tuple[str, ...]] = ("score", "length_controlled_score")
     controlled: ClassVar[Mapping[str, str]] = {"length_controlled_score": "score"}
     score_kinds: ClassVar[Mapping[str, ScoreKind]] = {

@@ -57,7 +57,8 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an option of one benchmark, for example lm_eval:gsm8k.num_fewshot=8",
     )
-    add("--limit", type=int, metavar="N", help="use only the first N prompts of each benchmark")
+    add("--limit", type=int, metavar="N", help="draw N prompts of each benchmark at random, by category, from the seed")
+    add("--first", type=int, metavar="N", help="use the first N prompts of each benchmark")
     add("--max-tokens", type=int, metavar="N", help="limit on answer tokens, overriding the official one")
     add("--temperature", type=float, metavar="T", help="sampling temperature, overriding the official one")
     add("--samples", type=int, metavar="N", help="answers per prompt; the first is judged (1)")
@@ -136,7 +137,10 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     for item in _benchmarks(values):
         item |= _given(arguments, "max_tokens", "temperature")
     _put_benchmark_options(values, arguments.benchmark_option)
-    values |= _given(arguments, "limit", "samples", "seed", "max_unscored", "canaries")
+    limits = _given(arguments, "limit", "first")
+    if limits:  # either replaces the file's
+        values = {field: value for field, value in values.items() if field not in ("limit", "first")} | limits
+    values |= _given(arguments, "samples", "seed", "max_unscored", "canaries")
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
             "the model or the benchmarks are missing",

@@ -196,7 +196,8 @@ def _header(imported: Imported) -> dict[str, Any]:
                 "version": imported.version,
                 "asked_as": imported.asked_as,
                 "n_prompts": n_prompts,
-                "n_all_prompts": n_prompts,
+                "n_all_prompts": imported.n_all_prompts or n_prompts,
+                **({"baselines": list(imported.baselines)} if imported.baselines else {}),
                 "left_out": [],
             }
         ],

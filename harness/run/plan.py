@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from harness import registry
 from harness.data.store import DataStore
@@ -24,15 +24,33 @@ from harness.protocols import (
     PinnedBenchmark,
 )
 from harness.records import Prompt, Response
+from harness.run.prompt_draw import drawn_prompts
 from harness.spec import BenchmarkSpec, RunSpec
 from harness.store.provenance import code_revision, package_versions
 
+Chosen = Literal["all", "random", "first"]
 _DATA = (".jsonl", ".json", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
 class PlannedBenchmark:
-    """A benchmark with its prompts and baseline answers."""
+    """A benchmark with its prompts and baseline answers.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    spec : BenchmarkSpec
+    prompts : tuple of Prompt
+        The prompts the run uses.
+    baselines : dict of str to Response
+        The answers to compare with, by prompt id.
+    left_out : tuple of NotAvailable
+        The parts that cannot be run.
+    n_all : int
+        Number of prompts the benchmark has.
+    chosen : {"all", "random", "first"}
+        Which of them the run uses.
+    """
 
     benchmark: Benchmark
     spec: BenchmarkSpec
@@ -40,6 +58,7 @@ class PlannedBenchmark:
     baselines: dict[str, Response]
     left_out: tuple[NotAvailable, ...]
     n_all: int
+    chosen: Chosen = "all"
 
     @property
     def prompts_hash(self) -> str:
@@ -129,8 +148,10 @@ def expand_suites(items: Iterable[BenchmarkSpec]) -> list[BenchmarkSpec]:
             raise SpecError(
                 f"options for {item.name}, which is a suite of benchmarks", remedy="name its benchmarks one by one"
             )
-        changes = {"limit": item.limit, "max_tokens": item.max_tokens, "temperature": item.temperature}
+        changes: dict[str, Any] = {"max_tokens": item.max_tokens, "temperature": item.temperature}
         changes = {field: value for field, value in changes.items() if value is not None}
+        if item.limit or item.first:
+            changes |= {"limit": item.limit, "first": item.first}
         expanded += [part.model_copy(update=changes) for part in registry.load("suite", item.name)]
     return expanded
 
@@ -169,19 +190,32 @@ def make_plan(spec: RunSpec, data: DataStore) -> Plan:
         if benchmark.name in planned:
             raise UsageError(f"benchmark named twice: {item.name} is {benchmark.name}")
         prompts, left_out = benchmark.prompts(data)
-        n_all = len(prompts)
-        limit = item.limit or spec.limit
-        chosen = tuple(prompts[:limit] if limit else prompts)
+        chosen, how = _chosen(prompts, item, spec)
         baselines = {r.prompt_id: r for r in benchmark.baselines(chosen, data)}
         if isinstance(benchmark, PinnedBenchmark):
             options = dict(benchmark.pinned(chosen, list(baselines.values())))
             item = item.model_copy(update={"options": options})
             benchmark = load_benchmark(item.name, options)
-        planned[benchmark.name] = PlannedBenchmark(benchmark, item, chosen, baselines, tuple(left_out), n_all)
+        planned[benchmark.name] = PlannedBenchmark(
+            benchmark, item, chosen, baselines, tuple(left_out), len(prompts), how
+        )
     plan = Plan(_pinned(spec, planned), planned)
     _refuse_idle_judge(plan)
     _refuse_duplicates(plan.prompts)
     return plan
+
+
+def _chosen(prompts: Sequence[Prompt], item: BenchmarkSpec, spec: RunSpec) -> tuple[tuple[Prompt, ...], Chosen]:
+    """Return the prompts a run uses, and which they are."""
+    limits = item if item.limit or item.first else spec
+    if limits.limit:
+        return tuple(drawn_prompts(prompts, limits.limit, spec.seed)), "random"
+    return tuple(prompts[: limits.first]), "first" if limits.first else "all"
+
+
+def limit_took_the_first(header: Mapping[str, Any]) -> bool:
+    """Whether a run was made by 0.1.0, whose ``limit`` took the first prompts."""
+    return header.get("kind") == "run" and not all("chosen" in entry for entry in header["benchmarks"])
 
 
 def _check_judge(benchmark: Benchmark, item: BenchmarkSpec, spec: RunSpec) -> None:
@@ -257,6 +291,7 @@ def run_header(
                 **({"options": planned.spec.options} if planned.spec.options else {}),
                 "n_prompts": len(planned.prompts),
                 "n_all_prompts": planned.n_all,
+                "chosen": planned.chosen,
                 "left_out": [
                     {"part": part.part, "n_prompts": part.n_prompts, "reason": part.reason} for part in planned.left_out
                 ],

@@ -30,7 +30,7 @@ from harness.protocols import AnnotatedBenchmark, EngineBenchmark, Judge, JudgeC
 from harness.records import Judgment, Prompt, Response, Unscored
 from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.run.generate import GenerationThread, Job
-from harness.run.plan import Plan, PlannedBenchmark, load_judge, make_plan, run_header
+from harness.run.plan import Plan, PlannedBenchmark, limit_took_the_first, load_judge, make_plan, run_header
 from harness.run.retiring_judge import retirement_notice
 from harness.run.score import RunScores, score_run
 from harness.run.several_judges import is_settled
@@ -122,7 +122,7 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
     """
     settings = Settings.from_env()
     data = DataStore.of_settings(settings, options.data_dir)
-    plan = make_plan(spec, data)
+    plan = make_plan(_as_begun(spec, options.out), data)
     with RunWriter(options.out) as writer:
         _refuse_other_run(writer, plan)
         was_complete = writer.complete
@@ -167,7 +167,15 @@ def _stored_spec(header: Mapping[str, Any], out: Path) -> RunSpec:
     if judge and judge["model"].startswith("openai:") and judge.get("options"):
         sent = {**judge["options"], **judge.get("extra_body", {})}
         stored["judge"] = {**judge, "options": {}, "extra_body": sent}
-    return validated(RunSpec, stored, str(out / "run.json"))
+    spec = validated(RunSpec, stored, str(out / "run.json"))
+    return spec.with_first_for_limit() if limit_took_the_first(header) else spec
+
+
+def _as_begun(spec: RunSpec, out: Path) -> RunSpec:
+    """Return a spec as the run in the directory reads it: one that 0.1.0 began keeps the prompts it has."""
+    directory = RunDirectory(out)
+    began = directory.exists and limit_took_the_first(directory.header())
+    return spec.with_first_for_limit() if began else spec
 
 
 def _refuse_other_run(writer: RunWriter, plan: Plan) -> None:

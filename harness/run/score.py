@@ -23,6 +23,7 @@ from harness.run.judge_checks import (
     self_preferences,
 )
 from harness.run.plan import load_benchmark
+from harness.run.prompt_count import PromptCount, prompt_count
 from harness.run.retiring_judge import retirement_notice
 from harness.run.several_judges import SPREAD, has_two_judges, of_cheap_judge, of_strong_judge, powered, sharpened
 from harness.stats.prediction_powered import PredictionPowered
@@ -59,6 +60,8 @@ class RunScores:
         Each benchmark's options, by its name in the table.
     canaries : list of dict
         Results of the judge's canaries (`harness.run.canaries`), each with its benchmark.
+    counts : dict of str to PromptCount
+        Of the benchmarks of which the run holds only some prompts, how many.
     failures : list of dict
         The kinds of errors, with the first message, the count and what to do (`harness.run.failures.Failure`).
     """
@@ -74,6 +77,7 @@ class RunScores:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     canaries: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, PromptCount] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -122,6 +126,7 @@ class RunScores:
             "problems": self.problems,
             "remarks": self.remarks,
             "rows": [row.model_dump(mode="json") for row in self.rows],
+            "prompts": {name: count.as_json() for name, count in self.counts.items()},
             "canaries": self.canaries,
             "failures": self.failures,
             "made_by": self.made_by,
@@ -211,6 +216,10 @@ def _score_benchmark(
         scored.remarks.extend(remarks)
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
+    count = prompt_count(header, entry, benchmark)
+    if count.is_part:
+        scored.counts[entry["name"]] = count
+        scored.remarks.append(f"{entry['name']}: only {count.words} ({count.which})")
     scored.remarks.extend(_remarks_on(entry, noted))
 
 
@@ -261,6 +270,7 @@ def stored_or_scored(directory: RunDirectory, data: DataSource) -> RunScores:
                 options=_options(header),
                 canaries=summary.get("canaries", []),
                 failures=summary.get("failures", []),
+                counts={name: PromptCount(**count) for name, count in summary.get("prompts", {}).items()},
             )
     return score_run(directory, data)
 
@@ -409,10 +419,7 @@ def _started(header: dict[str, Any]) -> date:
 
 
 def _remarks_on(entry: dict[str, Any], noted: _Noted) -> list[str]:
-    remarks = []
-    if entry.get("n_prompts", 0) < entry.get("n_all_prompts", 0):
-        remarks.append(f"{entry['name']}: only {entry['n_prompts']} of {entry['n_all_prompts']} prompts (--limit)")
-    remarks += [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
+    remarks = [f"{entry['name']}: {p['part']} left out ({p['reason']})" for p in entry.get("left_out", ())]
     if noted.only_reasoned:
         remarks.append(
             f"{entry['name']}: {len(noted.only_reasoned)} answers are empty: the model reasoned and gave none, or was "

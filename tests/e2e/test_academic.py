@@ -119,7 +119,7 @@ def test_imported_and_own_results_are_one_representation(assay, tmp_path):
     assert status == 0, err
     theirs = table(out)["truthfulqa_mc1", "acc"]
     status, out, err = assay(
-        *("run", "--model", model, "--benchmark", "truthfulqa_mc1", "--limit", 6, "--out", tmp_path / "ours", "--json")
+        *("run", "--model", model, "--benchmark", "truthfulqa_mc1", "--first", 6, "--out", tmp_path / "ours", "--json")
     )
     assert status == 0, err
     ours = table(out)["truthfulqa_mc1", "acc"]

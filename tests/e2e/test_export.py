@@ -62,7 +62,8 @@ def test_inspect_reads_its_log(assay, run, tmp_path):
     log = read_eval_log(str(tmp_path / "logs" / "mt_bench.eval"))
     assert log.status == "success"
     assert log.eval.task == "mt_bench"
-    assert [s.id for s in log.samples] == ["81", "82", "83", "84"]
+    asked = map(json.loads, (run / "prompts.jsonl").read_text().splitlines())
+    assert {s.id for s in log.samples} == {p["key"] for p in asked if p["benchmark"] == "mt_bench"}
     sample = log.samples[0]
     assert [m.role for m in sample.messages] == ["user", "assistant", "user", "assistant"]
     assert sample.messages[1].content == HOSTILE.strip()

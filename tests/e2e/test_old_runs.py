@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
+from harness.data.store import DataStore
+from harness.protocols import RankerContext
+from harness.spec import validated
 from harness.store.align_directory import read_align
+from training.align.book import Book
+from training.align.evaluating import Evaluator
+from training.align.ranking import JudgeRanker
+from training.align.recipe import AlignRecipe
 
 pytestmark = pytest.mark.e2e
 
@@ -195,3 +202,18 @@ def test_report(assay, runs, name, directories):
 def test_the_align_directory_is_read(runs):
     state = read_align(runs / "align")
     assert [variant.name for variant in state.variants] == ["base", "sft", "dpo-1", "dpo-2"]
+
+
+def test_an_align_directory_goes_on_with_the_prompts_it_has(runs):
+    """`limit` meant the first prompts: a new variant is evaluated on those, in a directory named as before."""
+    state = read_align(runs / "align")
+    recipe = validated(AlignRecipe, state.recipe, "align.json")
+    data = DataStore(None, runs, True)
+    book = Book.open(runs / "align", state, print)
+    ranker = JudgeRanker.from_options({"judge": {"model": "openai:j"}, "form": "rating"}, RankerContext(data))
+    evaluator = Evaluator(recipe, data, None, book, [], runs, ranker)
+    spec = evaluator.evaluation(state.variants[-1])
+    assert {(item.limit, item.first) for item in spec.benchmarks} == {(None, 10)}
+    shutil.rmtree(runs / "align" / "stages")
+    spec = evaluator.evaluation(state.variants[-1])
+    assert {(item.limit, item.first) for item in spec.benchmarks} == {(10, None)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -241,7 +242,8 @@ def test_an_answer_that_failed_is_not_judged_and_tried_again(assay, run_argument
         + "\n"
         + lines
     )
-    _, out, _ = assay(*run_arguments(benchmark="alpaca_eval"), "--json")
+    arguments = ["--first" if a == "--limit" else a for a in run_arguments(benchmark="alpaca_eval")]
+    _, out, _ = assay(*arguments, "--json")
     row = figures(summary(out))["alpaca_eval", "win_rate"]
     assert (row["n"], row["unscored"]) == (4, {"no_response": 1})
     assert len(judge.log) == 4
@@ -302,6 +304,7 @@ sys.exit(main(["run", "--model", {str(replies)!r}, "--engine", "scripted", "--be
         (["--max-cost", "1"], 2, "price of the judge is unknown"),
         (["--judge-base-url", "http://127.0.0.1:9/v1"], 1, "does not answer"),
         (["--limit", "0"], 2, "limit"),
+        (["--first", "3"], 2, "both limit and first are set; leave one out"),
         (["--data-dir", "/no/such/directory"], 1, "/no/such/directory"),
     ],
 )
@@ -404,3 +407,62 @@ class TestRetiringJudge:
         assert "was retired on 2026-10-23" in " ".join(out.split())
         _, out, _ = assay("estimate", *given, "--judge", "openai:mine", "--judge-base-url", "http://h/v1", "--json")
         assert json.loads(out)["judge_retirement"] is None
+
+
+class TestSomePrompts:
+    """``--limit`` draws prompts of every category, ``--first`` takes the first, and old runs keep what they hold."""
+
+    @pytest.fixture
+    def run(self, assay, run_arguments, tmp_path):
+        def run(flag: str, n: int, *more: object, out: str = "run") -> tuple[int, str, dict[str, str | None]]:
+            arguments = [flag if a == "--limit" else a for a in run_arguments(n, out, "alpaca_eval")]
+            status, _, err = assay(*arguments, *more)
+            stored = (tmp_path / out / "prompts.jsonl").read_text().splitlines()
+            return status, err, {p["key"]: p["category"] for p in map(json.loads, stored)}
+
+        return run
+
+    def test_which(self, run, tmp_path):
+        _, _, drawn = run("--limit", 20)
+        sizes = {"selfinstruct": 252, "oasst": 188, "koala": 156, "helpful_base": 129, "vicuna": 80}
+        counts = Counter(drawn.values())
+        assert sum(counts.values()) == 20
+        assert all(abs(counts[category] - 20 * size / 805) < 1 for category, size in sizes.items())
+        _, _, first = run("--first", 20, out="first")
+        assert set(first.values()) == {"helpful_base"}
+        _, _, again = run("--limit", 20, "--seed", 0, out="again")
+        _, _, other = run("--limit", 20, "--seed", 1, out="other")
+        assert (again == drawn, other == drawn) == (True, False)
+        for out, chosen, words in (("run", "random", "drawn at random by category"), ("first", "first", "the first")):
+            found = json.loads((tmp_path / out / "summary.json").read_text())
+            assert any(f"only 20 of 805 prompts ({words}" in remark for remark in found["remarks"])
+            assert (found["prompts"]["alpaca_eval"]["n"], found["prompts"]["alpaca_eval"]["n_all"]) == (20, 805)
+            (entry,) = json.loads((tmp_path / out / "run.json").read_text())["benchmarks"]
+            assert entry["chosen"] == chosen
+
+    def test_either_option_replaces_the_files(self, run, tmp_path):
+        spec = tmp_path / "spec.yaml"
+        spec.write_text("{limit: 3}")
+        _, _, first = run("--first", 4, spec)
+        assert (len(first), set(first.values())) == (4, {"helpful_base"})
+
+    @pytest.mark.parametrize("command", ["resume", "run"])
+    def test_a_run_that_0_1_0_began_keeps_its_prompts(self, assay, run, tmp_path, command):
+        _, _, before = run("--first", 6)
+        path = tmp_path / "run" / "run.json"
+        header = json.loads(path.read_text())
+        header["spec"]["limit"] = header["spec"].pop("first")
+        del header["benchmarks"][0]["chosen"]
+        path.write_text(json.dumps(header))
+        for name in ("manifest.json", "summary.json", "responses.jsonl"):
+            (tmp_path / "run" / name).unlink()
+        status, err, _ = run("--limit", 7)
+        assert (status, "limit: was 6, now 7" in err) == (1, True)
+        if command == "resume":
+            assert assay("resume", tmp_path / "run")[0] == 0
+        else:
+            assert run("--limit", 6)[0] == 0
+        _, _, after = run("--limit", 6)
+        assert after == before
+        found = json.loads((tmp_path / "run" / "summary.json").read_text())
+        assert "alpaca_eval: only 6 of 805 prompts (--limit)" in found["remarks"]

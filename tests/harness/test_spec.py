@@ -35,6 +35,9 @@ def test_a_name_is_enough():
         ({"benchmarks": [{"name": "a", "limt": 3}]}, "unknown field 'benchmarks.0.limt', did you mean 'limit'?"),
         ({"judge": "gpt-4"}, "judge.model"),
         ({"limit": 0}, "limit"),
+        ({"first": 0}, "first"),
+        ({"limit": 5, "first": 5}, "both limit and first are set; leave one out"),
+        ({"benchmarks": [{"name": "a", "limit": 5, "first": 5}]}, "both limit and first are set; leave one out"),
         ({"max_unscored": 2}, "max_unscored"),
         ({"benchmarks": ["mt_bench", "mt_bench"]}, "benchmark named twice: mt_bench"),
         ({"benchmarks": []}, "benchmarks"),
@@ -60,9 +63,21 @@ def test_identity_leaves_out_how_requests_are_made():
     assert spec(seed=1).spec_hash != spec().spec_hash
 
 
+def test_the_first_prompts_are_what_limit_meant_in_0_1_0():
+    """Neither the hash nor what is stored of a spec without either has changed; a run of 0.1.0 keeps its meaning."""
+    plain = spec(benchmarks=["mt_bench", "alpaca_eval"])
+    assert plain.spec_hash == "ecd92de93c713e6b2863"
+    assert "first" not in plain.model_dump() | plain.model_dump()["benchmarks"][0]
+    old = {"benchmarks": ["mt_bench", {"name": "alpaca_eval", "limit": 10}], "limit": 5}
+    new = {"benchmarks": ["mt_bench", {"name": "alpaca_eval", "first": 10}], "first": 5}
+    assert spec(**new).spec_hash == "22590ee12895392af4c5"
+    assert spec(**old).with_first_for_limit() == spec(**new)
+    assert spec(**old).identity()["limit"] == "5 at random"
+
+
 def test_differences_are_named():
     differences = differing_fields(spec().identity(), spec(seed=1, limit=5).identity())
-    assert differences == ["limit: was None, now 5", "seed: was 0, now 1"]
+    assert differences == ["limit: was None, now '5 at random'", "seed: was 0, now 1"]
 
 
 def test_files(tmp_path):

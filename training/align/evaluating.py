@@ -11,6 +11,7 @@ from harness.data.store import DataStore
 from harness.errors import ModelError, NoChatTemplateError
 from harness.hashing import content_hash
 from harness.protocols import Ranker
+from harness.run.plan import limit_took_the_first
 from harness.run.runner import RunOptions, run
 from harness.spec import RunSpec, validated
 from harness.store.align_directory import AlignVariant, Figure, Sample, read_rewards, read_samples
@@ -224,9 +225,13 @@ class Evaluator:
 
     def _evaluated(self, variant: AlignVariant) -> Path | None:
         """Run the benchmarks; the run's directory."""
-        recipe = self.recipe.evaluation
-        if not recipe.benchmarks:
+        if not self.recipe.evaluation.benchmarks:
             return None
+        return self.run(f"evaluate-{variant.name}", self.evaluation(variant), self.path(variant))
+
+    def evaluation(self, variant: AlignVariant) -> RunSpec:
+        """Return the spec of a variant's run; where 0.1.0 evaluated others, on the prompts that theirs have."""
+        recipe = self.recipe.evaluation
         values = {
             "model": {
                 "path": str(self.path(variant)),
@@ -241,7 +246,9 @@ class Evaluator:
             "canaries": recipe.canaries,
             "max_unscored": recipe.max_unscored,
         }
-        return self.run(f"evaluate-{variant.name}", validated(RunSpec, values, "evaluation"), self.path(variant))
+        spec = validated(RunSpec, values, "evaluation")
+        headers = map(read_json, (self.book.out / "stages").glob("evaluate-*/run/run.json"))
+        return spec.with_first_for_limit() if any(map(limit_took_the_first, headers)) else spec
 
     def run(self, name: str, spec: RunSpec, checkpoint: Path) -> Path:
         """Do an ordinary run as a stage; the run's directory."""

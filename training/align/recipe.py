@@ -186,7 +186,7 @@ class EvaluationRecipe(Frozen):
     judge : JudgeSpec or None
         The judge.
     limit : int or None
-        Prompts per benchmark.
+        Prompts per benchmark, drawn at random by category; the same for every variant.
     canaries : int
         Prompts on which the judge is tested.
     max_unscored : float
