@@ -1,4 +1,4 @@
-"""Drawn prompts: every prompt has the same chance, categories their share, clusters stay whole, no bias on real verdicts."""
+"""Drawn prompts: each has the same chance, categories their share, clusters stay whole, no bias on real verdicts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_larger_limit_holds_the_smaller_ones_prompts():
     every = prompts(a=60, b=30, c=10)
     for seed in range(20):
         found = [keys(drawn_prompts(every, n, seed)) for n in range(10, 101, 10)]
-        assert all(smaller < larger for smaller, larger in zip(found, found[1:], strict=False))
+        assert all(smaller < larger for smaller, larger in pairwise(found))
 
 
 @needs_data
