@@ -137,9 +137,7 @@ def spec_from(arguments: argparse.Namespace) -> Any:
     for item in _benchmarks(values):
         item |= _given(arguments, "max_tokens", "temperature")
     _put_benchmark_options(values, arguments.benchmark_option)
-    limits = _given(arguments, "limit", "first")
-    if limits:  # either replaces the file's
-        values = {field: value for field, value in values.items() if field not in ("limit", "first")} | limits
+    _put_limit(values, _given(arguments, "limit", "first"))
     values |= _given(arguments, "samples", "seed", "max_unscored", "canaries")
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
@@ -148,6 +146,14 @@ def spec_from(arguments: argparse.Namespace) -> Any:
             "see `assay run --help` for examples",
         )
     return validated(RunSpec, values, str(arguments.spec or "command line"))
+
+
+def _put_limit(values: dict[str, Any], given: dict[str, Any]) -> None:
+    """Replace the file's ``limit`` or ``first`` by either of the command line."""
+    if given:
+        values.pop("limit", None)
+        values.pop("first", None)
+        values |= given
 
 
 def _put_prompts(values: dict[str, Any], arguments: argparse.Namespace) -> None:

@@ -43,19 +43,22 @@ def drawn_prompts(prompts: Sequence[Prompt], n: int, seed: int) -> list[Prompt]:
     """
     if n >= len(prompts):
         return list(prompts)
-    strata = _strata(prompts, seed)
+    chosen = {cluster[0].cluster for cluster in _drawn(_strata(prompts, seed), n, len(prompts), seed)}
+    return [prompt for prompt in prompts if prompt.cluster in chosen]
+
+
+def _drawn(strata: Sequence[_Stratum], n: int, n_all: int, seed: int) -> list[_Cluster]:
+    """Draw the larger clusters, and clusters of one prompt to make the number up to `n`."""
     single = [stratum for stratum in strata if len(stratum[0]) == 1]
     several = [stratum for stratum in strata if len(stratum[0]) > 1]
     if not single:
-        n = max(n, *(len(stratum[0]) for stratum in several))  # at least one cluster
-    chosen = _first_of(several, n, len(prompts), seed)
-    n_single, n_left = sum(map(len, single)), n - sum(map(len, chosen))
-    if several and not _always_fits(several, n, len(prompts), n_single):
-        chosen += _first_of(single, n, len(prompts), seed)
-    elif single:
-        chosen += _first_of(single, n_left, n_single, seed)
-    clusters = {cluster[0].cluster for cluster in chosen}
-    return [prompt for prompt in prompts if prompt.cluster in clusters]
+        largest = max(len(stratum[0]) for stratum in several)
+        return _first_of(several, max(n, largest), n_all, seed)  # at least one cluster
+    chosen = _first_of(several, n, n_all, seed)
+    n_single = sum(map(len, single))
+    if several and not _always_fits(several, n, n_all, n_single):
+        return chosen + _first_of(single, n, n_all, seed)
+    return chosen + _first_of(single, n - sum(map(len, chosen)), n_single, seed)
 
 
 def _strata(prompts: Sequence[Prompt], seed: int) -> list[_Stratum]:

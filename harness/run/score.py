@@ -216,11 +216,15 @@ def _score_benchmark(
         scored.remarks.extend(remarks)
     if isinstance(benchmark, CheckedBenchmark):
         scored.problems.extend(benchmark.problems(found))
-    count = prompt_count(header, entry, benchmark)
-    if count.is_part:
-        scored.counts[entry["name"]] = count
-        scored.remarks.append(f"{entry['name']}: only {count.words} ({count.which})")
+    _note_count(scored, entry["name"], prompt_count(header, entry, benchmark))
     scored.remarks.extend(_remarks_on(entry, noted))
+
+
+def _note_count(scored: RunScores, name: str, count: PromptCount) -> None:
+    """Say that the run holds only some of a benchmark's prompts."""
+    if count.is_part:
+        scored.counts[name] = count
+        scored.remarks.append(f"{name}: only {count.words} ({count.which})")
 
 
 def two_judge_figures(directory: RunDirectory) -> dict[tuple[str, str], PredictionPowered]:
