@@ -76,8 +76,9 @@ def _blocks(state: AlignState, out: Path) -> list[Block]:
     """What was chosen and why, every gate's decision, and the measures of the variants."""
     from reports.blocks import Note
     from reports.inputs import AlignInput
-    from reports.sections.training import measure_table, training_verdicts, variant_table
+    from reports.sections.training import chosen_table, measure_table, training_verdicts, variant_table
 
     verdicts = training_verdicts(AlignInput(out, state, {}, []))
     last = [Note(f"chosen: {state.chosen} ({state.chosen_because})"), Note(f"directory: {out}")]
-    return [*verdicts, variant_table(state.variants), measure_table(state.variants), *last]
+    tables = [variant_table(state.variants), measure_table(state.variants), *chosen_table(state)]
+    return [*verdicts, *tables, *last]

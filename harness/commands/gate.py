@@ -10,6 +10,7 @@ For example:
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \
              --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-6-luna
   assay gate --candidate runs/dpo-2 --policy limits.yaml
+  assay gate --candidate runs/dpo-2 --baseline runs/sft --policy gate.yaml --among runs/dpo-1 runs/dpo-2 runs/dpo-3
   assay gate --policy chat-progress --show
 
 exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.gate.decision import Decision
+    from harness.gate.selection import Selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--early-stop", action="store_true", help="with --run: stop when the gate is decided (implies --sequential)")
     add("--wave", type=int, default=32, metavar="N", help="prompts between looks (32)")
     add("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
+    add("--selected-from", type=int, metavar="N", help="the candidate is the best of N on these prompts: correct it")
+    add("--among", type=Path, nargs="+", metavar="DIR", help="the same, given the candidates' runs (a sharper level)")
     add("--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR")
     add("--who", default="assay gate", help="who looks, for the record of looks")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
@@ -69,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         return _show(policy)
     _check_sides(policy, arguments)
+    selection = _selection(policy, arguments)
+    policy = policy if selection is None else selection.policy(policy)
     if arguments.spec is not None:
         _measure(policy, arguments)
     if arguments.judge is not None:
@@ -80,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     except AssayError as error:
         # A damaged file is not a "fail": exit status 1 means that the checkpoint failed.
         decision = Decision("invalid", f"INVALID: {' '.join(str(error).split())}", (), problems=(str(error),))
+    if selection is not None:
+        decision = selection.applied(decision)
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
     if arguments.json:
@@ -121,6 +129,20 @@ def _decide(policy: Any, arguments: argparse.Namespace) -> Decision:
     from harness.gate.sequential import SequentialTest
 
     return decide(policy, comparison, SequentialTest(seed))
+
+
+def _selection(policy: Any, arguments: argparse.Namespace) -> Selection | None:
+    """How the candidate was chosen; None if it is not said to be one of several."""
+    from harness.commands.output import refuse
+    from harness.gate.selection import Selection
+
+    both = arguments.selected_from is not None and arguments.among is not None
+    refuse((both, "--selected-from with --among", "one of them: a number, or the candidates' runs"))
+    if arguments.selected_from is not None:
+        return Selection.from_number(arguments.selected_from, policy)
+    if arguments.among is not None:
+        return Selection.among(arguments.among, policy, (arguments.candidate, arguments.baseline))
+    return None
 
 
 def _measure(policy: Any, arguments: argparse.Namespace) -> None:

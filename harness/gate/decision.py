@@ -139,6 +139,8 @@ class Decision:
         Names, for messages.
     notes : tuple of str
         Further remarks (looks at a locked test set, verdicts saved).
+    selection : dict or None
+        How many candidates this one was chosen from, and the level of its test (`harness.gate.selection`).
     """
 
     decision: Verdict
@@ -152,6 +154,7 @@ class Decision:
     candidate: str = ""
     baseline: str = ""
     notes: tuple[str, ...] = ()
+    selection: dict[str, Any] | None = None
 
     @property
     def exit_status(self) -> int:
@@ -172,4 +175,5 @@ class Decision:
             "groups": self.groups,
             "left_out": list(self.left_out),
             "notes": list(self.notes),
+            "selection": self.selection,
         }

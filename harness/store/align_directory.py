@@ -227,6 +227,32 @@ class AlignVariant(_Frozen):
     note: str = ""
 
 
+class ChosenEffect(_Frozen):
+    """The chosen variant's effect, as if it had been the only one and corrected for the choice.
+
+    Parameters
+    ----------
+    metric, baseline : str
+        The figure it was chosen by, and the variant it is compared with.
+    n_candidates : int
+        Variants the correction is for.
+    raw, corrected : Figure
+        The difference from the baseline.
+    method : str
+        How it was corrected.
+    note : str
+        Whether the gate decided on the same prompts.
+    """
+
+    metric: str
+    baseline: str
+    n_candidates: int = 0
+    raw: Figure
+    corrected: Figure
+    method: str = ""
+    note: str = ""
+
+
 class AlignState(_Frozen):
     """align.json.
 
@@ -248,6 +274,8 @@ class AlignState(_Frozen):
         The best accepted variant by the validation set; None while the loop runs.
     chosen_because : str
         By what.
+    chosen_effect : ChosenEffect or None
+        Its effect, raw and corrected for the choice; None while the loop runs or where nothing was measured.
     error_budget : str
         What the gates as a whole guarantee.
     problems : tuple of str
@@ -271,6 +299,7 @@ class AlignState(_Frozen):
     variants: tuple[AlignVariant, ...] = ()
     chosen: str | None = None
     chosen_because: str = ""
+    chosen_effect: ChosenEffect | None = None
     error_budget: str = ""
     problems: tuple[str, ...] = ()
     finished: bool = False

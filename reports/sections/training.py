@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.records import SummaryRow
-from harness.store.align_directory import MEASURES, AlignVariant
+from harness.store.align_directory import MEASURES, AlignState, AlignVariant
 from harness.store.align_directory import Figure as Measure
 from harness.store.jsonl import read_jsonl
 from reports.blocks import Block, Cell, Figure, Note, Section, Statement, Table, Tone, limits
@@ -91,7 +91,7 @@ def training_section(align: AlignInput, number: int = 1) -> Section:
     blocks += _iterations(align, suffix)
     blocks += _over_optimisation(variants, suffix)
     blocks += reward_blocks(align, suffix)
-    blocks += [measure_table(variants), _stages(align)]
+    blocks += [measure_table(variants), *chosen_table(align.state), _stages(align)]
     blocks = [block for block in blocks if not isinstance(block, Table) or block.rows]
     return Section(f"training{suffix}", f"Training: {align.state.name}", blocks)
 
@@ -125,6 +125,18 @@ def measure_table(variants: Sequence[AlignVariant]) -> Table:
     names = [m for m in MEASURES if any(m in v.measures for v in variants)]
     rows = [[Cell(m, MEASURES[m]), *(_measure_cell(v.measures.get(m)) for v in variants)] for m in names]
     return Table("All measures", ["measure", *(f"{v.name}#" for v in variants)], rows, folded=True)
+
+
+def chosen_table(state: AlignState) -> list[Block]:
+    """The chosen variant's effect, raw and corrected for having chosen it; nothing where none was recorded."""
+    found = state.chosen_effect
+    if found is None:
+        return []
+    cells = [Cell(state.chosen or "", f"against {found.baseline}, by {found.metric}")]
+    cells += [_measure_cell(found.raw), _measure_cell(found.corrected), Cell(str(found.n_candidates))]
+    columns = ["chosen", "raw#", "corrected for the choice#", "candidates#", "how"]
+    table = Table("Effect of the chosen variant", columns, [[*cells, Cell(found.method)]])
+    return [table, Note(found.note)] if found.note else [table]
 
 
 def _stages(align: AlignInput) -> Table:

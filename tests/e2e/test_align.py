@@ -80,6 +80,22 @@ def test_the_output_is_the_best_accepted_by_the_validation_set(done):
     assert all(name in state.chosen_because for name in rewards)
 
 
+def test_the_chosen_effect_is_corrected_for_the_choice(done):
+    out, _ = done
+    state = read_align(out)
+    found = state.chosen_effect
+    rewards = {v.name: v.measures["reward"].value for v in state.variants}
+    assert found.metric == "validation reward"
+    assert found.baseline == "sft"
+    if state.chosen == "sft":
+        assert "the SFT model itself was chosen" in found.raw.reason
+        return
+    assert found.n_candidates == sum(bool(v.accepted) for v in state.variants)
+    assert found.raw.value == pytest.approx(rewards[state.chosen] - rewards["sft"], abs=1e-6)
+    assert found.corrected.ci_low <= found.raw.ci_low
+    assert "decided on other prompts" in found.note
+
+
 def test_the_reference_is_the_sft_model_in_every_iteration(done):
     out, _ = done
     sft = model_identity(str(stage(out, "sft") / "model"))

@@ -23,6 +23,7 @@ from harness.store.align_directory import AlignState, AlignVariant, read_rewards
 from harness.store.locking import DirectoryLock
 from harness.store.provenance import code_revision, package_versions
 from training.align.book import Book, identity_of
+from training.align.chosen import ChosenFrom
 from training.align.evaluating import Evaluator
 from training.align.gating import Gate
 from training.align.inputs import Inputs
@@ -323,7 +324,14 @@ class _Loop:
         sign = 1.0 if self.recipe.choose_by.better == "higher" else -1.0
         best = max(measured, key=lambda name: sign * measured[name])
         listed = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
-        self.book.write(chosen=best, chosen_because=f"by {by}: {listed}", finished=True, error_budget=gate.describe())
+        compared = [v for v in accepted if v.name in measured]
+        self.book.write(
+            chosen=best,
+            chosen_because=f"by {by}: {listed}",
+            chosen_effect=ChosenFrom(evaluator, self.recipe.choose_by).effect(best, compared),
+            finished=True,
+            error_budget=gate.describe(),
+        )
 
 
 def _made(name: str, options: Mapping[str, Any], context: RankerContext) -> Ranker:

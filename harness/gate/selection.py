@@ -1,0 +1,171 @@
+"""A candidate that was chosen from several by results on the prompts it is now tested on.
+
+The best of T checkpoints that are all no better looks better, and passes more often than alpha. It is therefore tested
+at the level at which any of the T passes wrongly with a chance of at most alpha, whichever was chosen and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import AssayError, UsageError
+from harness.gate.decision import Decision, RuleDecision
+from harness.gate.policy import HEAD_TO_HEAD, Policy, Rule
+from harness.gate.runs import StoredRun
+from harness.run.compare import unit_values
+from harness.stats.bootstrap import Floats
+from harness.stats.selected import selection_level
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many candidates there were, and the level of the chosen one's test.
+
+    Parameters
+    ----------
+    n_candidates : int
+        Number of candidates, the chosen one included and the baseline not.
+    alpha : float
+        Level of the policy.
+    level : float
+        Level at which each rule is tested.
+    method : {"max-t", "Bonferroni"}
+        "max-t" where the candidates' runs tell how their differences are correlated.
+    because : str
+        Why it is Bonferroni's level; "" for max-t.
+    candidates : tuple of str
+        Their run directories, if given.
+    """
+
+    n_candidates: int
+    alpha: float
+    level: float
+    method: str
+    because: str = ""
+    candidates: tuple[str, ...] = ()
+
+    @classmethod
+    def from_number(cls, n_candidates: int, policy: Policy) -> Selection:
+        """Correct for a number of candidates, whose runs are not known.
+
+        Raises
+        ------
+        UsageError
+            The number is below one.
+        """
+        if n_candidates < 1:
+            raise UsageError(f"--selected-from {n_candidates}", "the number of candidates, 1 or more")
+        return _bonferroni(n_candidates, policy, "only the number of candidates is known")
+
+    @classmethod
+    def among(cls, runs: Iterable[Path], policy: Policy, sides: tuple[Path, Path]) -> Selection:
+        """Correct for the candidates of these runs.
+
+        Parameters
+        ----------
+        runs : iterable of Path
+            Run directories of the candidates; the chosen one is added, the baseline is not counted.
+        policy : Policy
+            Its rules name the metrics.
+        sides : (Path, Path)
+            Runs of the chosen candidate and the baseline.
+
+        Raises
+        ------
+        UsageError
+            A directory holds no run.
+        """
+        distinct = {path.resolve(): path for path in (*runs, sides[0])}
+        distinct.pop(sides[1].resolve(), None)
+        for path in distinct.values():
+            if not (path / "run.json").is_file() and path != sides[0]:
+                raise UsageError(f"--among {path}: no run (no run.json)", "directories made by `assay run` or `import`")
+        names = tuple(str(path) for path in distinct.values())
+        try:
+            candidates, baseline = [StoredRun.open(path) for path in distinct.values()], StoredRun.open(sides[1])
+            found = [_level(rule, candidates, baseline, policy.alpha) for _, rule in policy.each_rule()]
+        except AssayError as error:
+            found = [" ".join(str(error).split())]
+        reasons = [entry for entry in found if isinstance(entry, str)]
+        if reasons:
+            return replace(_bonferroni(len(names), policy, reasons[0]), candidates=names)
+        level = min(entry for entry in found if isinstance(entry, float))
+        return cls(len(names), policy.alpha, level, "max-t", candidates=names)
+
+    def policy(self, policy: Policy) -> Policy:
+        """Return the policy at the level of the test."""
+        return policy.model_copy(update={"alpha": self.level})
+
+    def applied(self, decision: Decision) -> Decision:
+        """Return a decision at the level of the test as one at the policy's: with adjusted p-values and a note."""
+        factor = self.alpha / self.level
+        rules = tuple(_adjusted(rule, factor) for rule in decision.rules)
+        notes = (*decision.notes, self.describe()) if self.n_candidates > 1 else decision.notes
+        return replace(decision, rules=rules, alpha=self.alpha, notes=notes, selection=self.as_json())
+
+    def describe(self) -> str:
+        """Say what is corrected, and how."""
+        how = self.method if not self.because else f"{self.method}: {self.because}"
+        return (
+            f"chosen from {self.n_candidates} candidates on these prompts: each rule is tested at {self.level:.3g} in "
+            f"place of {self.alpha:g} ({how}), so that the chance of passing any of them that should not pass is at "
+            f"most {self.alpha:g}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry in the output of `assay gate --json`."""
+        return {
+            "n_candidates": self.n_candidates,
+            "level": self.level,
+            "method": self.method,
+            "because": self.because or None,
+            "candidates": list(self.candidates),
+        }
+
+
+def _bonferroni(n_candidates: int, policy: Policy, because: str) -> Selection:
+    return Selection(n_candidates, policy.alpha, policy.alpha / n_candidates, "Bonferroni", because)
+
+
+def _adjusted(rule: RuleDecision, factor: float) -> RuleDecision:
+    return rule if rule.p_adjusted is None else replace(rule, p_adjusted=min(1.0, factor * rule.p_adjusted))
+
+
+def _level(rule: Rule, candidates: Sequence[StoredRun], baseline: StoredRun, alpha: float) -> float | str:
+    """Return the level of a rule from all candidates' differences, or why they do not tell it."""
+    if rule.metric == HEAD_TO_HEAD:
+        return "verdicts head to head are of one candidate"
+    if rule.margin.relative:
+        return f"the margin of {rule.benchmark} {rule.metric} is a share of the baseline's value"
+    if baseline.entry(rule.benchmark) is None and not rule.required:
+        return alpha
+    values = [_values(run, rule) for run in (*candidates, baseline)]
+    known = [own for own in values if own is not None]
+    if len(known) < len(values):
+        return f"{rule.benchmark} {rule.metric} is no mean over prompts in every run"
+    shared = sorted(set.intersection(*map(set, known)))
+    if len(shared) < 2:
+        return f"the runs share {len(shared)} prompts of {rule.benchmark}"
+    return selection_level(_differences(known, shared), alpha)
+
+
+def _values(run: StoredRun, rule: Rule) -> dict[str, float] | None:
+    """Values by prompt whose mean is the rule's metric; None if the run has none."""
+    entry = run.entry(rule.benchmark)
+    if entry is None:
+        return None
+    name = str(entry["name"])
+    items = run.benchmark(name).items(rule.metric, run.scores_of(name))
+    if items is None or all(score.value is None for score in items.scores):
+        return None
+    return unit_values(items)
+
+
+def _differences(values: Sequence[dict[str, float]], shared: Sequence[str]) -> Floats:
+    table = np.array([[own[prompt] for prompt in shared] for own in values])
+    return np.asarray(table[:-1] - table[-1]).T
