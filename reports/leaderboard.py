@@ -185,22 +185,24 @@ class Leaderboard:
                     "problems": row.problems,
                     "published": row.published,
                     "judges": {benchmark: judge.name for benchmark, judge in row.judges.items()},
-                    "figures": [
-                        {
-                            **cell.row.model_dump(mode="json"),
-                            "rank": cell.rank.rank if cell.rank else None,
-                            "rank_low": cell.rank.low if cell.rank else None,
-                            "rank_high": cell.rank.high if cell.rank else None,
-                            "rank_low_simultaneous": cell.simultaneous.low if cell.simultaneous else None,
-                            "rank_high_simultaneous": cell.simultaneous.high if cell.simultaneous else None,
-                            "converted_from": cell.converted_from or None,
-                        }
-                        for cell in row.cells.values()
-                    ],
+                    "figures": [_cell_json(cell) for cell in row.cells.values()],
                 }
                 for row in self.rows
             ],
         }
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    marginal, simultaneous = cell.rank, cell.simultaneous
+    return {
+        **cell.row.model_dump(mode="json"),
+        "rank": marginal.rank if marginal else None,
+        "rank_low": marginal.low if marginal else None,
+        "rank_high": marginal.high if marginal else None,
+        "rank_low_simultaneous": simultaneous.low if simultaneous else None,
+        "rank_high_simultaneous": simultaneous.high if simultaneous else None,
+        "converted_from": cell.converted_from or None,
+    }
 
 
 def build_leaderboard(

@@ -86,8 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     except AssayError as error:
         # A damaged file is not a "fail": exit status 1 means that the checkpoint failed.
         decision = Decision("invalid", f"INVALID: {' '.join(str(error).split())}", (), problems=(str(error),))
-    if selection is not None:
-        decision = selection.applied(decision)
+    decision = decision if selection is None else selection.applied(decision)
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
     if arguments.json:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import AssayError, UsageError
+from harness.errors import AssayError, StatisticsError, UsageError
 from harness.gate.decision import Decision, RuleDecision
 from harness.gate.policy import HEAD_TO_HEAD, Policy, Rule
 from harness.gate.runs import StoredRun
@@ -80,22 +80,13 @@ class Selection:
         UsageError
             A directory holds no run.
         """
-        distinct = {path.resolve(): path for path in (*runs, sides[0])}
-        distinct.pop(sides[1].resolve(), None)
-        for path in distinct.values():
-            if not (path / "run.json").is_file() and path != sides[0]:
-                raise UsageError(f"--among {path}: no run (no run.json)", "directories made by `assay run` or `import`")
-        names = tuple(str(path) for path in distinct.values())
+        distinct = _distinct(runs, sides)
+        names = tuple(str(path) for path in distinct)
         try:
-            candidates, baseline = [StoredRun.open(path) for path in distinct.values()], StoredRun.open(sides[1])
-            found = [_level(rule, candidates, baseline, policy.alpha) for _, rule in policy.each_rule()]
+            levels = _levels(policy, [StoredRun.open(path) for path in distinct], StoredRun.open(sides[1]))
         except AssayError as error:
-            found = [" ".join(str(error).split())]
-        reasons = [entry for entry in found if isinstance(entry, str)]
-        if reasons:
-            return replace(_bonferroni(len(names), policy, reasons[0]), candidates=names)
-        level = min(entry for entry in found if isinstance(entry, float))
-        return cls(len(names), policy.alpha, level, "max-t", candidates=names)
+            return replace(_bonferroni(len(names), policy, " ".join(str(error).split())), candidates=names)
+        return cls(len(names), policy.alpha, min(levels), "max-t", candidates=names)
 
     def policy(self, policy: Policy) -> Policy:
         """Return the policy at the level of the test."""
@@ -128,6 +119,16 @@ class Selection:
         }
 
 
+def _distinct(runs: Iterable[Path], sides: tuple[Path, Path]) -> list[Path]:
+    """The candidates' runs, the chosen one last if it is not among them; without the baseline."""
+    distinct = {path.resolve(): path for path in (*runs, sides[0])}
+    distinct.pop(sides[1].resolve(), None)
+    missing = next((p for p in distinct.values() if not (p / "run.json").is_file() and p != sides[0]), None)
+    if missing is not None:
+        raise UsageError(f"--among {missing}: no run (no run.json)", "directories made by `assay run` or `import`")
+    return list(distinct.values())
+
+
 def _bonferroni(n_candidates: int, policy: Policy, because: str) -> Selection:
     return Selection(n_candidates, policy.alpha, policy.alpha / n_candidates, "Bonferroni", because)
 
@@ -136,21 +137,31 @@ def _adjusted(rule: RuleDecision, factor: float) -> RuleDecision:
     return rule if rule.p_adjusted is None else replace(rule, p_adjusted=min(1.0, factor * rule.p_adjusted))
 
 
-def _level(rule: Rule, candidates: Sequence[StoredRun], baseline: StoredRun, alpha: float) -> float | str:
-    """Return the level of a rule from all candidates' differences, or why they do not tell it."""
+def _levels(policy: Policy, candidates: Sequence[StoredRun], baseline: StoredRun) -> list[float]:
+    """Return the level each rule asks for.
+
+    Raises
+    ------
+    StatisticsError
+        The runs do not tell how the candidates' results on a rule are correlated.
+    """
+    rules = [rule for _, rule in policy.each_rule() if rule.required or baseline.entry(rule.benchmark) is not None]
+    return [_level(rule, candidates, baseline, policy.alpha) for rule in rules] or [policy.alpha]
+
+
+def _level(rule: Rule, candidates: Sequence[StoredRun], baseline: StoredRun, alpha: float) -> float:
+    name = f"{rule.benchmark} {rule.metric}"
     if rule.metric == HEAD_TO_HEAD:
-        return "verdicts head to head are of one candidate"
+        raise StatisticsError("verdicts head to head are of one candidate")
     if rule.margin.relative:
-        return f"the margin of {rule.benchmark} {rule.metric} is a share of the baseline's value"
-    if baseline.entry(rule.benchmark) is None and not rule.required:
-        return alpha
+        raise StatisticsError(f"the margin of {name} is a share of the baseline's value")
     values = [_values(run, rule) for run in (*candidates, baseline)]
     known = [own for own in values if own is not None]
     if len(known) < len(values):
-        return f"{rule.benchmark} {rule.metric} is no mean over prompts in every run"
+        raise StatisticsError(f"{name} is no mean over prompts in every run")
     shared = sorted(set.intersection(*map(set, known)))
     if len(shared) < 2:
-        return f"the runs share {len(shared)} prompts of {rule.benchmark}"
+        raise StatisticsError(f"the runs share {len(shared)} prompts of {rule.benchmark}")
     return selection_level(_differences(known, shared), alpha)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,15 +37,15 @@ class ChosenFrom:
     evaluator: Evaluator
     by: ChooseBy
 
-    def effect(self, chosen: str, accepted: Sequence[AlignVariant]) -> ChosenEffect:
+    def effect(self, chosen: str, accepted: Collection[str]) -> ChosenEffect:
         """Estimate the chosen variant's effect against the SFT model.
 
         Parameters
         ----------
         chosen : str
             Its name.
-        accepted : sequence of AlignVariant
-            Variants that the figure was compared of, the SFT model included.
+        accepted : collection of str
+            Names of the variants that were compared, the SFT model included.
 
         Returns
         -------
@@ -57,7 +57,7 @@ class ChosenFrom:
         metric = f"{self.by.benchmark} {self.by.metric}"
         try:
             shared = bool(self._chosen_on() & self._gated_on())
-            variants = [v for v in self._measured() if v.accepted is not None] if shared else list(accepted)
+            variants = [v for v in self._measured() if (v.accepted is not None if shared else v.name in accepted)]
             return self._corrected(chosen, variants, metric, shared)
         except AssayError as error:
             reason = Figure(reason=" ".join(str(error).split()))

@@ -324,11 +324,10 @@ class _Loop:
         sign = 1.0 if self.recipe.choose_by.better == "higher" else -1.0
         best = max(measured, key=lambda name: sign * measured[name])
         listed = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
-        compared = [v for v in accepted if v.name in measured]
         self.book.write(
             chosen=best,
             chosen_because=f"by {by}: {listed}",
-            chosen_effect=ChosenFrom(evaluator, self.recipe.choose_by).effect(best, compared),
+            chosen_effect=ChosenFrom(evaluator, self.recipe.choose_by).effect(best, tuple(measured)),
             finished=True,
             error_budget=gate.describe(),
         )

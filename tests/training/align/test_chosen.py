@@ -48,7 +48,7 @@ def evaluator(tmp_path, *, policy=POLICY, validation_text="validation {}"):
         validation=validation,
         recipe=SimpleNamespace(policy=lambda: policy),
     )
-    return found, {"rewards": rewards, "shares": shares, "accepted": [v for v in variants if v.accepted]}
+    return found, {"rewards": rewards, "shares": shares, "accepted": [v.name for v in variants if v.accepted]}
 
 
 def table_of(values, names):
