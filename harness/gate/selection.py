@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.errors import AssayError, StatisticsError, UsageError
 from harness.gate.decision import Decision, RuleDecision
-from harness.gate.policy import HEAD_TO_HEAD, Policy, Rule
+from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Policy, Rule
 from harness.gate.runs import StoredRun
 from harness.run.compare import unit_values
 from harness.stats.bootstrap import Floats
@@ -63,7 +63,7 @@ class Selection:
         return _bonferroni(n_candidates, policy, "only the number of candidates is known")
 
     @classmethod
-    def among(cls, runs: Iterable[Path], policy: Policy, sides: tuple[Path, Path]) -> Selection:
+    def among(cls, runs: Iterable[Path], policy: Policy, sides: tuple[Path, Path | None]) -> Selection:
         """Correct for the candidates of these runs.
 
         Parameters
@@ -72,8 +72,8 @@ class Selection:
             Run directories of the candidates; the chosen one is added, the baseline is not counted.
         policy : Policy
             Its rules name the metrics.
-        sides : (Path, Path)
-            Runs of the chosen candidate and the baseline.
+        sides : (Path, Path or None)
+            Runs of the chosen candidate and the baseline; a policy of limits needs none.
 
         Raises
         ------
@@ -83,7 +83,8 @@ class Selection:
         distinct = _distinct(runs, sides)
         names = tuple(str(path) for path in distinct)
         try:
-            levels = _levels(policy, [StoredRun.open(path) for path in distinct], StoredRun.open(sides[1]))
+            baseline = None if sides[1] is None else StoredRun.open(sides[1])
+            levels = _levels(policy, [StoredRun.open(path) for path in distinct], baseline)
         except AssayError as error:
             return replace(_bonferroni(len(names), policy, " ".join(str(error).split())), candidates=names)
         return cls(len(names), policy.alpha, min(levels), "max-t", candidates=names)
@@ -119,10 +120,11 @@ class Selection:
         }
 
 
-def _distinct(runs: Iterable[Path], sides: tuple[Path, Path]) -> list[Path]:
+def _distinct(runs: Iterable[Path], sides: tuple[Path, Path | None]) -> list[Path]:
     """The candidates' runs, the chosen one last if it is not among them; without the baseline."""
     distinct = {path.resolve(): path for path in (*runs, sides[0])}
-    distinct.pop(sides[1].resolve(), None)
+    if sides[1] is not None:
+        distinct.pop(sides[1].resolve(), None)
     missing = next((p for p in distinct.values() if not (p / "run.json").is_file() and p != sides[0]), None)
     if missing is not None:
         raise UsageError(f"--among {missing}: no run (no run.json)", "directories made by `assay run` or `import`")
@@ -137,7 +139,7 @@ def _adjusted(rule: RuleDecision, factor: float) -> RuleDecision:
     return rule if rule.p_adjusted is None else replace(rule, p_adjusted=min(1.0, factor * rule.p_adjusted))
 
 
-def _levels(policy: Policy, candidates: Sequence[StoredRun], baseline: StoredRun) -> list[float]:
+def _levels(policy: Policy, candidates: Sequence[StoredRun], baseline: StoredRun | None) -> list[float]:
     """Return the level each rule asks for.
 
     Raises
@@ -145,27 +147,39 @@ def _levels(policy: Policy, candidates: Sequence[StoredRun], baseline: StoredRun
     StatisticsError
         The runs do not tell how the candidates' results on a rule are correlated.
     """
-    rules = [rule for _, rule in policy.each_rule() if rule.required or baseline.entry(rule.benchmark) is not None]
-    return [_level(rule, candidates, baseline, policy.alpha) for rule in rules] or [policy.alpha]
+    levels = []
+    for kind, rule in policy.each_rule():
+        held = any(run.entry(rule.benchmark) is not None for run in candidates)
+        if rule.required or held:
+            values = _table(rule, candidates) if kind == "limit" else _compared(rule, candidates, baseline)
+            levels.append(selection_level(values, policy.alpha))
+    return levels or [policy.alpha]
 
 
-def _level(rule: Rule, candidates: Sequence[StoredRun], baseline: StoredRun, alpha: float) -> float:
-    name = f"{rule.benchmark} {rule.metric}"
+def _compared(rule: AnyRule, candidates: Sequence[StoredRun], baseline: StoredRun | None) -> Floats:
+    """Differences of each candidate from the baseline on the prompts all share, shape (prompts, candidates)."""
     if rule.metric == HEAD_TO_HEAD:
         raise StatisticsError("verdicts head to head are of one candidate")
-    if rule.margin.relative:
-        raise StatisticsError(f"the margin of {name} is a share of the baseline's value")
-    values = [_values(run, rule) for run in (*candidates, baseline)]
-    known = [own for own in values if own is not None]
-    if len(known) < len(values):
-        raise StatisticsError(f"{name} is no mean over prompts in every run")
-    shared = sorted(set.intersection(*map(set, known)))
+    if isinstance(rule, Rule) and rule.margin.relative:
+        raise StatisticsError(f"the margin of {rule.benchmark} {rule.metric} is a share of the baseline's value")
+    if baseline is None:
+        raise StatisticsError("there is no baseline")
+    table = _table(rule, [*candidates, baseline])
+    return np.asarray(table[:, :-1] - table[:, -1:])
+
+
+def _table(rule: AnyRule, runs: Sequence[StoredRun]) -> Floats:
+    """Values of each run on the prompts all share, shape (prompts, runs)."""
+    values = [own for run in runs if (own := _values(run, rule)) is not None]
+    if len(values) < len(runs):
+        raise StatisticsError(f"{rule.benchmark} {rule.metric} is no mean over prompts in every run")
+    shared = sorted(set.intersection(*map(set, values)))
     if len(shared) < 2:
         raise StatisticsError(f"the runs share {len(shared)} prompts of {rule.benchmark}")
-    return selection_level(_differences(known, shared), alpha)
+    return np.array([[own[prompt] for own in values] for prompt in shared])
 
 
-def _values(run: StoredRun, rule: Rule) -> dict[str, float] | None:
+def _values(run: StoredRun, rule: AnyRule) -> dict[str, float] | None:
     """Values by prompt whose mean is the rule's metric; None if the run has none."""
     entry = run.entry(rule.benchmark)
     if entry is None:
@@ -175,8 +189,3 @@ def _values(run: StoredRun, rule: Rule) -> dict[str, float] | None:
     if items is None or all(score.value is None for score in items.scores):
         return None
     return unit_values(items)
-
-
-def _differences(values: Sequence[dict[str, float]], shared: Sequence[str]) -> Floats:
-    table = np.array([[own[prompt] for prompt in shared] for own in values])
-    return np.asarray(table[:-1] - table[-1]).T

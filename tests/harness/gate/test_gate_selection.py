@@ -9,7 +9,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import UsageError
-from harness.gate.decide import Comparison, decide
+from harness.gate.decide import decide
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
 from harness.gate.selection import Selection
 from harness.stats.selected import selection_level
@@ -56,6 +57,15 @@ def test_runs_give_the_level_of_their_correlated_differences(runs):
     assert selection.method == "max-t"
     assert selection.level == pytest.approx(selection_level(table, 0.05), rel=0.02)  # columns in another order
     assert 0.05 / 4 < selection.level < 0.05
+
+
+def test_a_limit_is_about_the_candidates_alone(runs):
+    paths, values = runs
+    policy = make_policy({"rules": [{"limit": {"benchmark": "alpaca_eval", "metric": "win_rate", "at_least": 30}}]})
+    candidates = [paths[f"new-{i}"] for i in (1, 2, 3)]
+    selection = Selection.among(candidates, policy, (paths["new-4"], None))
+    table = 100 * np.array([values[f"new-{i}"] for i in (1, 2, 3, 4)]).T
+    assert selection.level == pytest.approx(selection_level(table, 0.05), rel=0.02)
 
 
 def test_the_chosen_one_counts_once_and_the_baseline_not(runs):
