@@ -12,6 +12,7 @@ from harness.gate.metric_rules import decide_metric
 from harness.gate.opened_runs import Comparison, OpenedRuns
 from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Kind, Limit, Policy
 from harness.gate.rule import Asked, PairTest
+from harness.gate.rule_looks import decide_in_looks
 from harness.gate.runs import StoredRun
 from harness.gate.validity import run_problems
 from harness.gate.words import overall_message
@@ -27,7 +28,8 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
     comparison : Comparison
         The runs.
     test : callable, optional
-        Test of a rule on paired values; by default the fixed-sample test.
+        Test of a rule on paired values; by default that of the policy's method. A candidate that stopped at a planned
+        look is tested at its looks.
 
     Returns
     -------
@@ -41,10 +43,11 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
         exceeds the metric's scale).
     """
     runs = OpenedRuns.open(policy, comparison, test)
+    test = runs.test
     problems = run_problems(runs.candidate, runs.against) or runs.stopped_early()
 
     def decided(kind: Kind, rule: AnyRule, group: str, group_size: int) -> RuleDecision | None:
-        return _decided(kind, rule, runs, Asked(test, group, group_size))
+        return decide_rule(kind, rule, runs, Asked(test, group, group_size))
 
     found = combine(policy, [] if problems else list(policy.rules), decided)
     if not problems and not found.has_critical:
@@ -67,19 +70,25 @@ def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None)
     )
 
 
-def _decided(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> RuleDecision | None:
+def decide_rule(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> RuleDecision | None:
     """Decide one rule on its own; None if it is left out."""
     without_direct = rule.metric == HEAD_TO_HEAD and runs.direct is None
     if not rule.required and (not runs.holds(rule.benchmark) or without_direct):
         return None
     try:
-        if isinstance(rule, Limit):
-            return decide_limit(rule, runs, asked)
-        return decide_metric(kind, rule, runs, asked)
+        if runs.in_looks:
+            return decide_in_looks(kind, rule, runs, asked, _tested)
+        return _tested(kind, rule, runs, asked)
     except UsageError:
         raise
     except AssayError as error:
         return RuleDecision(kind, rule, "invalid", " ".join(str(error).split()), asked.group)
+
+
+def _tested(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> RuleDecision:
+    if isinstance(rule, Limit):
+        return decide_limit(rule, runs, asked)
+    return decide_metric(kind, rule, runs, asked)
 
 
 def _named(run: StoredRun) -> str:

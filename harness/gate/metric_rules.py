@@ -79,8 +79,9 @@ def _head_to_head(kind: Kind, rule: Rule, runs: OpenedRuns, asked: Asked) -> Rul
     problems = head_to_head_problems(name, runs.direct, runs.candidate, runs.baseline)
     if problems:
         return RuleDecision(kind, rule, "invalid", "; ".join(problems), asked.group)
-    judgments = (j for j in runs.direct.directory.slim_judgments() if j.benchmark == name)
-    return decided_on(kind, rule, runs, head_to_head_units(judgments, runs.direct.prompts_of(name)), asked)
+    prompts = runs.direct.prompts_of(name)
+    judgments = (j for j in runs.direct.directory.slim_judgments() if j.prompt_id in prompts)
+    return decided_on(kind, rule, runs, head_to_head_units(judgments, prompts), asked)
 
 
 # ---- fits

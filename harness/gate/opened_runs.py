@@ -11,6 +11,7 @@ from harness.gate.contamination import contaminated_prompts
 from harness.gate.policy import Policy
 from harness.gate.rule import PairTest
 from harness.gate.runs import StoredRun
+from harness.gate.sequential import SequentialTest
 from harness.gate.validity import benchmark_problems
 from harness.protocols import DataSource
 
@@ -31,6 +32,9 @@ class Comparison:
         A run in which the candidate's answers were judged against the baseline's.
     training : sequence of str
         Texts the candidate was trained on; test prompts that occur in them make a rule invalid.
+    seed : int
+        Random seed of the prompt order, for policies that are tested more than once; that of a run that stopped early
+        is used instead.
     """
 
     candidate: Path
@@ -38,6 +42,7 @@ class Comparison:
     data: DataSource
     head_to_head: Path | None = None
     training: Sequence[str] = ()
+    seed: int = 0
 
 
 @dataclass
@@ -84,6 +89,9 @@ class OpenedRuns:
         candidate = _opened(comparison.candidate)
         against = None if comparison.baseline is None else _opened(comparison.baseline)
         direct = None if comparison.head_to_head is None else _opened(comparison.head_to_head)
+        if test is None and policy.method == "betting" and candidate.look_plan is None:
+            seed = comparison.seed if candidate.stopped_seed is None else candidate.stopped_seed
+            test = SequentialTest(seed)
         return cls(policy, candidate, against, direct, comparison, test)
 
     @property
@@ -97,9 +105,15 @@ class OpenedRuns:
         runs = (self.candidate, self.against)
         return any(run is not None and run.entry(benchmark) is not None for run in runs)
 
+    @property
+    def in_looks(self) -> bool:
+        """Whether the rules are tested at planned looks: those that a candidate stopped at, or the policy's."""
+        planned = self.policy.method == "group_sequential" and self.candidate.stopped_seed is None
+        return self.test is None and (planned or self.candidate.look_plan is not None)
+
     def stopped_early(self) -> list[str]:
         """Return a problem if a run that stopped early is not tested with the sequential test that stopped it."""
-        seed = self.candidate.stopped_seed
+        seed = None if self.in_looks else self.candidate.stopped_seed
         if seed is None or getattr(self.test, "seed", None) == seed:
             return []
         return [f"the candidate run stopped early, which only the sequential test with seed {seed} takes into account"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import FileFormatError, MissingDataError
+from harness.gate.look_plan import LookPlan
 from harness.protocols import Benchmark
 from harness.records import Prompt, Response, Score
 from harness.run.compare import judge_ids
@@ -98,6 +99,20 @@ class StoredRun:
         """Seed of the prompt order if the run stopped early; None otherwise."""
         found = self.header.get("early_stop")
         return None if found is None else int(found["seed"])
+
+    @cached_property
+    def look_plan(self) -> LookPlan | None:
+        """The looks at which the run was to stop; None if it was not run in looks.
+
+        Raises
+        ------
+        FileFormatError
+            run.json holds no such plan where it should.
+        """
+        found = self.header.get("early_stop")
+        if found is None or found.get("method") != "group_sequential":
+            return None
+        return LookPlan.stored(found, self.directory.path / "run.json")
 
     def entry(self, benchmark: str) -> dict[str, Any] | None:
         """Return the header's entry of a benchmark; None if the run does not hold it."""

@@ -78,3 +78,14 @@ def test_the_sequential_gate_reaches_the_same_decision_with_fewer_calls(runs, se
     assert decision.rules[0].sequential["n_used"] <= 805 / 3
     reverse = gate(runs, "claude-2.1", "FuseChat-Gemma-2-9B-Instruct", {"improve": WIN_RATE}, test=SequentialTest(seed))
     assert reverse.decision == "fail"
+
+
+def test_the_length_controlled_rate_is_looked_at(runs):
+    rule = {"improve": {"benchmark": "alpaca_eval", "metric": "length_controlled_win_rate"}}
+    looks = {"method": "group_sequential", "looks": [200, 400, 600]}
+    (decided,) = gate(runs, "claude-2.1", "gpt-3.5-turbo-1106", rule, **looks).rules
+    found = decided.sequential
+    assert decided.decision == "pass"
+    assert found["n_used"] < found["n_all"] == 805
+    assert [look["n"] for look in found["looks"]] == [200, 400, 600][: len(found["looks"])]
+    assert 0.0 < found["interval"][0] < found["median_unbiased"] < found["interval"][1]
