@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--run", type=Path, metavar="SPEC.yaml", dest="spec", help="first generate and judge the candidate into its DIR"
     )
-    add("--early-stop", action="store_true", help="with --run: stop when the gate is decided (implies --sequential)")
-    add("--wave", type=int, default=32, metavar="N", help="prompts between looks (32)")
+    add("--early-stop", action="store_true", help="with --run: stop when the gate is decided, at looks or by betting")
+    add("--wave", type=int, default=32, metavar="N", help="prompts between looks of betting (32)")
+    add("--effect", type=float, metavar="D", help="with --early-stop: difference supposed when the method is chosen")
     add("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
     add("--selected-from", type=int, metavar="N", help="the candidate is the best of N on these prompts: correct it")
     add("--among", type=Path, nargs="+", metavar="DIR", help="the same, given the candidates' runs (a sharper level)")
@@ -121,6 +122,7 @@ def _decide(policy: Any, arguments: argparse.Namespace) -> Decision:
         data_store(arguments.data_dir),
         arguments.head_to_head,
         _texts(arguments.training_prompts),
+        arguments.seed,
     )
     seed = arguments.seed if arguments.sequential else _stopped_seed(arguments.candidate)
     if seed is None:
@@ -147,8 +149,6 @@ def _selection(policy: Any, arguments: argparse.Namespace) -> Selection | None:
 def _measure(policy: Any, arguments: argparse.Namespace) -> None:
     """Generate and judge the candidate; with --early-stop only until the gate is decided."""
     from harness.errors import UsageError
-    from harness.gate.early_stop import EarlyStop
-    from harness.gate.runs import StoredRun
     from harness.run.runner import RunOptions, run
     from harness.spec import load_spec
 
@@ -158,10 +158,28 @@ def _measure(policy: Any, arguments: argparse.Namespace) -> None:
         if len(spec.benchmarks) != 1:
             names = ", ".join(item.name for item in spec.benchmarks)
             raise UsageError(f"--early-stop with {names}", "a spec of one benchmark", "measure the others with `run`")
-        name = spec.benchmarks[0].name
-        early_stop = EarlyStop(policy, StoredRun.open(arguments.baseline), name, arguments.seed, arguments.wave)
+        early_stop = _early_stop(policy, spec.benchmarks[0].name, arguments)
     options = RunOptions(arguments.candidate, arguments.data_dir, max_cost=arguments.max_cost, early_stop=early_stop)
     run(spec, options)
+
+
+def _early_stop(policy: Any, benchmark: str, arguments: argparse.Namespace) -> Any:
+    """Return when the run stops: as it was begun, or the method chosen, which is said before it starts."""
+    from harness.commands.output import data_store
+    from harness.gate.runs import StoredRun
+    from harness.gate.stop_choice import StopRequest, choose_stop, resumed_stop
+    from harness.progress import say
+
+    baseline, data = StoredRun.open(arguments.baseline), data_store(arguments.data_dir)
+    request = StopRequest(policy, baseline, benchmark, data, arguments.seed, arguments.wave, arguments.effect)
+    if (arguments.candidate / "run.json").is_file():
+        begun = resumed_stop(request, StoredRun.open(arguments.candidate))
+        if begun is not None:
+            return begun
+    chosen = choose_stop(request)
+    for reason in chosen.reasons:
+        say(reason)
+    return chosen.stop
 
 
 def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
@@ -188,12 +206,13 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
 
 
 def _stopped_seed(candidate: Path) -> int | None:
-    """Return the seed of a run that stopped early; only the sequential test with that seed may decide it."""
+    """Return the seed of a run that betting stopped early; only the sequential test with that seed may decide it."""
     from harness.errors import MissingDataError
     from harness.gate.runs import StoredRun
 
     try:
-        return StoredRun.open(candidate).stopped_seed
+        found = StoredRun.open(candidate)
+        return None if found.look_plan is not None else found.stopped_seed
     except MissingDataError:
         return None  # `decide` reports what is wrong
 

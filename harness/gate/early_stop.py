@@ -6,8 +6,9 @@ order. Looking after each answer instead would bias the decision towards short a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import UsageError
 from harness.gate.evidence import limit_units, paired_units
@@ -16,7 +17,7 @@ from harness.gate.policy import AnyRule, Kind, Limit, Policy
 from harness.gate.rule import tested_as
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
-from harness.protocols import Items
+from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Prompt, Response, Score
 from harness.run.several_judges import of_strong_judge
 from harness.store.run_directory import RunDirectory
@@ -71,7 +72,7 @@ class EarlyStop:
     wave: int = 32
 
     def __post_init__(self) -> None:
-        if not self._rules():
+        if not self.watched():
             raise UsageError(
                 f"no rule about {self.benchmark} can be tested before the run is complete",
                 "a metric with one bounded value per prompt (win_rate, score, exact_match) and an absolute margin",
@@ -80,9 +81,7 @@ class EarlyStop:
 
     def waves(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         """Yield waves of prompts in the order of the seed; the prompts of a cluster stay together."""
-        by_cluster: dict[str, list[Prompt]] = {}
-        for prompt in prompts:
-            by_cluster.setdefault(prompt.cluster, []).append(prompt)
+        by_cluster = prompts_by_cluster(prompts)
         batch: list[Prompt] = []
         for cluster in random_order(by_cluster, self.seed):
             batch += by_cluster[cluster]
@@ -110,7 +109,7 @@ class EarlyStop:
         theirs = [s for s in self.baseline.scores_of(self.benchmark) if s.prompt_id in asked]
         verdicts = {}
         is_open = False
-        for kind, rule in self._rules():
+        for kind, rule in self.watched():
             items = benchmark.items(rule.metric, scores), benchmark.items(rule.metric, theirs)
             verdict = self._verdict(kind, rule, items)
             verdicts[f"{kind} {rule.metric}"] = verdict
@@ -118,31 +117,16 @@ class EarlyStop:
         decided = "fail" in verdicts.values() or not is_open
         return WaveLook(decided, verdicts, len(asked))
 
-    def decided(self, directory: RunDirectory) -> bool:
+    def record(self) -> dict[str, Any]:
+        """Return what run.json keeps of it: the order of the prompts."""
+        return {"seed": self.seed, "method": "betting"}
+
+    def decided(self, directory: RunDirectory, asked: Sequence[Prompt]) -> bool:
         """Whether a run in progress, judged to the end of a wave, is decided."""
-        return self.look(self._scores_so_far(directory)).decided
+        return self.look(scores_so_far(self.baseline.benchmark(self.benchmark), directory, asked)).decided
 
-    def _scores_so_far(self, directory: RunDirectory) -> list[Score]:
-        """Return the scores of the stored verdicts, without summary rows, some of which need a bootstrap."""
-        benchmark = self.baseline.benchmark(self.benchmark)
-        judged: dict[str, list[Judgment]] = {}
-        for judgment in directory.slim_judgments():
-            judged.setdefault(judgment.prompt_id, []).append(judgment)
-        sides: dict[str, dict[str, Response]] = {"candidate": {}, "baseline": {}}
-        for response in directory.responses().values():
-            sides[response.role][response.prompt_id] = response
-        scores = []
-        for prompt in directory.prompts().values():
-            answer = sides["candidate"].get(prompt.id)
-            if prompt.benchmark == benchmark.name and answer is not None:
-                about = [j for j in judged.get(prompt.id, ()) if answer.id in j.response_ids]
-                asked = of_strong_judge(about)
-                if asked or not about:  # else the strong judge of two is not to be asked about this prompt
-                    scores += benchmark.score(prompt, answer, sides["baseline"].get(prompt.id), asked)
-        return scores
-
-    def _rules(self) -> list[tuple[Kind, AnyRule]]:
-        """The rules outside groups that can be tested sequentially and count in the decision."""
+    def watched(self) -> list[tuple[Kind, AnyRule]]:
+        """Return the rules outside groups that can be tested after every prompt and count in the decision."""
         benchmark = self.baseline.benchmark(self.benchmark)
         scores = self.baseline.scores_of(self.benchmark)
         watched = []
@@ -169,6 +153,42 @@ class EarlyStop:
         if tested.p_pass <= self.policy.alpha:
             return "pass"
         return "fail" if tested.p_fail <= self.policy.alpha else "undecided"
+
+
+def prompts_by_cluster(prompts: Iterable[Prompt]) -> dict[str, list[Prompt]]:
+    """Return the prompts of each cluster."""
+    found: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        found.setdefault(prompt.cluster, []).append(prompt)
+    return found
+
+
+def scores_so_far(benchmark: Benchmark, directory: RunDirectory, asked: Iterable[Prompt]) -> list[Score]:
+    """Return the scores of the stored verdicts, without summary rows, some of which need a bootstrap.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    directory : RunDirectory
+        The run under way.
+    asked : iterable of Prompt
+        The prompts up to the end of the last wave; an interrupted run may hold answers to more.
+    """
+    judged: dict[str, list[Judgment]] = {}
+    for judgment in directory.slim_judgments():
+        judged.setdefault(judgment.prompt_id, []).append(judgment)
+    sides: dict[str, dict[str, Response]] = {"candidate": {}, "baseline": {}}
+    for response in directory.responses().values():
+        sides[response.role][response.prompt_id] = response
+    scores = []
+    for prompt in asked:
+        answer = sides["candidate"].get(prompt.id)
+        if prompt.benchmark == benchmark.name and answer is not None:
+            about = [j for j in judged.get(prompt.id, ()) if answer.id in j.response_ids]
+            by_strong = of_strong_judge(about)
+            if by_strong or not about:  # else the strong judge of two is not to be asked about this prompt
+                scores += benchmark.score(prompt, answer, sides["baseline"].get(prompt.id), by_strong)
+    return scores
 
 
 def _equal_weights(items: Items) -> bool:

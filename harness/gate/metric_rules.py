@@ -120,5 +120,8 @@ def _fitted(kind: Kind, rule: Rule, runs: OpenedRuns, found: tuple[str, BothScor
 def _refitted(runs: OpenedRuns, benchmark: Benchmark, metric: str, scores: BothScores) -> FittedComparison | None:
     if not isinstance(benchmark, FittedBenchmark):
         return None
-    level = 1.0 - 2.0 * runs.policy.alpha
-    return benchmark.compare_fitted(metric, scores, runs.comparison.data, np.random.default_rng(_SEED), level)
+    key = (benchmark.name, metric, frozenset(s.prompt_id for s in scores[0]))
+    if key not in runs.fits:  # the test makes its own interval of the standard error, so that alpha does not matter
+        rng, level = np.random.default_rng(_SEED), 1.0 - 2.0 * runs.policy.alpha
+        runs.fits[key] = benchmark.compare_fitted(metric, scores, runs.comparison.data, rng, level)
+    return runs.fits[key]

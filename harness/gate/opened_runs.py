@@ -13,7 +13,10 @@ from harness.gate.rule import PairTest
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.gate.validity import benchmark_problems
-from harness.protocols import DataSource
+from harness.protocols import DataSource, FittedComparison
+
+Fits = dict[tuple[str, str, frozenset[str]], FittedComparison | None]
+"""Comparisons of fitted metrics, by benchmark, metric and the candidate's prompts."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class OpenedRuns:
     comparison : Comparison
     test : callable or None
         Test of a rule on paired values; None for the fixed-sample test.
+    fits : dict
+        Comparisons of fitted metrics made so far.
     """
 
     policy: Policy
@@ -68,6 +73,7 @@ class OpenedRuns:
     direct: StoredRun | None
     comparison: Comparison
     test: PairTest | None
+    fits: Fits = field(default_factory=dict)
     _checked: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
 
     @classmethod
@@ -89,10 +95,7 @@ class OpenedRuns:
         candidate = _opened(comparison.candidate)
         against = None if comparison.baseline is None else _opened(comparison.baseline)
         direct = None if comparison.head_to_head is None else _opened(comparison.head_to_head)
-        if test is None and policy.method == "betting" and candidate.look_plan is None:
-            seed = comparison.seed if candidate.stopped_seed is None else candidate.stopped_seed
-            test = SequentialTest(seed)
-        return cls(policy, candidate, against, direct, comparison, test)
+        return cls(policy, candidate, against, direct, comparison, test or _test_of(policy, candidate, comparison.seed))
 
     @property
     def baseline(self) -> StoredRun:
@@ -158,6 +161,13 @@ class OpenedRuns:
         found = contaminated_prompts(self.candidate.prompts_of(name).values(), self.comparison.training)
         listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
         return [f"{len(found)} training prompts are among the test prompts: {listed}"] if found else []
+
+
+def _test_of(policy: Policy, candidate: StoredRun, seed: int) -> PairTest | None:
+    """Return the test of a policy's method, in the order of a candidate that stopped early."""
+    if policy.method != "betting" or candidate.look_plan is not None:
+        return None
+    return SequentialTest(seed if candidate.stopped_seed is None else candidate.stopped_seed)
 
 
 def _opened(path: Path) -> StoredRun:

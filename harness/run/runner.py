@@ -53,17 +53,16 @@ class Interrupted(AssayError):  # noqa: N818 - requested by the user: not an err
 class Waves(Protocol):
     """Splits the prompts into waves and decides when to stop (`harness.gate.early_stop`)."""
 
-    @property
-    def seed(self) -> int:
-        """Random seed of the prompt order."""
+    def record(self) -> dict[str, Any]:
+        """Return what run.json keeps: the random seed of the prompt order, the method, planned looks."""
         ...
 
     def waves(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
         """Yield the prompts wave by wave."""
         ...
 
-    def decided(self, directory: RunDirectory) -> bool:
-        """Whether the stored answers and verdicts suffice for a decision."""
+    def decided(self, directory: RunDirectory, asked: Sequence[Prompt]) -> bool:
+        """Whether the stored answers and verdicts on the prompts of all waves so far suffice for a decision."""
         ...
 
 
@@ -286,10 +285,12 @@ class _Session:
                 self._write_inputs(engine)
                 await self._annotate_stored()
                 with self.progress:
+                    asked: list[Prompt] = []
                     for wave in self._waves():
+                        asked += wave
                         self._write_prompts(wave)
                         await _Pipeline(self, engine, wave).run()
-                        if self.options.early_stop is not None and self.options.early_stop.decided(self.writer):
+                        if self.options.early_stop is not None and self.options.early_stop.decided(self.writer, asked):
                             break
                     await self._ask_canaries()
             finally:
@@ -396,7 +397,7 @@ class _Session:
                 raise RuntimeError("a new run needs its engine's fingerprint")
             header = run_header(self.plan, engine.fingerprint, self.judge, self.data, self.plan.judge_forms)
             if self.options.early_stop is not None:
-                header["early_stop"] = {"seed": self.options.early_stop.seed}
+                header["early_stop"] = self.options.early_stop.record()
             self.writer.write_header(header)
         else:
             self._refuse_changes(engine)
@@ -416,6 +417,8 @@ class _Session:
         """Refuse to mix answers of two models, or verdicts of two judge prompts, in one run."""
         header = self.writer.header()
         _refuse_other_prompts(self.writer, self.plan)
+        if self.options.early_stop is not None:
+            _refuse_other_looks(self.writer, self.options.early_stop.record())
         now: dict[str, Any] = {"data": self.data.used()}
         then: dict[str, Any] = {"data": {k: v for k, v in header["data"].items() if k in now["data"]}}
         if engine is not None:
@@ -455,6 +458,19 @@ def _refuse_other_prompts(writer: RunWriter, plan: Plan) -> None:
             f"the run started; the first that differs: {first}",
             "the prompts the run started with",
             "restore them, or choose another --out; a benchmark whose prompts change should raise its version",
+        )
+
+
+def _refuse_other_looks(writer: RunWriter, record: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run under another plan of when it may stop: what was looked at cannot be taken back."""
+    stored = writer.header().get("early_stop")
+    then = {} if stored is None else {"method": "betting", **stored}
+    if then != record:
+        what = "no early stop" if stored is None else "; ".join(differing_fields(then, dict(record)))
+        raise RunConflictError(
+            f"{writer.path}: the run was started with another plan of early stopping: {what}",
+            "the seed, method and looks the run started with",
+            "give the same options, or choose another directory",
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from harness.data.store import DataStore
+from harness.errors import RunConflictError
 from harness.gate.decide import decide
 from harness.gate.early_stop import EarlyStop
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
 from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
+from harness.gate.stop_choice import StopRequest, resumed_stop
 from harness.hashing import content_hash
 from harness.records import Judgment, Rating
 from harness.run import runner
@@ -100,6 +102,44 @@ def test_a_candidate_that_is_no_better_is_judged_to_the_end(measure, tmp_path):
     assert decision.decision == "undecided"
 
 
+def looks(old, tmp_path, **fields):
+    policy = make_policy({"rules": [{"improve": {"benchmark": "mt_bench", "metric": "score"}}], "min_n": 10, **fields})
+    data = DataStore(MIRROR, tmp_path / "cache", True)
+    request = StopRequest(policy, StoredRun.open(old), "mt_bench", data, seed=7)
+    return policy, data, request
+
+
+def test_planned_looks_stop_a_run_and_the_gate_decides_at_them(measure, tmp_path, capsys):
+    old, _ = measure("old", "a poor answer")
+    policy, data, request = looks(old, tmp_path, method="group_sequential", looks=4)
+    stop = request.in_looks()
+    new, calls = measure("new", "a good answer", stop)
+    assert calls == 40
+    assert "look 1 of 4, 20 of 80 prompts: improve score pass" in capsys.readouterr().err
+    assert StoredRun.open(new).look_plan == stop.plan
+    # a policy that says nothing of looks is tested at the run's
+    for decided_by in (policy, policy.model_copy(update={"method": "fixed", "looks": 10})):
+        decision = decide(decided_by, Comparison(new, old, data))
+        assert decision.decision == "pass"
+        assert decision.rules[0].sequential["n_used"] == 20
+        assert decision.rules[0].sequential["n_all"] == 80
+
+
+def test_a_run_goes_on_under_the_looks_it_was_begun_with(measure, tmp_path):
+    old, _ = measure("old", "a poor answer")
+    _, _, request = looks(old, tmp_path, method="group_sequential", looks=4)
+    new, _ = measure("new", "a good answer", request.in_looks())
+    begun = resumed_stop(request, StoredRun.open(new))
+    assert begun.plan == request.in_looks().plan
+    _, calls = measure("new", "a good answer", begun)
+    assert calls == 0
+    _, _, other = looks(old, tmp_path, method="group_sequential", looks=8)
+    with pytest.raises(RunConflictError, match="another plan of early stopping"):
+        measure("new", "a good answer", other.in_looks())
+    with pytest.raises(RunConflictError, match="method"):
+        measure("new", "a good answer", other.by_betting())
+
+
 def test_the_command_runs_and_stops(measure, tmp_path, monkeypatch, capsys):
     import json
 
@@ -122,6 +162,10 @@ def test_the_command_runs_and_stops(measure, tmp_path, monkeypatch, capsys):
             *("--data-dir", str(MIRROR), "--json"),
         ]
     )
-    decision = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    decision = json.loads(said.out)
     assert (status, decision["decision"]) == (0, "pass")
     assert judge.calls <= 48
+    assert "early stop by group_sequential: looks at 16, 24, " in said.err
+    assert "it is expected to use" in said.err
+    assert decision["rules"][0]["sequential"]["method"] == "group_sequential"

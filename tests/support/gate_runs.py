@@ -54,6 +54,7 @@ def write_run(path: Path, model: str, *, judge: str = "judge", complete: bool = 
     length = benchmarks.pop("length", 20)
     spread = benchmarks.pop("spread", 3)
     stopped = benchmarks.pop("stopped", None)  # (seed, prompts asked): a run that stopped early
+    plan = benchmarks.pop("plan", None)  # of the looks at which it stopped; else it was stopped by betting
     baseline_name = benchmarks.pop("baseline_name", "gpt4_1106_preview")
     entries, prompts, responses, judgments = [], [], [], []
     for name, verdicts in benchmarks.items():
@@ -85,7 +86,8 @@ def write_run(path: Path, model: str, *, judge: str = "judge", complete: bool = 
                         verdict=_verdict(name, verdict),
                     )
                 )
-    _write(path, model, judge, entries, (prompts, responses, judgments), complete, max_tokens, stopped)
+    early_stop = None if stopped is None else plan.as_json() if plan is not None else {"seed": stopped[0]}
+    _write(path, model, judge, entries, (prompts, responses, judgments), complete, max_tokens, early_stop)
     return path
 
 
@@ -133,7 +135,7 @@ def write_head_to_head(path: Path, shares: Sequence[tuple[float | str, float | s
     return path
 
 
-def _write(path, model, judge, entries, records, complete, max_tokens, stopped):
+def _write(path, model, judge, entries, records, complete, max_tokens, early_stop):
     spec = {"benchmarks": [{"name": e["name"], "limit": None, "max_tokens": max_tokens} for e in entries]}
     with RunWriter(path) as writer:
         writer.write_header(
@@ -145,7 +147,7 @@ def _write(path, model, judge, entries, records, complete, max_tokens, stopped):
                 "spec": spec,
                 "max_unscored": 0.01,
             }
-            | ({} if stopped is None else {"early_stop": {"seed": stopped[0]}})
+            | ({} if early_stop is None else {"early_stop": early_stop})
         )
         for group in records:
             for record in group:

@@ -196,9 +196,10 @@ def test_a_choice_of_prompts_is_no_early_stop(runs, tmp_path):
 
 
 def test_a_run_under_way_is_scored_and_looked_at(runs):
+    directory, asked = StoredRun.open(runs[0]).directory, [alpaca_prompt(i) for i in range(300)]
     stop = EarlyStop(make_policy({"rules": [{"improve": WIN_RATE}]}), StoredRun.open(runs[1]), "alpaca_eval")
-    assert stop.decided(StoredRun.open(runs[0]).directory)
+    assert stop.decided(directory, asked)
     none = EarlyStop(
         make_policy({"rules": [{"improve": WIN_RATE | {"margin": 19}}]}), StoredRun.open(runs[1]), "alpaca_eval"
     )
-    assert not none.decided(StoredRun.open(runs[0]).directory)
+    assert not none.decided(directory, asked)
