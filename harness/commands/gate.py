@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR")
     add("--who", default="assay gate", help="who looks, for the record of looks")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
+    add("--explain", action="store_true", help="say what would have to be true for another decision")
     add("--show", action="store_true", help="print the policy and exit")
     add("--json", action="store_true", help="print the decision as JSON on stdout")
 
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     except AssayError as error:
         # A damaged file is not a "fail": exit status 1 means that the checkpoint failed.
         decision = Decision("invalid", f"INVALID: {' '.join(str(error).split())}", (), problems=(str(error),))
+    decision = _explained(decision, policy, arguments)
     decision = decision if selection is None else selection.applied(decision)
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
@@ -95,6 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_blocks(gate_blocks(decision.as_json()))
     return EXIT_STATUS[decision.decision]
+
+
+def _explained(decision: Decision, policy: Any, arguments: argparse.Namespace) -> Decision:
+    """Add what would turn each rule's decision; with --explain in words too."""
+    from harness.gate.tipping import explained, with_tipping
+
+    decision = with_tipping(decision, policy)
+    return explained(decision) if arguments.explain else decision
 
 
 def _check_sides(policy: Any, arguments: argparse.Namespace) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.data.store import DataStore
 from harness.errors import UsageError
 from harness.run.score import RunScores
 from harness.settings import Settings
 from harness.text_safety import one_line
+
+if TYPE_CHECKING:
+    from reports.blocks import Block
 
 NOT_VALID = 5
 """Exit status of ``--strict`` for a run that is not valid."""
@@ -57,8 +61,17 @@ def print_table(columns: list[str], rows: list[list[str]], title: str = "", note
     print_blocks([table, *map(Note, note.splitlines())])
 
 
-def print_run(scores: RunScores, *, as_json: bool, strict: bool = False) -> int:
+def print_run(
+    scores: RunScores,
+    *,
+    as_json: bool,
+    strict: bool = False,
+    blocks: Iterable[Block] = (),
+    more: Mapping[str, Any] | None = None,
+) -> int:
     """Print whether a run is valid, its problems and remarks, its figures, and what failed.
+
+    `blocks` come after them, and `more` with `as_json`.
 
     Returns
     -------
@@ -69,9 +82,9 @@ def print_run(scores: RunScores, *, as_json: bool, strict: bool = False) -> int:
     from reports.terminal import print_blocks
 
     if as_json:
-        print_json(scores.as_json())
+        print_json({**scores.as_json(), **(more or {})})
     else:
-        print_blocks(run_blocks(scores))
+        print_blocks([*run_blocks(scores), *blocks])
     if scores.nothing_scored:
         sys.stderr.write(f"nothing was scored in {plain(scores.run)}\n")
         return 1

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.gate.evidence import PairedUnits
 from harness.gate.policy import AnyRule, Kind, Limit, Rule
 from harness.gate.rule_fields import Tier
 from harness.gate.testing import TestedRule
+from harness.gate.tipping_point import TippingPoint
 
 Verdict = Literal["pass", "fail", "undecided", "invalid"]
 
@@ -45,6 +47,10 @@ class RuleDecision:
         Details of the sequential test, such as the number of prompts used.
     tier : {"critical", "supporting", "advisory"}
         What it counts in the policy; for a rule in a group, that of the group.
+    units : PairedUnits or None
+        The values it was tested on; None for a fit.
+    tipping : tuple of TippingPoint
+        What would turn it into another decision; empty if that was not asked for.
     """
 
     kind: Kind
@@ -60,6 +66,8 @@ class RuleDecision:
     unscored: dict[str, int] = field(default_factory=dict)
     sequential: dict[str, Any] | None = None
     tier: Tier = "critical"
+    units: PairedUnits | None = field(default=None, repr=False, compare=False)
+    tipping: tuple[TippingPoint, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,6 +101,7 @@ class RuleDecision:
             "n_needed": n_needed,
             "minimum_detectable_effect": figures["minimum_detectable_effect"],
             "sequential": self.sequential,
+            "tipping": [point.as_json() for point in self.tipping],
         }
 
 

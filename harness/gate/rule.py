@@ -71,7 +71,7 @@ def decide_units(
     verdict = verdict_of(tested, policy.alpha)
     reason = rule_reason(kind, rule, tested, verdict, asked.n_all)
     return RuleDecision(
-        kind, rule, verdict, reason, asked.group, tested, tested.p_pass, sequential=sequential, **counts
+        kind, rule, verdict, reason, asked.group, tested, tested.p_pass, sequential=sequential, units=units, **counts
     )
 
 
