@@ -244,15 +244,15 @@ def ranks_row(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--trials", type=int, default=500, help="per case of an estimate; others in proportion (500)")
+    parser.add_argument("--trials", type=int, default=300, help="per case of an estimate; others in proportion (300)")
     arguments = parser.parse_args()
     verdicts = Verdicts(arguments.data)
     n_trials = arguments.trials
-    rows = gate(verdicts, n_trials)
+    rows = gate(verdicts, math.ceil(0.6 * n_trials))
     result = {
         "gate_by_candidates": gate_means(rows),
         "effects": effects(verdicts, n_trials),
-        "ranks": ranks(verdicts, max(10, math.ceil(0.4 * n_trials))),
+        "ranks": ranks(verdicts, math.ceil(0.4 * n_trials)),
         "gate": rows,
     }
     write_result("selection", result)

@@ -88,8 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     except AssayError as error:
         # A damaged file is not a "fail": exit status 1 means that the checkpoint failed.
         decision = Decision("invalid", f"INVALID: {' '.join(str(error).split())}", (), problems=(str(error),))
-    decision = _explained(decision, policy, arguments)
-    decision = decision if selection is None else selection.applied(decision)
+    decision = _explained(decision, policy, arguments, selection)
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
     if arguments.json:
@@ -99,12 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_STATUS[decision.decision]
 
 
-def _explained(decision: Decision, policy: Any, arguments: argparse.Namespace) -> Decision:
-    """Add what would turn each rule's decision; with --explain in words too."""
+def _explained(decision: Decision, policy: Any, arguments: argparse.Namespace, selection: Selection | None) -> Decision:
+    """Add what would turn each rule's decision, with --explain in words too, and what was corrected."""
     from harness.gate.tipping import explained, with_tipping
 
     decision = with_tipping(decision, policy)
-    return explained(decision) if arguments.explain else decision
+    decision = explained(decision) if arguments.explain else decision
+    return decision if selection is None else selection.applied(decision)
 
 
 def _check_sides(policy: Any, arguments: argparse.Namespace) -> None:

@@ -22,6 +22,8 @@ from harness.run.figures import deciding, declared
 from harness.run.plan import load_benchmark
 from harness.stats.estimate import Estimate
 from harness.stats.variance_components import (
+    Component,
+    Nested,
     SessionVariance,
     VarianceComponents,
     session_variance,
@@ -66,14 +68,10 @@ class JudgeVariance:
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry under ``variance`` of ``assay score --variance --json``."""
-        found = self.components
         return {
             "benchmark": self.benchmark,
             "metric": self.metric,
-            "components": {} if found is None else {c.name: _component_json(c) for c in found.components},
-            "n_prompts": found.n_prompts if found else 0,
-            "n_answers": found.n_answers if found else 0,
-            "n_verdicts": found.n_values if found else 0,
+            **_components_json(self.components),
             "session": None if self.session is None else _session_json(self.session),
             "session_reason": None if self.session is not None else self.reason or NO_SESSIONS,
             "with_session": None if self.estimate is None else _estimate_json(self.estimate),
@@ -81,13 +79,20 @@ class JudgeVariance:
         }
 
 
-def _component_json(component: Any) -> dict[str, Any]:
+def _components_json(found: VarianceComponents | None) -> dict[str, Any]:
+    if found is None:
+        return {"components": {}, "n_prompts": 0, "n_answers": 0, "n_verdicts": 0}
+    components = {c.name: _component_json(c) for c in found.components}
+    counts = {"n_prompts": found.n_prompts, "n_answers": found.n_answers, "n_verdicts": found.n_values}
+    return {"components": components, **counts}
+
+
+def _component_json(component: Component) -> dict[str, Any]:
     share = component.share
+    limits = (None, None, None) if share is None else (share.value, share.ci_low, share.ci_high)
     return {
         "variance": component.variance,
-        "share": None if share is None else share.value,
-        "share_ci_low": None if share is None else share.ci_low,
-        "share_ci_high": None if share is None else share.ci_high,
+        **dict(zip(("share", "share_ci_low", "share_ci_high"), limits, strict=True)),
         "reason": reason_of(component.name) if component.reason else None,
     }
 
@@ -110,13 +115,13 @@ def reason_of(component: str) -> str:
 class _Told:
     """What one run tells of a benchmark: its scores for each repeat of its judge, and its answers."""
 
-    by_repeat: list[list[Score]]
+    by_repeat: dict[int, list[Score]]
     answers: dict[str, tuple[str, ...]]
 
     def values(self, benchmark: Benchmark, metric: str) -> dict[str, list[float]]:
         """Values of a metric by prompt, one for each repeat."""
         found: dict[str, list[float]] = defaultdict(list)
-        for scores in self.by_repeat:
+        for scores in self.by_repeat.values():
             items = benchmark.items(metric, scores)
             if items is not None and any(score.value is not None for score in items.scores):
                 for prompt, value in unit_values(items).items():
@@ -180,22 +185,17 @@ def _refuse_other(directory: RunDirectory, other: RunDirectory) -> None:
 def _told(directory: RunDirectory, benchmark: Benchmark, name: str) -> _Told:
     """Score a run once for each repeat of its judge."""
     responses, judgments = directory.responses_by_prompt(), directory.judgments_by_prompt()
-    told = _Told([], {})
+    told = _Told(defaultdict(list), {})
     for prompt in directory.each_prompt():
-        if prompt.benchmark != name:
-            continue
-        first = {response.role: response for response in responses.of(prompt.id) if response.sample == 0}
+        first = {r.role: r for r in responses.of(prompt.id) if r.sample == 0 and prompt.benchmark == name}
         candidate = first.get("candidate")
         if candidate is None or not candidate.ok:
             continue
         told.answers[prompt.id] = candidate.turns
         own = [j for j in judgments.of(prompt.id) if candidate.id in j.response_ids]
         for number, repeat in enumerate(_repeats(own)):
-            if number == len(told.by_repeat):
-                told.by_repeat.append([])
-            told.by_repeat[number] += declared(
-                benchmark, benchmark.score(prompt, candidate, first.get("baseline"), repeat)
-            )
+            scores = benchmark.score(prompt, candidate, first.get("baseline"), repeat)
+            told.by_repeat[number] += declared(benchmark, scores)
     return told
 
 
@@ -217,7 +217,7 @@ def _with_sample(judgment: Judgment, number: int) -> Judgment:
 def _of_benchmark(benchmark: Benchmark, told: Sequence[_Told]) -> list[JudgeVariance]:
     found = []
     for metric in benchmark.headlines:
-        items = [benchmark.items(metric, scores) for scores in told[0].by_repeat]
+        items = [benchmark.items(metric, scores) for scores in told[0].by_repeat.values()]
         if not items or items[0] is None:
             known = "a fit, not a mean over prompts" if items else "nothing was judged"
             found.append(JudgeVariance(benchmark.name, metric, reason=known))
@@ -230,19 +230,25 @@ def _of_metric(benchmark: Benchmark, metric: str, told: Sequence[_Told]) -> Judg
     values = [own.values(benchmark, metric) for own in told]
     if not values[0]:
         return JudgeVariance(benchmark.name, metric, reason="nothing was scored")
-    again = [_same_answers(told[0], own) for own in told]
-    sessions = [own for own, same in zip(values, again, strict=True) if same]
-    others = [own for own, same in zip(values, again, strict=True) if not same]
-    nested = []
-    for prompt in values[0]:
-        same = [value for own in sessions for value in own.get(prompt, ())]
-        nested.append([same, *(own[prompt] for own in others if prompt in own)])
+    by_session: dict[bool, list[dict[str, list[float]]]] = {True: [], False: []}
+    for run, own in zip(told, values, strict=True):
+        by_session[_same_answers(told[0], run)].append(own)
+    sessions, others = by_session[True], by_session[False]
     try:
-        components = variance_components(nested, np.random.default_rng(_SEED))
+        components = variance_components(_nested(sessions, others), np.random.default_rng(_SEED))
     except StatisticsError as error:
         return JudgeVariance(benchmark.name, metric, reason=" ".join(str(error).split()))
     session = _session(sessions)
     return JudgeVariance(benchmark.name, metric, components, session, _estimate(values[0], session))
+
+
+def _nested(sessions: Sequence[dict[str, list[float]]], others: Sequence[dict[str, list[float]]]) -> Nested:
+    """Values by prompt, answer and judgment: all sessions judged one answer, every other run another."""
+    nested = []
+    for prompt in sessions[0]:
+        same = [value for own in sessions for value in own.get(prompt, ())]
+        nested.append([same, *(own[prompt] for own in others if prompt in own)])
+    return nested
 
 
 def _same_answers(first: _Told, other: _Told) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -206,8 +207,12 @@ def _correlated(values: Floats) -> Floats:
         return np.zeros((1, 0))
     correlation = np.atleast_2d(np.corrcoef(values[:, spread], rowvar=False))
     root, size, _ = np.linalg.svd(correlation)
-    noise = np.random.default_rng(_SEED).standard_normal((_N_DRAWS, len(correlation)))
-    return np.asarray(noise * np.sqrt(size) @ root.T)
+    return np.asarray(_noise(len(correlation)) * np.sqrt(size) @ root.T)
+
+
+@lru_cache(maxsize=8)
+def _noise(n_candidates: int) -> Floats:
+    return np.random.default_rng(_SEED).standard_normal((_N_DRAWS, n_candidates))
 
 
 def _largest_quantile(values: Floats, level: float) -> float:

@@ -92,16 +92,11 @@ class _Sums:
     answer_sizes: float
 
     @classmethod
-    def of(cls, answers: Sequence[Sequence[float]]) -> _Sums:
-        flat = [value for own in answers for value in own]
-        return cls(
-            sum(flat),
-            sum(value * value for value in flat),
-            len(answers),
-            len(flat),
-            sum(sum(own) ** 2 / len(own) for own in answers),
-            sum(len(own) ** 2 for own in answers),
-        )
+    def of(cls, answers: Sequence[Floats]) -> _Sums:
+        flat, sizes = np.concatenate(answers), np.array([own.size for own in answers])
+        totals = np.array([own.sum() for own in answers])
+        squares = float((totals**2 / sizes).sum())
+        return cls(float(flat.sum()), float((flat**2).sum()), sizes.size, flat.size, squares, float((sizes**2).sum()))
 
 
 def variance_components(values: Nested, rng: np.random.Generator, level: float = 0.95) -> VarianceComponents:
@@ -141,43 +136,45 @@ def variance_components(values: Nested, rng: np.random.Generator, level: float =
     the nested classification). Davison and Hinkley (1997), section 3.8 (resampling the highest level of a hierarchy).
     """
     checked_level(level)
-    kept = [[list(own) for own in answers if len(own)] for answers in values]
-    kept = [answers for answers in kept if answers]
-    if len(kept) < 2:
-        raise StatisticsError(f"{len(kept)} prompt(s) with a verdict", "at least two")
-    centre = float(
-        np.mean([value for answers in kept for own in answers for value in own])
-    )  # sums of squares stay exact
-    sums = [_Sums.of([[value - centre for value in own] for own in answers]) for answers in kept]
-    table = np.array(
-        [(s.values, s.squares, s.n_answers, s.n_values, s.of_answers, s.answer_sizes) for s in sums], dtype=np.float64
-    )
-    if not np.isfinite(table).all():
-        raise StatisticsError("a verdict that is NaN or infinite", "finite numbers", "leave out what was not scored")
-    several = (
-        any(s.n_answers > 1 for s in sums),
-        any(s.n_values > s.n_answers for s in sums),
-    )
+    table, several = _table(values)
     variances = _components(table[None], several)[0]
     shares, limits = _shares(table, several, rng, level)
-    n_values = int(table[:, 3].sum())
+    n_prompts, n_answers, n_values = len(table), int(table[:, 2].sum()), int(table[:, 3].sum())
 
     def component(place: int, name: str, reason: str) -> Component:
         if reason:
             return Component(name, None, None, reason)
         method = "share of the variance of a verdict; ANOVA, percentile interval over resampled prompts"
         low, high = limits[:, place]
-        share = Estimate(shares[place], None, float(low), float(high), level, method, n_values, len(kept))
+        share = Estimate(shares[place], None, float(low), float(high), level, method, n_values, n_prompts)
         return Component(name, float(variances[place]), share)
 
     return VarianceComponents(
         component(0, "prompt", ""),
         component(1, "answer", "" if several[0] else "one answer per prompt"),
         component(2, "judge", "" if several[1] else "one verdict per answer"),
-        len(kept),
-        int(table[:, 2].sum()),
+        n_prompts,
+        n_answers,
         n_values,
     )
+
+
+def _table(values: Nested) -> tuple[Floats, tuple[bool, bool]]:
+    """Sums of each prompt (`_Sums`), and whether any prompt has several answers, any answer several verdicts."""
+    kept = [answers for own in values if (answers := _with_verdicts(own))]
+    if len(kept) < 2:
+        raise StatisticsError(f"{len(kept)} prompt(s) with a verdict", "at least two")
+    centre = float(np.mean([np.mean(np.concatenate(answers)) for answers in kept]))
+    if not np.isfinite(centre):
+        raise StatisticsError("a verdict that is NaN or infinite", "finite numbers", "leave out what was not scored")
+    sums = [_Sums.of([own - centre for own in answers]) for answers in kept]  # sums of squares around it stay exact
+    rows = [(s.values, s.squares, s.n_answers, s.n_values, s.of_answers, s.answer_sizes) for s in sums]
+    table = np.array(rows, dtype=np.float64)
+    return table, (bool((table[:, 2] > 1).any()), bool((table[:, 3] > table[:, 2]).any()))
+
+
+def _with_verdicts(answers: Sequence[Sequence[float]]) -> list[Floats]:
+    return [np.asarray(own, dtype=np.float64) for own in answers if len(own)]
 
 
 def _components(tables: Floats, several: tuple[bool, bool]) -> Floats:
