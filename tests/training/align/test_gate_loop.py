@@ -10,8 +10,13 @@ import pytest
 from scipy import stats
 
 from harness.errors import FileFormatError, StatisticsError
+from harness.gate.decide import decide
 from harness.gate.looks import Look, LookLedger, test_set_hash
+from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
+from harness.stats.error_spending import Spending
+from harness.stats.group_sequential import spending_bounds
+from tests.support.gate_runs import NoData, write_run
 from training.align.alpha import LoopGate
 from training.align.reward_hacking import reward_hacking
 
@@ -34,6 +39,29 @@ def test_a_fixed_sequence_ends_with_the_first_that_does_not_pass():
     gate = LoopGate.plan(POLICY, 5, "fixed_sequence").after("pass")
     assert gate.next_policy().alpha == 0.05
     assert gate.after("fail").next_policy() is None
+
+
+def test_planned_looks_are_taken_at_the_level_the_loop_hands_on(tmp_path):
+    rng = np.random.default_rng(1)
+    shares = [np.clip(rng.uniform(0, 0.8, 300) + shift, 0, 1).tolist() for shift in (0.0, 0.1)]
+    old, new = (
+        write_run(tmp_path / name, name, alpaca_eval=values)
+        for name, values in zip(("old", "new"), shares, strict=True)
+    )
+    rules = [{"improve": {"benchmark": "alpaca_eval", "metric": "win_rate"}}]
+    loop = LoopGate.plan(make_policy({"rules": rules, "method": "group_sequential", "looks": 5}), 5)
+    information = [0.2, 0.4, 0.6, 0.8, 1.0]
+    for _ in range(2):
+        decision = decide(loop.next_policy(), Comparison(new, old, NoData()))
+        taken = decision.rules[0].sequential["looks"]
+        levels = spending_bounds(information, Spending(), loop.level).levels
+        expected = [(round(300 * t), level) for t, level in zip(information, levels, strict=True) if level > 1e-7]
+        assert [look["n"] for look in taken] == [n for n, _ in expected[: len(taken)]]
+        assert [look["level_pass"] for look in taken] == pytest.approx([p for _, p in expected[: len(taken)]], rel=1e-3)
+        assert decision.decision == "pass"
+        assert decision.rules[0].tested.p_pass <= loop.level
+        loop = loop.after(decision)
+    assert [step.alpha for step in loop.steps] == pytest.approx([0.01, 0.02])
 
 
 def look(test_set="s", candidate="c", decision="pass"):
