@@ -1,1 +1,1 @@
-"""The gate in other people's loops: Inspect's early stopping, the Trainer's callbacks, pull requests, model registries."""
+"""The gate in other people's loops: Inspect's evals, trainers, pull requests, model registries."""

@@ -83,7 +83,7 @@ def _read_log(path: Path) -> EvalLog:
 
     try:
         log = read_eval_log(str(path))
-    except Exception as error:  # noqa: BLE001 - any reader of Inspect's, for a zip, JSON or a damaged file
+    except Exception as error:  # whatever Inspect's readers raise at a damaged file
         raise MissingDataError(
             f"{path} cannot be read as an Inspect log ({' '.join(str(error).split())[:200]})",
             "a whole .eval or .json log",

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.errors import MissingDataError, UsageError
-from harness.gate.policy import Policy, Rule, find_policy
+from harness.gate.policy import AnyRule, Kind, Limit, Policy, Rule, find_policy
 from harness.gate.testing import claims_of
 from harness.integrations.inspect_scores import Values, baseline_values, number_of
-from harness.integrations.watched_rule import WatchedRule, WatchedVerdict
+from harness.integrations.watched_rule import Bounds, WatchedRule, WatchedVerdict, verdict_of_all
 from harness.stats.confidence_sequence import Scale
 
 if TYPE_CHECKING:
@@ -56,9 +58,10 @@ class GateStopping:
 
     Notes
     -----
-    The order of the test is that in which Inspect schedules the samples. Samples that have no score, because they are not
-    finished or failed, count as the worst possible value, so neither the speed of a sample nor a failure can bias the
-    decision (`harness.integrations.watched_rule.anytime_p_values`). A sample has a value once all its epochs are scored.
+    The order of the test is that in which Inspect schedules the samples. Samples that have no score, because they are
+    not finished or failed, count as the worst possible value, so neither the speed of a sample nor a failure can bias
+    the decision (`harness.integrations.watched_rule.anytime_p_values`). A sample has a value once all its epochs are
+    scored.
     """
 
     def __init__(
@@ -71,12 +74,12 @@ class GateStopping:
         in_random_order: bool = False,
     ) -> None:
         try:
-            import inspect_ai.util
+            from inspect_ai.util import EarlyStop
         except ImportError as error:
             raise MissingDataError(
                 "the package inspect-ai is not installed", remedy="pip install 'assay[inspect]'"
             ) from error
-        self._early_stop = inspect_ai.util.EarlyStop
+        self._early_stop = EarlyStop
         self.policy = policy if isinstance(policy, Policy) else find_policy(str(policy))
         self.baseline = None if baseline is None else Path(baseline)
         self.scales = dict(scales or {})
@@ -120,7 +123,7 @@ class GateStopping:
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:  # noqa: A002 - Inspect's name
         """Say whether a sample is not needed any more; called by Inspect."""
-        verdict = self.verdict
+        verdict = self.verdict()
         if verdict == "undecided":
             return None
         reason = f"the gate's decision is {verdict} after {self._stopped_after} of {len(self._order)} samples"
@@ -139,10 +142,9 @@ class GateStopping:
 
     async def complete_task(self) -> dict[str, Any]:
         """Return the decision and its figures, which Inspect stores in the log."""
-        if self._order:
-            self._look()
+        self._look()
         return {
-            "decision": self.verdict,
+            "decision": self.verdict(),
             "policy": self.policy.name,
             "alpha": self.policy.alpha,
             "baseline": None if self.baseline is None else str(self.baseline),
@@ -164,24 +166,32 @@ class GateStopping:
             ],
         }
 
-    @property
     def verdict(self) -> WatchedVerdict:
-        """The decision so far: fail once a rule fails, pass once all pass."""
-        verdicts = {rule.verdict for rule in self.rules}
-        if "fail" in verdicts:
-            return "fail"
-        return "pass" if verdicts == {"pass"} else "undecided"
+        """The decision so far."""
+        return verdict_of_all(self.rules) if self.rules else "undecided"
 
     def _look(self) -> None:
-        if self.verdict != "undecided":
+        if self.verdict() != "undecided":
             return
         last = max((place for place, key in enumerate(self._order) if key in self._values), default=-1)
         for rule in self.rules:
-            rule.look([self._difference(key, rule.metric) for key in self._order[: last + 1]])
-        if self.verdict != "undecided":
+            rule.look(self._bounds(rule, self._order[: last + 1]))
+        if self.verdict() != "undecided":
             self._stopped_after = self._n_complete
 
-    def _difference(self, key: str, metric: str) -> float | None:
+    def _bounds(self, rule: WatchedRule, keys: Sequence[str]) -> Bounds:
+        low, high = self._scale(rule.metric)
+        values = [self._value(key, rule.metric) for key in keys]
+        if rule.number is None:
+            theirs = np.array([self._theirs[rule.metric][key] for key in keys])
+        else:
+            theirs = np.full(len(keys), rule.number)
+        least = np.array([low if value is None else value for value in values])
+        most = np.array([high if value is None else value for value in values])
+        return Bounds(least - theirs, most - theirs)
+
+    def _value(self, key: str, metric: str) -> float | None:
+        """The mean of a sample's epochs; None unless all are scored."""
         of_epochs = self._values.get(key, {}).get(metric, {})
         values = [value for value in of_epochs.values() if value is not None]
         if len(values) < self._epochs:
@@ -194,35 +204,47 @@ class GateStopping:
                 f"{low:g} to {high:g}",
                 "give the metric's scale: scales={METRIC: (LOW, HIGH)}",
             )
-        return value - self._theirs[metric][key]
+        return value
 
     def _scale(self, metric: str) -> tuple[float, float]:
         return self.scales.get(metric, (0.0, 1.0))
 
-    def _baseline_of(self, rules: Sequence[tuple[Any, Rule]]) -> dict[str, Values]:
+    def _baseline_of(self, rules: Sequence[tuple[Kind, AnyRule]]) -> dict[str, Values]:
+        compared = [rule for _, rule in rules if isinstance(rule, Rule)]
+        if not compared:
+            return {}
         if self.baseline is None:
-            raise UsageError("no baseline", "an Inspect log or a run directory", "give baseline=PATH")
-        metrics = {rule.metric: self.baseline_metrics.get(rule.metric, rule.metric) for _, rule in rules}
-        found = baseline_values(self.baseline, rules[0][1].benchmark, metrics)
+            first = compared[0]
+            raise UsageError(
+                f"the rule about {first.metric} compares with a baseline, and there is none",
+                "an Inspect log or a run directory",
+                "give baseline=PATH, or use limit rules alone",
+            )
+        metrics = {rule.metric: self.baseline_metrics.get(rule.metric, rule.metric) for rule in compared}
+        found = baseline_values(self.baseline, compared[0].benchmark, metrics)
         for metric, values in found.items():
             missing = [key for key in self._order if key not in values]
             if missing:
                 raise UsageError(
-                    f"the baseline {self.baseline} has no {metric} of {len(missing)} of {len(self._order)} samples, for "
-                    f"example {missing[0]}",
+                    f"the baseline {self.baseline} has no {metric} of {len(missing)} of {len(self._order)} samples, "
+                    f"for example {missing[0]}",
                     "the same samples, scored",
                     "measure the baseline on these samples",
                 )
         return found
 
-    def _watched(self, kind: Any, rule: Rule) -> WatchedRule:
+    def _watched(self, kind: Kind, rule: AnyRule) -> WatchedRule:
         low, high = self._scale(rule.metric)
-        scale = Scale(low - high, high - low)
         min_n = self.policy.min_n if rule.min_n is None else rule.min_n
-        return WatchedRule(kind, rule.metric, claims_of(kind, rule, 0.0), scale, self.policy.alpha, min_n)
+        number, tested, scale = None, rule, Scale(low - high, high - low)
+        if isinstance(rule, Limit):
+            number, tested, scale = rule.number, rule.as_improve(), Scale(low - rule.number, high - rule.number)
+        assert isinstance(tested, Rule)
+        claims = claims_of("improve" if number is not None else kind, tested, 0.0)
+        return WatchedRule(kind, rule.metric, claims, number, rule.tier, scale, self.policy.alpha, min_n)
 
 
-def _rules_about(policy: Policy, task: str) -> list[tuple[Any, Rule]]:
+def _rules_about(policy: Policy, task: str) -> list[tuple[Kind, AnyRule]]:
     """The rules about a task, which Inspect may name with its package in front.
 
     Raises
@@ -235,12 +257,13 @@ def _rules_about(policy: Policy, task: str) -> list[tuple[Any, Rule]]:
     if not rules:
         there = ", ".join(dict.fromkeys(rule.benchmark for _, rule in policy.each_rule()))
         raise UsageError(f"no rule of {policy.name} is about the task {task}", there, "name the task as `benchmark`")
-    grouped = {member.rule for entry in policy.rules for member in entry.any or ()}
-    for found in rules:
-        if found in grouped or found[1].margin.relative:
-            what = "a group (any)" if found in grouped else "a relative margin"
+    grouped = [member.rule for entry in policy.rules for member in entry.any or ()]
+    for kind, rule in rules:
+        is_relative = isinstance(rule, Rule) and rule.margin.relative
+        if is_relative or (kind, rule) in grouped:
             raise UsageError(
-                f"{found[0]} {found[1].metric} has {what}, which cannot be watched",
+                f"{kind} {rule.metric} has {'a relative margin' if is_relative else 'a group (any)'}, which cannot be "
+                "watched",
                 "rules outside groups, with margins in the metric's unit",
             )
     return rules
