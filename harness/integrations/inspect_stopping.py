@@ -103,14 +103,7 @@ class GateStopping:
             The order is not random, no rule is about the task, or the baseline lacks samples or a metric.
         """
         rules = _rules_about(self.policy, task.task)
-        shuffled = bool(task.dataset.shuffled or task.config.sample_shuffle)
-        if not shuffled and not self.in_random_order:
-            raise UsageError(
-                "the samples are in the order of the data set; the test needs a random one",
-                "a shuffled data set",
-                "give sample_shuffle=SEED to eval, or in_random_order=True if the data set's own order is random",
-            )
-        self._order_words = "shuffled by Inspect" if shuffled else "the data set's own, said to be random"
+        self._order_words = self._checked_order(bool(task.dataset.shuffled or task.config.sample_shuffle))
         names = {scorer.name for scorer in task.scorers or ()}
         unknown = [rule.metric for _, rule in rules if rule.metric.partition("/")[0] not in names]
         if names and unknown:
@@ -169,6 +162,16 @@ class GateStopping:
     def verdict(self) -> WatchedVerdict:
         """The decision so far."""
         return verdict_of_all(self.rules) if self.rules else "undecided"
+
+    def _checked_order(self, shuffled: bool) -> str:
+        """What the order is, in words; refused unless it is random."""
+        if not shuffled and not self.in_random_order:
+            raise UsageError(
+                "the samples are in the order of the data set; the test needs a random one",
+                "a shuffled data set",
+                "give sample_shuffle=SEED to eval, or in_random_order=True if the data set's own order is random",
+            )
+        return "shuffled by Inspect" if shuffled else "the data set's own, said to be random"
 
     def _look(self) -> None:
         if self.verdict() != "undecided":
@@ -258,12 +261,15 @@ def _rules_about(policy: Policy, task: str) -> list[tuple[Kind, AnyRule]]:
         there = ", ".join(dict.fromkeys(rule.benchmark for _, rule in policy.each_rule()))
         raise UsageError(f"no rule of {policy.name} is about the task {task}", there, "name the task as `benchmark`")
     grouped = [member.rule for entry in policy.rules for member in entry.any or ()]
-    for kind, rule in rules:
-        is_relative = isinstance(rule, Rule) and rule.margin.relative
-        if is_relative or (kind, rule) in grouped:
-            raise UsageError(
-                f"{kind} {rule.metric} has {'a relative margin' if is_relative else 'a group (any)'}, which cannot be "
-                "watched",
-                "rules outside groups, with margins in the metric's unit",
-            )
+    for found in rules:
+        _refuse_unwatchable(*found, in_group=found in grouped)
     return rules
+
+
+def _refuse_unwatchable(kind: Kind, rule: AnyRule, *, in_group: bool) -> None:
+    is_relative = isinstance(rule, Rule) and rule.margin.relative
+    if is_relative or in_group:
+        raise UsageError(
+            f"{kind} {rule.metric} has {'a relative margin' if is_relative else 'a group (any)'}, which cannot be watched",
+            "rules outside groups, with margins in the metric's unit",
+        )
