@@ -268,8 +268,9 @@ def _rules_about(policy: Policy, task: str) -> list[tuple[Kind, AnyRule]]:
 
 def _refuse_unwatchable(kind: Kind, rule: AnyRule, *, in_group: bool) -> None:
     is_relative = isinstance(rule, Rule) and rule.margin.relative
+    what = "a relative margin" if is_relative else "a group (any)"
     if is_relative or in_group:
         raise UsageError(
-            f"{kind} {rule.metric} has {'a relative margin' if is_relative else 'a group (any)'}, which cannot be watched",
+            f"{kind} {rule.metric} has {what}, which cannot be watched",
             "rules outside groups, with margins in the metric's unit",
         )
