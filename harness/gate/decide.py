@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.errors import AssayError, UsageError
+from harness.gate.category_rules import decide_categories
 from harness.gate.combine import CombinedRules, combine
 from harness.gate.decision import Decision, RuleDecision, Verdict
 from harness.gate.limit_rules import decide_limit
@@ -86,6 +87,8 @@ def decide_rule(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> Ru
 
 
 def _tested(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> RuleDecision:
+    if rule.categories is not None:
+        return decide_categories(kind, rule, runs, asked)
     if isinstance(rule, Limit):
         return decide_limit(rule, runs, asked)
     return decide_metric(kind, rule, runs, asked)

@@ -51,6 +51,8 @@ class RuleDecision:
         The values it was tested on; None for a fit.
     tipping : tuple of TippingPoint
         What would turn it into another decision; empty if that was not asked for.
+    categories : tuple of dict or None
+        Figures of each category, for a rule over categories.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class RuleDecision:
     tier: Tier = "critical"
     units: PairedUnits | None = field(default=None, repr=False, compare=False)
     tipping: tuple[TippingPoint, ...] = ()
+    categories: tuple[dict[str, Any], ...] | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +105,8 @@ class RuleDecision:
             "minimum_detectable_effect": figures["minimum_detectable_effect"],
             "sequential": self.sequential,
             "tipping": [point.as_json() for point in self.tipping],
+            "over_categories": self.rule.categories,
+            "categories": None if self.categories is None else list(self.categories),
         }
 
 

@@ -18,7 +18,7 @@ from harness.gate.testing import fitted_test
 from harness.gate.validity import judge_problem
 from harness.gate.words import rule_reason
 from harness.protocols import Benchmark, FittedBenchmark, FittedComparison, Items
-from harness.records import Score
+from harness.records import Judgment, Prompt, Score
 from harness.run.figures import deciding
 
 _SEED = 20240917  # of the bootstraps; fixed for reproducible decisions
@@ -72,16 +72,22 @@ def decided_on(kind: Kind, rule: AnyRule, runs: OpenedRuns, units: PairedUnits, 
 
 
 def _head_to_head(kind: Kind, rule: Rule, runs: OpenedRuns, asked: Asked) -> RuleDecision:
+    verdicts = direct_verdicts(rule, runs)
+    if isinstance(verdicts, str):
+        return RuleDecision(kind, rule, "invalid", verdicts, asked.group)
+    return decided_on(kind, rule, runs, head_to_head_units(*verdicts), asked)
+
+
+def direct_verdicts(rule: Rule, runs: OpenedRuns) -> tuple[list[Judgment], dict[str, Prompt]] | str:
+    """Return the verdicts on candidate against baseline and their prompts, or what makes them unusable."""
     if runs.direct is None:
-        reason = "no head-to-head run was given; name one with `assay gate --head-to-head DIR`"
-        return RuleDecision(kind, rule, "invalid", reason, asked.group)
+        return "no head-to-head run was given; name one with `assay gate --head-to-head DIR`"
     name = runs.plain_name(rule.benchmark)
     problems = head_to_head_problems(name, runs.direct, runs.candidate, runs.baseline)
     if problems:
-        return RuleDecision(kind, rule, "invalid", "; ".join(problems), asked.group)
+        return "; ".join(problems)
     prompts = runs.direct.prompts_of(name)
-    judgments = (j for j in runs.direct.directory.slim_judgments() if j.prompt_id in prompts)
-    return decided_on(kind, rule, runs, head_to_head_units(judgments, prompts), asked)
+    return [j for j in runs.direct.directory.slim_judgments() if j.prompt_id in prompts], prompts
 
 
 # ---- fits

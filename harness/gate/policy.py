@@ -55,6 +55,16 @@ class Rule(RuleFields):
     margin: ReadMargin = Margin(value=0.0)
     better: Better = "higher"
 
+    @model_validator(mode="after")
+    def _over_categories(self) -> Self:
+        if self.categories is not None and self.margin.relative:
+            raise ValueError(f"{self.metric} over categories: a margin in the metric's unit, not a share")
+        if self.categories == "worst" and self.better == "neither":
+            raise ValueError(f"{self.metric} of the worst category: better must be higher or lower")
+        if self.categories == "worst" and self.metric == HEAD_TO_HEAD:
+            raise ValueError("head_to_head of the worst category: the baseline has half in each; write `each`")
+        return self
+
 
 class Equivalent(RuleFields):
     """Another way to write `keep` with ``better: neither``: the metric must stay within the margin on both sides.
@@ -91,6 +101,11 @@ class Limit(RuleFields):
             raise ValueError(
                 f"limit {self.metric}: exactly one of at_most and at_least is expected, not "
                 f"{' and '.join(given) or 'none'}{'; write two limits for a range' if given else ''}"
+            )
+        if self.categories == "worst":
+            raise ValueError(
+                f"limit {self.metric} of the worst category: it is on the right side if each category is; "
+                "write categories: each"
             )
         if self.metric == HEAD_TO_HEAD:
             raise ValueError("limit head_to_head: it compares two runs; use improve or keep")
@@ -198,6 +213,7 @@ class Entry(FrozenModel):
 def _check_together(entries: tuple[Entry, ...]) -> None:
     """Refuse rules outside groups that can never all pass."""
     rules = [entry.rule for entry in entries if entry.rule is not None and entry.own_tier == "critical"]
+    rules = [(kind, rule) for kind, rule in rules if rule.categories is None]
     _check_changes([(kind, r) for kind, r in rules if isinstance(r, Rule)])
     _check_ranges([r for _, r in rules if isinstance(r, Limit)])
 
@@ -281,12 +297,11 @@ class Policy(LookFields):
     def _can_pass(self) -> Self:
         if not self.rules:
             raise ValueError("a policy needs at least one rule")
-        seen: set[tuple[str, str, str]] = set()
+        seen: set[tuple[str, str]] = set()
         for kind, rule in self.each_rule():
-            side = rule.words.rpartition(" ")[0] if isinstance(rule, Limit) else ""
-            key = (f"{kind} {side}".strip(), rule.benchmark, rule.metric)
+            key = (rule.title(kind), rule.words.rpartition(" ")[0] if isinstance(rule, Limit) else "")
             if key in seen:
-                raise ValueError(f"{kind} {rule.benchmark} {rule.metric} occurs twice; keep one of them")
+                raise ValueError(f"{rule.title(kind)} occurs twice; keep one of them")
             seen.add(key)
         _check_together(self.rules)
         return self

@@ -58,7 +58,7 @@ def decide_units(
         "n_unscored": units.n_unscored,
         "unscored": units.unscored,
     }
-    problem = too_little(rule, policy, counts, units.n_all) or _out_of_reach(kind, rule, units)
+    problem = too_little(rule, policy, counts, units.n_all) or out_of_reach(kind, rule, units)
     if problem:
         return RuleDecision(kind, rule, "invalid", problem, asked.group, **counts)
     tested: TestedRule
@@ -112,7 +112,7 @@ def too_little(rule: AnyRule, policy: Policy, counts: Mapping[str, Any], n_all: 
     return ""
 
 
-def _out_of_reach(kind: Kind, rule: AnyRule, units: PairedUnits) -> str:
+def out_of_reach(kind: Kind, rule: AnyRule, units: PairedUnits) -> str:
     """Return a problem if a rule can never pass because the baseline is too close to the end of the scale."""
     if isinstance(rule, Limit):
         _check_limit(rule, units)

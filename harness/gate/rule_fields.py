@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFu
 Better = Literal["higher", "lower", "neither"]
 OnUndecided = Literal["undecided", "fail", "pass"]
 Tier = Literal["critical", "supporting", "advisory"]
+Categories = Literal["each", "worst"]
 
 
 class FrozenModel(BaseModel):
@@ -87,9 +88,12 @@ class RuleFields(FrozenModel):
     tier : {"critical", "supporting", "advisory"}
         "critical": the candidate passes only if the rule does. "supporting": the rule stops the candidate only if it is
         shown not to hold. "advisory": reported, without effect on the decision.
+    categories : {"each", "worst"} or None
+        "each": the rule must hold in every category of the prompts. "worst": it is about the figure of the category in
+        which each run is worst. None: about all prompts together.
     """
 
-    written_if_set = frozenset({"tier"})
+    written_if_set = frozenset({"tier", "categories"})
 
     benchmark: str = Field(min_length=1)
     metric: str = Field(min_length=1)
@@ -98,7 +102,9 @@ class RuleFields(FrozenModel):
     max_unscored: float | None = Field(default=None, ge=0.0, le=1.0)
     on_undecided: OnUndecided | None = None
     tier: Tier = "critical"
+    categories: Categories | None = None
 
     def title(self, kind: str) -> str:
         """Return the name of the rule, such as "improve alpaca_eval win_rate"."""
-        return f"{kind} {self.benchmark} {self.metric}"
+        of = {None: "", "each": " in each category", "worst": " of the worst category"}[self.categories]
+        return f"{kind} {self.benchmark} {self.metric}{of}"

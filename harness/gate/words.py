@@ -34,6 +34,41 @@ def rule_reason(kind: Kind, rule: AnyRule, tested: TestedRule, decision: Verdict
     return f"{figures}: undecided ({required}). {_what_next(tested, n_all)}"
 
 
+def category_reason(
+    kind: Kind, rule: AnyRule, tested: TestedRule, decision: Verdict, worst: tuple[str, int, int]
+) -> str:
+    """Explain the decision of a rule over categories.
+
+    Parameters
+    ----------
+    kind, rule, tested, decision
+        As in :func:`rule_reason`.
+    worst : (str, int, int)
+        Name of the worst category, its number of items, and the number of categories.
+    """
+    name, n, n_categories = worst
+    if isinstance(rule, Limit):
+        figures, required = _limit_figures(rule, tested), f"required: {rule.words}"
+        outcomes = ("on the right side", "on the wrong side")
+    else:
+        figures, required = _figures(tested), _required(rule, tested)
+        outcomes = (_outcome(kind, rule), _failure(kind, rule))
+    if rule.categories == "worst":
+        figures = f"{figures}, worst categories of both runs ({name} of the candidate)"
+        where = ("in the worst category", "in the worst category")
+    else:
+        figures = f"{figures}, {name} is furthest from passing"
+        where = (f"in each of {n_categories} categories", "in at least one category")
+    if decision == "pass":
+        return f"{figures}: {outcomes[0]} {where[0]} ({required})"
+    if decision == "fail":
+        return f"{figures}: {outcomes[1]} {where[1]} ({required})"
+    next_step = f"{name} has {n} values; more prompts in each category help"
+    if tested.n_further is not None:
+        next_step = f"about {tested.n_further:,} further prompts of {name} would decide it"
+    return f"{figures}: undecided ({required}). {next_step}"
+
+
 def overall_message(decision: Verdict, rules: Sequence[RuleDecision], groups: dict[str, str], notes: str = "") -> str:
     """Summarise the outcome and name the rules that decided it."""
     counted = [r for r in rules if r.tier != "advisory"]
@@ -105,16 +140,21 @@ def _failure(kind: Kind, rule: Rule) -> str:
 
 
 def _limit_reason(rule: Limit, tested: TestedRule, decision: Verdict, n_all: int | None) -> str:
-    d = tested.difference
-    number = _digits(tested.value_candidate, d.stderr)
-    text = f"{tested.value_candidate:.{number}f}"
-    if d.ci_low is not None and d.ci_high is not None:
-        text += f" ({d.level:.0%} interval {rule.number + d.ci_low:.{number}f} to {rule.number + d.ci_high:.{number}f})"
+    text = _limit_figures(rule, tested)
     required = f"required: {rule.words}"
     if decision == "undecided":
         return f"{text}: undecided ({required}). {_what_next_of_limit(rule, tested, n_all)}"
     is_below = (decision == "pass") == (rule.at_most is not None)
     return f"{text}: {'below' if is_below else 'above'} {rule.number:g} ({required})"
+
+
+def _limit_figures(rule: Limit, tested: TestedRule) -> str:
+    d = tested.difference
+    number = _digits(rule.number + d.value, d.stderr)
+    text = f"{rule.number + d.value:.{number}f}"
+    if d.ci_low is not None and d.ci_high is not None:
+        text += f" ({d.level:.0%} interval {rule.number + d.ci_low:.{number}f} to {rule.number + d.ci_high:.{number}f})"
+    return text
 
 
 def _what_next_of_limit(rule: Limit, tested: TestedRule, n_all: int | None) -> str:

@@ -21,12 +21,14 @@ class NoData:
         raise MissingDataError(f"{name} is not here")
 
 
-def alpaca_prompt(index: int) -> Prompt:
-    return Prompt(benchmark="alpaca_eval", version="2", key=f"k{index}", turns=(f"instruction number {index}",))
+def alpaca_prompt(index: int, category: str | None = None) -> Prompt:
+    turns = (f"instruction number {index}",)
+    return Prompt(benchmark="alpaca_eval", version="2", key=f"k{index}", turns=turns, category=category)
 
 
-def mt_prompt(index: int) -> Prompt:
-    return Prompt(benchmark="mt_bench", version="1", key=str(index), turns=(f"ask {index}", f"again {index}"))
+def mt_prompt(index: int, category: str | None = None) -> Prompt:
+    turns = (f"ask {index}", f"again {index}")
+    return Prompt(benchmark="mt_bench", version="1", key=str(index), turns=turns, category=category)
 
 
 def _text(model, index, length, spread=3):
@@ -56,13 +58,15 @@ def write_run(path: Path, model: str, *, judge: str = "judge", complete: bool = 
     stopped = benchmarks.pop("stopped", None)  # (seed, prompts asked): a run that stopped early
     plan = benchmarks.pop("plan", None)  # of the looks at which it stopped; else it was stopped by betting
     baseline_name = benchmarks.pop("baseline_name", "gpt4_1106_preview")
+    categories = benchmarks.pop("categories", (None,))  # of the prompts, in turn
     entries, prompts, responses, judgments = [], [], [], []
     for name, verdicts in benchmarks.items():
         entries.append({"name": name, "version": "2" if name == "alpaca_eval" else "1", "asked_as": name})
         entries[-1] |= {"n_prompts": len(verdicts), "n_all_prompts": max(805, len(verdicts)), "left_out": []}
         asked = None if stopped is None else random_order([f"k{i}" for i in range(len(verdicts))], stopped[0])
         for index, verdict in enumerate(verdicts):
-            prompt = alpaca_prompt(index) if name == "alpaca_eval" else mt_prompt(index)
+            category = categories[index % len(categories)]
+            prompt = (alpaca_prompt if name == "alpaca_eval" else mt_prompt)(index, category)
             if asked is not None and prompt.key not in asked[: stopped[1]]:
                 continue
             answer = _answer(prompt, model, "candidate", _text(model, index, length, spread))
@@ -99,11 +103,13 @@ def _verdict(name, verdict):
     return Rating(value=verdict, low=1.0, high=10.0)
 
 
-def write_head_to_head(path: Path, shares: Sequence[tuple[float | str, float | str]], names=("new", "old"), length=20):
+def write_head_to_head(
+    path: Path, shares: Sequence[tuple[float | str, float | str]], names=("new", "old"), length=20, categories=(None,)
+):
     """Write a run that judged `names[0]`'s answers against `names[1]`'s; a share for each order of presentation."""
     prompts, responses, judgments = [], [], []
     for index, pair in enumerate(shares):
-        prompt = alpaca_prompt(index)
+        prompt = alpaca_prompt(index, categories[index % len(categories)])
         sides = {
             role: _answer(prompt, model, role, _text(model, index, length))
             for role, model in zip(("candidate", "baseline"), names, strict=True)

@@ -80,6 +80,12 @@ def test_margins_that_are_none(given):
         ({"rules": [keep(tier="supporting")]}, "no rule is critical"),
         ({"rules": [IMPROVE, keep(tier="advisory", on_undecided="fail")]}, "has no effect on a rule of tier advisory"),
         ({"rules": [IMPROVE, {"any": [keep(tier="advisory")]}]}, "write it beside `any`"),
+        ({"rules": [limit(at_most=5, categories="worst")]}, "write categories: each"),
+        ({"rules": [keep(categories="worst", better="neither")]}, "better must be higher or lower"),
+        ({"rules": [keep(categories="each", margin="20%")]}, "a margin in the metric's unit, not a share"),
+        ({"rules": [keep(categories="all")]}, "'each' or 'worst'"),
+        ({"rules": [keep(categories="each"), keep(categories="each")]}, "in each category occurs twice"),
+        ({"rules": [keep(categories="worst", metric="head_to_head")]}, "the baseline has half in each"),
         ({"rules": [IMPROVE | {"tier": "advisory"}]}, "a tier stands in the rule itself"),
     ],
 )
