@@ -26,6 +26,7 @@ from harness.gate.words import category_reason
 from harness.protocols import Items
 from harness.run.figures import deciding
 from harness.stats.bootstrap import Floats
+from harness.stats.estimate import Estimate
 from harness.stats.worst_group import GroupSpec, split_estimate, worst_group_difference
 
 ByCategory = dict[str, PairedUnits]
@@ -72,15 +73,12 @@ def decide_categories(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked)
 
 
 def _units(rule: AnyRule, runs: OpenedRuns) -> ByCategory:
-    if rule.metric == HEAD_TO_HEAD and isinstance(rule, Rule):
+    if isinstance(rule, Limit):
+        return _own_units(rule, runs)
+    if rule.metric == HEAD_TO_HEAD:
         return _direct_units(rule, runs)
     name = runs.plain_name(rule.benchmark)
     benchmark = runs.candidate.benchmark(name)
-    if isinstance(rule, Limit):
-        own = benchmark.items(rule.metric, runs.candidate.scores_of(name))
-        if own is None or not own.scores:
-            raise StatisticsError(runs.unknown_in_candidate(name, rule.metric) or _no_mean(rule))
-        return {c: limit_units(items, rule.number) for c, items in _parted(own).items()}
     both = both_items(benchmark, rule.metric, both_scores(runs, name))
     if both is None:
         raise StatisticsError(runs.unknown_metric(name, rule.metric) or _no_mean(rule))
@@ -89,6 +87,14 @@ def _units(rule: AnyRule, runs: OpenedRuns) -> ByCategory:
         raise StatisticsError(problem)
     first, second = _parted(both[0]), _parted(both[1])
     return {c: paired_units(first[c], second[c]) for c in first if c in second}
+
+
+def _own_units(rule: Limit, runs: OpenedRuns) -> ByCategory:
+    name = runs.plain_name(rule.benchmark)
+    own = runs.candidate.benchmark(name).items(rule.metric, runs.candidate.scores_of(name))
+    if own is None or not own.scores:
+        raise StatisticsError(runs.unknown_in_candidate(name, rule.metric) or _no_mean(rule))
+    return {c: limit_units(items, rule.number) for c, items in _parted(own).items()}
 
 
 def _no_mean(rule: AnyRule) -> str:
@@ -172,15 +178,8 @@ def _in_each(
     """The rule in every category; the figures are those of the category in which the difference is worst."""
     rule = claim[1]
     n = len(found)
-    narrow = policy.model_copy(update={"alpha": policy.alpha / n})
-    shared = [paired_test(*claim, narrow, units).difference for units in found.values()]
     own = [tested.difference for tested in by_category.values()]
-    if rule.better == "higher":
-        low, high = min(_low(own)), min(_high(shared))
-    elif rule.better == "lower":
-        low, high = max(_low(shared)), max(_high(own))
-    else:
-        low, high = min(_low(own)), max(_high(own))
+    low, high = _limits(claim, policy, found, own)
     binding = max(by_category, key=lambda name: by_category[name].p_pass)
     effect = by_category[binding].difference.value
     if rule.better != "neither":
@@ -203,12 +202,16 @@ def _in_each(
     return replace(tested, difference=difference, p_pass=p_pass, p_fail=p_fail), binding
 
 
-def _low(found: Sequence[Any]) -> list[float]:
-    return [d.ci_low for d in found]
-
-
-def _high(found: Sequence[Any]) -> list[float]:
-    return [d.ci_high for d in found]
+def _limits(
+    claim: tuple[Kind, Rule], policy: Policy, found: ByCategory, own: Sequence[Estimate]
+) -> tuple[float, float]:
+    """Limits of the worst difference: on the side of passing every category at alpha, on the other at alpha / n."""
+    narrow = policy.model_copy(update={"alpha": policy.alpha / len(found)})
+    shared = [paired_test(*claim, narrow, units).difference for units in found.values()]
+    better = claim[1].better
+    lows = [d.ci_low for d in (shared if better == "lower" else own) if d.ci_low is not None]
+    highs = [d.ci_high for d in (shared if better == "higher" else own) if d.ci_high is not None]
+    return (max(lows) if better == "lower" else min(lows)), (min(highs) if better == "higher" else max(highs))
 
 
 def _of_the_worst(kind: Kind, rule: Rule, policy: Policy, found: ByCategory) -> tuple[TestedRule, str]:

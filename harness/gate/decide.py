@@ -100,18 +100,22 @@ def _named(run: StoredRun) -> str:
 
 def _remarks(verdict: Verdict, found: CombinedRules) -> list[str]:
     """Say what the guarantee of a pass leaves out."""
-    undecided = [r for r in found.rules if not r.group and r.decision == "undecided" and verdict == "pass"]
+    notes = _of_undecided([r for r in found.rules if not r.group and r.decision == "undecided"])
+    notes = notes if verdict == "pass" else []
+    unmet = [r for r in found.rules if r.tier == "advisory" and r.decision != "pass"]
+    if unmet:
+        listed = "; ".join(f"{r.name}: {r.decision}" for r in unmet)
+        notes.append(f"advisory, without effect on the decision: {listed}")
+    return notes
+
+
+def _of_undecided(undecided: Sequence[RuleDecision]) -> list[str]:
     notes = []
     if any(r.tier == "critical" for r in undecided):
         notes.append("undecided rules count as passed (on_undecided: pass), so alpha does not bound the error rate")
     supporting = ", ".join(r.name for r in undecided if r.tier == "supporting")
     if supporting:
         notes.append(f"not shown, and not shown to be violated (supporting): {supporting}")
-    advisory = "; ".join(
-        f"{r.name}: {r.decision}" for r in found.rules if r.tier == "advisory" and r.decision != "pass"
-    )
-    if advisory:
-        notes.append(f"advisory, without effect on the decision: {advisory}")
     return notes
 
 

@@ -114,34 +114,37 @@ def too_little(rule: AnyRule, policy: Policy, counts: Mapping[str, Any], n_all: 
 
 def out_of_reach(kind: Kind, rule: AnyRule, units: PairedUnits) -> str:
     """Return a problem if a rule can never pass because the baseline is too close to the end of the scale."""
+    if units.reach is None or units.ceiling is None or units.floor is None:
+        return ""
     if isinstance(rule, Limit):
-        _check_limit(rule, units)
-        return ""
-    if kind == "keep" or units.reach is None or units.ceiling is None or units.floor is None:
-        return ""
+        _check_limit(rule, units.floor, units.ceiling)
+    return "" if kind != "improve" or isinstance(rule, Limit) else _room(rule, units, (units.floor, units.ceiling))
+
+
+def _room(rule: Rule, units: PairedUnits, ends: tuple[float, float]) -> str:
+    floor, ceiling = ends
     baseline = float(units.second.mean())
     margin = rule.margin.value * abs(baseline) if rule.margin.relative else rule.margin.value
-    if not rule.margin.relative and margin >= units.reach:
+    if not rule.margin.relative and units.reach is not None and margin >= units.reach:
         raise UsageError(
             f"improve {rule.benchmark} {rule.metric} by {rule.margin} can never pass",
             f"a margin below {units.reach:g}, the width of the scale",
             "lower the margin in the policy",
         )
-    room = units.ceiling - baseline if rule.better == "higher" else baseline - units.floor
+    room = ceiling - baseline if rule.better == "higher" else baseline - floor
     if margin >= room:
         return (
-            f"the rule can never pass: the baseline is at {baseline:.2f} of {units.ceiling:g}, so the largest possible "
+            f"the rule can never pass: the baseline is at {baseline:.2f} of {ceiling:g}, so the largest possible "
             f"gain is {room:.2f}, but more than {margin:g} is required"
         )
     return ""
 
 
-def _check_limit(rule: Limit, units: PairedUnits) -> None:
+def _check_limit(rule: Limit, floor: float, ceiling: float) -> None:
     """Refuse a limit that always holds or never can, because it is not inside the scale."""
-    if units.floor is None or units.ceiling is None or units.floor < rule.number < units.ceiling:
-        return
-    raise UsageError(
-        f"limit {rule.benchmark} {rule.metric} {rule.words}, on a scale from {units.floor:g} to {units.ceiling:g}",
-        f"a number between {units.floor:g} and {units.ceiling:g}, both excluded",
-        "check the unit: rates are in percent",
-    )
+    if not floor < rule.number < ceiling:
+        raise UsageError(
+            f"limit {rule.benchmark} {rule.metric} {rule.words}, on a scale from {floor:g} to {ceiling:g}",
+            f"a number between {floor:g} and {ceiling:g}, both excluded",
+            "check the unit: rates are in percent",
+        )

@@ -19,9 +19,7 @@ def run_problems(candidate: StoredRun, baseline: StoredRun | None) -> list[str]:
     problems = []
     if baseline is not None and candidate.directory.path.resolve() == baseline.directory.path.resolve():
         return ["candidate and baseline are the same run; give two different runs"]
-    for side, run in (("candidate", candidate), ("baseline", baseline)):
-        if run is None:
-            continue
+    for side, run in _sides(candidate, baseline):
         if not run.directory.complete:
             problems.append(f"the {side} run is not complete; `assay resume {run.path}` finishes it")
             continue
@@ -32,6 +30,10 @@ def run_problems(candidate: StoredRun, baseline: StoredRun | None) -> list[str]:
         found = [str(p) for p in run.summary.get("problems", ())]
         problems += [f"the {side} run is not valid: {p}" for p in found if not p.startswith(own)]
     return problems
+
+
+def _sides(candidate: StoredRun, baseline: StoredRun | None) -> list[tuple[str, StoredRun]]:
+    return [("candidate", candidate)] if baseline is None else [("candidate", candidate), ("baseline", baseline)]
 
 
 def benchmark_problems(name: str, candidate: StoredRun, baseline: StoredRun) -> list[str]:
