@@ -43,7 +43,7 @@ def decide_categories(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked)
         The rule can never pass.
     """
     problem = "; ".join(runs.problems(rule.benchmark, alone=isinstance(rule, Limit)))
-    if runs.candidate.stopped_seed is not None:
+    if not problem and _is_partial(runs, runs.plain_name(rule.benchmark)):
         problem = "the candidate run stopped early, and a rule over categories needs all prompts"
     if problem:
         return RuleDecision(kind, rule, "invalid", problem, asked.group)
@@ -67,6 +67,14 @@ def decide_categories(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked)
     return RuleDecision(
         kind, rule, verdict, reason, asked.group, tested, tested.p_pass, sequential=looked, categories=figures, **counts
     )
+
+
+def _is_partial(runs: OpenedRuns, name: str) -> bool:
+    """Whether the candidate's run stopped before the last prompt."""
+    if runs.candidate.stopped_seed is None:
+        return False
+    n_all = runs.n_all(name) if runs.against is None else len(runs.against.prompts_of(name))
+    return n_all is None or len(runs.candidate.prompts_of(name)) < n_all
 
 
 # ---- the values by category

@@ -77,7 +77,7 @@ def decide_rule(kind: Kind, rule: AnyRule, runs: OpenedRuns, asked: Asked) -> Ru
     if not rule.required and (not runs.holds(rule.benchmark) or without_direct):
         return None
     try:
-        if runs.in_looks:
+        if runs.in_looks and rule.categories is None:
             return decide_in_looks(kind, rule, runs, asked, _tested)
         return _tested(kind, rule, runs, asked)
     except UsageError:

@@ -108,7 +108,7 @@ class EarlyStop:
         benchmark = self.baseline.benchmark(self.benchmark)
         theirs = [s for s in self.baseline.scores_of(self.benchmark) if s.prompt_id in asked]
         verdicts = {}
-        is_open = False
+        is_open = self._needs_all_prompts()
         for kind, rule in self.watched():
             items = benchmark.items(rule.metric, scores), benchmark.items(rule.metric, theirs)
             verdict = self._verdict(kind, rule, items)
@@ -135,10 +135,16 @@ class EarlyStop:
                 continue
             rule = entry.rule[1]
             items = benchmark.items(rule.metric, scores)
-            watchable = rule.tier != "advisory" and (isinstance(rule, Limit) or not rule.margin.relative)
+            absolute = isinstance(rule, Limit) or not rule.margin.relative
+            watchable = rule.tier != "advisory" and rule.categories is None and absolute
             if items is not None and items.bounds is not None and watchable and _equal_weights(items):
                 watched.append(entry.rule)
         return watched
+
+    def _needs_all_prompts(self) -> bool:
+        """Whether a critical rule is about the categories of the benchmark, which are tested when all are complete."""
+        rules = (entry.rule[1] for entry in self.policy.rules if entry.rule is not None)
+        return any(r.categories and r.tier == "critical" and r.benchmark == self.benchmark for r in rules)
 
     def _verdict(self, kind: Kind, rule: AnyRule, items: tuple[Items | None, Items | None]) -> str:
         if items[0] is None or items[1] is None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from harness.gate.decide import decide
+from harness.gate.early_stop import EarlyStop
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
+from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.stats.worst_group import GroupSpec, worst_group_difference
 from tests.support.gate_runs import NoData, write_head_to_head, write_run
@@ -140,6 +142,33 @@ def test_sequential_looks_once(tmp_path, old):
     (decided,) = gate(new, old, rule, test=SequentialTest(1)).rules
     assert decided.decision == "pass"
     assert "needs all its prompts" in decided.sequential["because"]
+
+
+def test_a_run_that_stopped_early_is_not_enough_and_one_at_its_end_is(tmp_path, old):
+    better = shares(2, math=0.3, code=0.3, chat=0.3)
+    rule = {"improve": WIN_RATE | {"categories": "each"}}
+    early = run(tmp_path, "early", better, stopped=(5, 120))
+    assert "a rule over categories needs all prompts" in gate(early, old, rule, test=SequentialTest(5)).message
+    late = run(tmp_path, "late", better, stopped=(5, N))
+    assert gate(late, old, rule, test=SequentialTest(5)).decision == "pass"
+
+
+def test_early_stopping_waits_for_rules_over_categories(tmp_path, old):
+    better = StoredRun.open(run(tmp_path, "new", shares(2, math=0.3, code=0.3, chat=0.3)))
+    plain = {"improve": WIN_RATE}
+    overs = {"improve": WIN_RATE | {"categories": "each"}}
+    for rules, decided in (([plain], True), ([plain, overs], False)):
+        stop = EarlyStop(make_policy({"rules": rules}), StoredRun.open(old), "alpaca_eval")
+        assert stop.look(better.scores_of("alpaca_eval")).decided is decided
+
+
+def test_planned_looks_leave_them_to_the_end(tmp_path, old):
+    new = run(tmp_path, "new", shares(2, math=0.3, code=0.3, chat=0.3))
+    rules = [{"improve": WIN_RATE}, {"improve": WIN_RATE | {"categories": "each"}}]
+    decision = gate(new, old, *rules, method="group_sequential", looks=4)
+    assert [r.decision for r in decision.rules] == ["pass", "pass"]
+    assert decision.rules[0].sequential["n_used"] < N
+    assert "in each of 3 categories" in decision.rules[1].reason
 
 
 # ---- what cannot be decided
