@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from real_scores import DATA, RatedAnswers, alpaca_models, alpaca_pairs, rated_answers
+from real_scores import DATA, KoArena, RatedAnswers, alpaca_models, alpaca_pairs, rated_answers
 from report import write_result
 from scipy import stats
 
@@ -31,6 +31,7 @@ from harness.gate.evidence import PairedUnits
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, claims_of, fitted_test, paired_test
+from harness.stats.bounded_mean import above_p_values, decisiveness
 from harness.stats.confidence_sequence import Scale, betting_limits, betting_log_capital
 from harness.stats.non_inferiority import corrected_p_values
 from training.align.alpha import LoopGate
@@ -99,7 +100,8 @@ def populations(data: Path) -> list[Population]:
     rated = rated_answers(data)
     models = sorted(set(rated.model))
     for a, b in ((models[0], models[1]), (models[0], models[-1])):
-        ratings = mean_ratings(rated, a), mean_ratings(rated, b)
+        # from 0 to 9, so that every scale here starts at 0
+        ratings = ({q: v - 1.0 for q, v in mean_ratings(rated, m).items()} for m in (a, b))
         found.append(joined(f"rating: MT-Bench {a} / {b}", *ratings, 9.0))
     return found
 
@@ -135,11 +137,12 @@ def fixed_p_values(a: np.ndarray, b: np.ndarray, threshold: float, reach: float)
     if np.isin(a, (0.0, 100.0)).all() and np.isin(b, (0.0, 100.0)).all():
         counts = zip((d > 0).sum(axis=1).tolist(), (d < 0).sum(axis=1).tolist(), strict=True)
         return np.array([corrected_p_values(up, down, d.shape[1], threshold / 100.0)[0] for up, down in counts])
-    n = d.shape[1]
-    centred = d - d.mean(axis=1, keepdims=True)
-    kurtosis = (centred**4).mean(axis=1) / (centred**2).mean(axis=1) ** 2
-    df = 2.0 / (np.maximum(kurtosis - 3.0, 0.0) / n + 2.0 / (n - 1))
-    return stats.t.sf((d.mean(axis=1) - threshold) / (d.std(axis=1, ddof=1) / math.sqrt(n)), df)
+    decisive = np.maximum(row_decisiveness(a, (0.0, reach)), row_decisiveness(b, (0.0, reach)))
+    return above_p_values(d, threshold, -reach, decisive)
+
+
+def row_decisiveness(rows: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    return np.array([decisiveness(row, bounds) for row in rows])
 
 
 def crossings(d: np.ndarray, claim: Claim, reach: float) -> tuple[np.ndarray, np.ndarray]:
@@ -238,6 +241,131 @@ def lc_columns(data: Path, model: str) -> np.ndarray:
     pairs = alpaca_pairs(data, model)
     order = np.argsort(pairs.clusters)
     return np.array([pairs.score, pairs.length_model, pairs.length_baseline])[:, order]
+
+
+# ---- few prompts and weak models: every pair at its own boundary
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Verdicts of two models by prompt: totals of weighted scores, and the weights, shape (n_prompts,) each."""
+
+    name: str
+    totals: tuple[np.ndarray, np.ndarray]
+    weights: tuple[np.ndarray, np.ndarray]
+    bounds: tuple[float, float]
+
+    @property
+    def reach(self) -> float:
+        """Width of the scale."""
+        return self.bounds[1] - self.bounds[0]
+
+    def values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Prompts' differences, the low end of their scale and the decisiveness, of samples `rows` (n_samples, n)."""
+        sides, heaviest = [], np.ones(len(rows))
+        for total, weight in zip(self.totals, self.weights, strict=True):
+            t, m = total[rows], weight[rows]
+            mass = m.sum(axis=1, keepdims=True)
+            ratio = t.sum(axis=1, keepdims=True) / mass
+            sides.append(ratio + rows.shape[1] * (t - ratio * m) / mass)
+            heaviest = np.maximum(heaviest, rows.shape[1] * m.max(axis=1) / mass[:, 0])
+        d = sides[0] - sides[1]
+        decisive = np.maximum(*(row_decisiveness(side, self.bounds) for side in sides))
+        return d, -(heaviest * self.reach + (heaviest - 1.0) * np.abs(d.mean(axis=1))), decisive
+
+    @property
+    def truth(self) -> float:
+        """Difference over all prompts."""
+        first, second = (float(t.sum() / m.sum()) for t, m in zip(self.totals, self.weights, strict=True))
+        return first - second
+
+
+def ordered_pairs(scores: dict[str, dict], bounds: tuple[float, float], name: str, most: int) -> list[Verdicts]:
+    """Ordered pairs of models on the prompts both hold, at most so many, drawn at random."""
+    names = list(itertools.permutations(scores, 2))
+    chosen = np.random.default_rng(7).permutation(len(names))[:most]
+    found = []
+    for a, b in (names[i] for i in sorted(chosen)):
+        keys = [key for key in scores[a] if key in scores[b]]
+        sides = [np.array([scores[m][k] for k in keys], dtype=float).reshape(len(keys), -1) for m in (a, b)]
+        weights = [side[:, 1] if side.shape[1] == 2 else np.ones(len(keys)) for side in sides]
+        found.append(Verdicts(f"{name}: {a} / {b}", (sides[0][:, 0], sides[1][:, 0]), (weights[0], weights[1]), bounds))
+    return found
+
+
+def weak_model_pairs(data: Path) -> dict[str, tuple[list[Verdicts], tuple[int, ...]]]:
+    """The families of pairs, and the numbers of prompts each is tried at."""
+    alpaca = {m: shares for m, shares in alpaca_shares(data).items() if m != "gpt4_1106_preview"}
+    rated = rated_answers(data)
+    ratings = {m: mean_ratings(rated, m) for m in sorted(set(rated.model))}
+    arena = {m: arena_totals(data, m) for m in KoArena.load(data).models()}
+    every = (20, 30, 50, 80, 164, 200, 400, 805)
+    return {
+        "AlpacaEval 2, 15 weakest models": (ordered_pairs(alpaca, (0.0, 100.0), "alpaca_eval", 300), every),
+        "MT-Bench ratings, six judges' models": (
+            ordered_pairs(ratings, (1.0, 10.0), "mt_bench", 300),
+            (20, 30, 50, 80),
+        ),
+        "Ko-Arena-Hard, weighted verdicts": (ordered_pairs(arena, (0.0, 100.0), "arena_hard", 200), (30, 80, 200, 500)),
+    }
+
+
+def arena_totals(data: Path, model: str) -> dict[str, tuple[float, float]]:
+    """Weighted wins in percent, and weight, by prompt."""
+    pairs = KoArena.load(data).pairs(model)
+    found: dict[str, list[float]] = {}
+    for prompt, score, weight in zip(pairs.clusters, pairs.score, pairs.weight, strict=True):
+        entry = found.setdefault(str(prompt), [0.0, 0.0])
+        entry[0] += 100.0 * float(score) * float(weight)
+        entry[1] += float(weight)
+    return {prompt: (total, weight) for prompt, (total, weight) in found.items()}
+
+
+def few_prompts(data: Path, n_trials: int) -> list[dict[str, object]]:
+    """Wrong passes where the threshold is the true difference, and power where it is 2.5 standard errors below.
+
+    Student's t test on the same samples stands beside. The five worst pairs of a cell are drawn afresh.
+    """
+    rows: list[dict[str, object]] = []
+    for family, (pairs, counts) in weak_model_pairs(data).items():
+        for n in counts:
+            rng = np.random.default_rng(n)
+            sizes = np.array([passes(pair, n, 0.0, n_trials, rng) for pair in pairs])
+            power = np.array([passes(pair, n, 2.5, max(n_trials // 5, 100), rng) for pair in pairs])
+            worst = np.argsort(-sizes[:, 0])[:5]
+            fresh = {pairs[i].name: float(passes(pairs[i], n, 0.0, 10 * n_trials, rng)[0]) for i in worst}
+            row: dict[str, object] = {"data": family, "n": n, "pairs": len(pairs), "trials": n_trials}
+            for column, test in enumerate(("gate", "student_t")):
+                row[test] = {
+                    "mean": float(sizes[:, column].mean()),
+                    "worst": float(sizes[:, column].max()),
+                    "power": float(power[:, column].mean()),
+                }
+            row["worst_five_drawn_afresh"] = fresh
+            row["mc_error_of_fresh"] = math.sqrt(ALPHA * (1 - ALPHA) / (10 * n_trials))
+            rows.append(row)
+            gate, student = row["gate"], row["student_t"]
+            columns = {"mean": gate["mean"], "worst afresh": max(fresh.values()), "power": gate["power"]}
+            columns |= {f"t {name}": student[name] for name in ("mean", "worst", "power")}
+            say(f"{family[:36]:36s} n={n:3d} " + "  ".join(f"{k} {100 * v:4.1f}" for k, v in columns.items()))
+    return rows
+
+
+def passes(pair: Verdicts, n: int, errors_below: float, n_trials: int, rng: np.random.Generator) -> np.ndarray:
+    """Shares of samples that pass at alpha: by the gate's test, and by Student's t."""
+    population, _, _ = pair.values(np.arange(pair.totals[0].size)[None, :])
+    threshold = pair.truth - errors_below * float(population.std()) / math.sqrt(n)
+    threshold = max(threshold, -0.99 * pair.reach)
+    hits = np.zeros(2)
+    for start in range(0, n_trials, 1000):
+        shape = (min(1000, n_trials - start), n)
+        d, low, decisive = pair.values(rng.integers(0, pair.totals[0].size, shape))
+        with np.errstate(divide="ignore"):
+            t = (d.mean(axis=1) - threshold) / (d.std(axis=1, ddof=1) / math.sqrt(n))
+        hits[1] += np.count_nonzero(stats.t.sf(t, n - 1) <= ALPHA)
+        likely = t > 0.5  # the others are far from passing by either test
+        hits[0] += np.count_nonzero(above_p_values(d[likely], threshold, low[likely], decisive[likely]) <= ALPHA)
+    return hits / n_trials
 
 
 # ---- a loop of five iterations
@@ -419,13 +547,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--trials", type=int, default=8000)
+    parser.add_argument("--few-trials", type=int, default=1000)
     parser.add_argument("--loop-trials", type=int, default=3000)
     parser.add_argument("--lc-trials", type=int, default=250)
     parser.add_argument("--orders", type=int, default=40)
-    parser.add_argument("--only", choices=["boundary", "length_controlled", "loop", "cost", "widths"])
+    parser.add_argument("--only", choices=["boundary", "few_prompts", "length_controlled", "loop", "cost", "widths"])
     arguments = parser.parse_args()
     parts = {
         "boundary": lambda: boundary(arguments.data, arguments.trials),
+        "few_prompts": lambda: few_prompts(arguments.data, arguments.few_trials),
         "length_controlled": lambda: length_controlled(arguments.data, arguments.lc_trials),
         "loop": lambda: loop(arguments.data, arguments.loop_trials),
         "cost": lambda: cost(arguments.data, arguments.orders),

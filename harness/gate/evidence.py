@@ -11,7 +11,7 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.protocols import Items
 from harness.records import Score
-from harness.run.compare import unit_values
+from harness.run.compare import heaviest, unit_values, widest_difference
 from harness.stats.bootstrap import Floats
 
 
@@ -40,6 +40,8 @@ class PairedUnits:
         values of weighted metrics depend on the mean of all prompts.
     span : tuple of float or None
         Ends of the differences' scale; None for -`reach` to `reach`.
+    heaviest : float
+        Largest weight of a prompt over the mean weight; 1 if prompts weigh alike.
     """
 
     keys: tuple[str, ...]
@@ -53,6 +55,30 @@ class PairedUnits:
     ceiling: float | None
     sequential: bool
     span: tuple[float, float] | None = None
+    heaviest: float = 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Ends of the metric's scale, in its unit; None if it is unbounded."""
+        return None if self.floor is None or self.ceiling is None else (self.floor, self.ceiling)
+
+    @property
+    def value_reach(self) -> float | None:
+        """Largest difference of two prompts' values: the scale's width, and more where prompts weigh unequally."""
+        if self.reach is None:
+            return None
+        return widest_difference(self.reach, self.heaviest, float(self.first.mean() - self.second.mean()))
+
+    @property
+    def value_span(self) -> tuple[float, float] | None:
+        """Ends of the scale of the prompts' differences, which weights stretch; None if it is unbounded."""
+        if self.value_reach is None:
+            return None
+        if self.span is None:
+            return -self.value_reach, self.value_reach
+        mean = float(self.first.mean() - self.second.mean())
+        low, high = (mean + self.heaviest * (end - mean) for end in self.span)
+        return low, high
 
     @property
     def n_unscored(self) -> int:
@@ -99,6 +125,7 @@ def paired_units(candidate: Items, baseline: Items) -> PairedUnits:
         floor=floor,
         ceiling=ceiling,
         sequential=all(_weigh_alike(side.scores) for side in sides),
+        heaviest=max(heaviest(side) for side in sides),
     )
 
 
@@ -139,6 +166,7 @@ def limit_units(candidate: Items, number: float) -> PairedUnits:
         ceiling=ceiling,
         sequential=_weigh_alike([s for s in candidate.scores if s.value is not None]),
         span=ends,
+        heaviest=heaviest(candidate),
     )
 
 

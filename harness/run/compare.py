@@ -14,6 +14,7 @@ from harness.errors import AssayError, StatisticsError, UsageError
 from harness.protocols import Benchmark, DataSource, FittedBenchmark, Items, PanelBenchmark
 from harness.records import Score, SummaryRow
 from harness.run.score import RunScores, stored_or_scored
+from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.multiplicity import holm_by_name
 from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
@@ -149,6 +150,24 @@ def unit_values(items: Items) -> dict[str, float]:
     return {c: ratio + n_clusters * (totals[c] - ratio * weights[c]) / mass for c in totals}
 
 
+def heaviest(items: Items) -> float:
+    """Largest weight of a prompt over the mean weight of all; 1 if prompts weigh alike."""
+    weights: dict[str, float] = defaultdict(float)
+    for score in items.scores:
+        if score.value is not None:
+            weights[score.cluster] += score.weight
+    return len(weights) * max(weights.values()) / sum(weights.values())
+
+
+def widest_difference(width: float, weight: float, difference: float) -> float:
+    """Return the largest difference of two prompts' values (`unit_values`) on a scale of a width.
+
+    A prompt of k times the mean weight has the value R + k (v - R), v on the scale and R the metric, so two of them
+    differ by at most k width + (k - 1) |R_a - R_b|.
+    """
+    return weight * width + (weight - 1.0) * abs(difference)
+
+
 def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.95) -> Comparison:
     """Compare two runs on the items scored in both.
 
@@ -257,13 +276,8 @@ def _compare(
             raise StatisticsError("the runs share no scored item", "runs of the same prompts")
         values = unit_values(shared[0]), unit_values(shared[1])
         clusters = sorted(values[0])
-        compared = paired_difference(
-            [values[0][c] for c in clusters],
-            [values[1][c] for c in clusters],
-            clusters,
-            np.random.default_rng(_SEED),
-            PairedSpec(level=level),
-        )
+        first, second = (np.array([side[c] for c in clusters]) for side in values)
+        compared = paired_difference(first, second, clusters, PairedSpec(level, **_scale(shared, first, second)))
     except AssayError as error:
         return ComparedMetric(
             name, metric, n_only_first=only_first, n_only_second=only_second, reason=" ".join(str(error).split())
@@ -271,8 +285,8 @@ def _compare(
     return ComparedMetric(
         name,
         metric,
-        value_first=float(np.mean([values[0][c] for c in clusters])),
-        value_second=float(np.mean([values[1][c] for c in clusters])),
+        value_first=float(first.mean()),
+        value_second=float(second.mean()),
         difference=replace(compared.difference, n=len(shared[0].scores)),
         p_value=compared.p_value,
         test=compared.test,
@@ -281,6 +295,16 @@ def _compare(
         n_only_first=only_first,
         n_only_second=only_second,
     )
+
+
+def _scale(shared: tuple[Items, Items], first: Floats, second: Floats) -> dict[str, Any]:
+    """Return the fields of `PairedSpec` about the scale, in the metric's unit; none on an open scale."""
+    if shared[0].bounds is None:
+        return {}
+    low, high = (shared[0].scale * end for end in shared[0].bounds)
+    weight = max(heaviest(side) for side in shared)
+    widest = widest_difference(high - low, weight, float(first.mean() - second.mean()))
+    return {"scale": widest, "bounds": (low, high)}
 
 
 def _needed(compared: PairedComparison) -> int | None:

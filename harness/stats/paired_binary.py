@@ -11,41 +11,6 @@ from scipy import optimize, stats
 from harness.errors import StatisticsError
 
 
-def mcnemar_mid_p(only_first: int, only_second: int) -> float:
-    """Test whether two runs pass the same prompts equally often.
-
-    McNemar's test, two-sided. Given d discordant prompts the smaller count k is Binomial(d, 1/2) if the runs are
-    equally good; the mid-p value is 2 P(X <= k) - P(X = k), and 1 where the counts are equal. It is close to the
-    nominal level, where the exact p-value is often much too large.
-
-    Parameters
-    ----------
-    only_first, only_second : int
-        Prompts one run alone passed.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    StatisticsError
-        A negative count.
-
-    References
-    ----------
-    McNemar (1947), Psychometrika 12:153-157. Fagerland, Lydersen and Laake (2013), BMC Medical Research
-    Methodology 13:91, equations 3 and 4.
-    """
-    if only_first < 0 or only_second < 0:
-        raise StatisticsError(f"discordant counts {only_first} and {only_second}", "counts of 0 or more")
-    if only_first == only_second:
-        return 1.0
-    smaller, n_discordant = min(only_first, only_second), only_first + only_second
-    tail = 2.0 * float(stats.binom.cdf(smaller, n_discordant, 0.5))
-    return tail - float(stats.binom.pmf(smaller, n_discordant, 0.5))
-
-
 def tango_z(only_first: int, only_second: int, n: int, threshold: float) -> float:
     """Score statistic for "the difference of proportions is `threshold`", asymptotically standard normal.
 

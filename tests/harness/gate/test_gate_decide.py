@@ -20,6 +20,7 @@ from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
 from harness.records import Score
+from harness.stats.bounded_mean import Ends, decisiveness, mean_p_values
 from harness.stats.non_inferiority import corrected_interval, corrected_p_values
 from tests.support.gate_runs import NoData, alpaca_prompt, write_head_to_head, write_run
 
@@ -46,18 +47,21 @@ def run(tmp_path, name="new", **fields):
     return write_run(tmp_path / name, name, **fields)
 
 
-def test_a_clear_gain_passes_and_the_figures_are_the_t_tests(tmp_path, old):
+def test_a_clear_gain_passes_by_the_test_of_a_bounded_mean(tmp_path, old):
     new = run(tmp_path, alpaca_eval=shares(2, 0.2))
     decision = gate(new, old, {"improve": WIN_RATE | {"margin": 3}})
     (rule,) = decision.rules
     a, b = 100 * np.array(shares(2, 0.2)), 100 * np.array(shares(1))
-    expected = stats.ttest_1samp(a - b, 3.0, alternative="greater")
+    decisive = max(decisiveness(side, (0.0, 100.0)) for side in (a, b))
+    expected, _ = mean_p_values(a - b, 3.0, Ends(-100.0, 100.0, decisive))
     interval = stats.ttest_1samp(a - b, 0.0).confidence_interval(0.9)
     assert decision.decision == rule.decision == "pass"
     assert decision.exit_status == 0
-    assert rule.tested.p_pass == pytest.approx(expected.pvalue, rel=1e-6)
+    assert rule.tested.p_pass == expected
     assert rule.tested.difference.value == pytest.approx((a - b).mean())
-    assert (rule.tested.difference.ci_low, rule.tested.difference.ci_high) == pytest.approx(interval)
+    # on many prompts that differ without skewness the interval is close to Student's
+    limits = rule.tested.difference.ci_low, rule.tested.difference.ci_high
+    assert limits == pytest.approx(interval, abs=0.05 * (interval.high - interval.low))
     assert rule.p_adjusted == rule.tested.p_pass
     assert "improved by more than 3" in rule.reason
 
@@ -358,7 +362,8 @@ def test_head_to_head(tmp_path, old):
     values = 100 * np.mean(pairs, axis=1)
     assert decision.decision == "pass"
     assert found.tested.value_baseline == 50.0
-    assert found.tested.p_pass == pytest.approx(stats.ttest_1samp(values, 50.0, alternative="greater").pvalue)
+    ends = Ends(-50.0, 50.0, decisiveness(values, (0.0, 100.0)))
+    assert found.tested.p_pass == mean_p_values(values - 50.0, 0.0, ends)[0]
 
 
 def test_head_to_head_on_judgments_alone(tmp_path):
