@@ -32,7 +32,6 @@ from harness.stats.paired import PairedSpec, paired_difference
 from harness.stats.power import PowerSpec, minimum_detectable_effect
 
 Draw = Callable[[np.random.Generator], Estimate]
-FEW_FLIPS = PairedSpec(n_permutations=100)
 
 
 def coverage(draw: Draw, truth: float, n_trials: int, seed: int) -> dict[str, float]:
@@ -101,32 +100,32 @@ def paired_populations(data: Path) -> Iterator[tuple[str, np.ndarray, int, Paire
     """Name, (prompts, observations, 2) scores, sample size, spec."""
     one, other = alpaca_pairs(data, "claude-2.1"), alpaca_pairs(data, "gpt-3.5-turbo-1106")
     weighted = 100.0 * np.stack([np.asarray(one.score), np.asarray(other.score)], axis=1)[:, None, :]
-    few_flips = PairedSpec(scale=100.0, n_permutations=100)
-    yield "weighted preference, n=805", weighted, 805, few_flips
-    yield "weighted preference, n=100", weighted, 100, few_flips
+    percent = PairedSpec(scale=100.0, bounds=(0.0, 100.0))
+    yield "weighted preference, n=805", weighted, 805, percent
+    yield "weighted preference, n=100", weighted, 100, percent
     binary = np.where(weighted > 50.0, 100.0, 0.0)
-    yield "binary wins, n=805", binary, 805, few_flips
-    yield "binary wins, n=100", binary, 100, few_flips
+    yield "binary wins, n=805", binary, 805, percent
+    yield "binary wins, n=100", binary, 100, percent
     ratings = [mt_bench_gpt4(data, model) for model in ("unify", "martian")]
     keys = sorted(set(ratings[0]) & set(ratings[1]))
     questions = sorted({q for q, _ in keys if (q, 1) in keys and (q, 2) in keys})
     table = np.array([[[r[q, turn] for r in ratings] for turn in (1, 2)] for q in questions])
-    yield "MT-Bench ratings, 80 questions", table, 80, PairedSpec(scale=9.0, n_permutations=100)
-    yield "MT-Bench ratings, 20 questions", table, 20, PairedSpec(scale=9.0, n_permutations=100)
+    yield "MT-Bench ratings, 80 questions", table, 80, PairedSpec(scale=9.0, bounds=(1.0, 10.0))
+    yield "MT-Bench ratings, 20 questions", table, 20, PairedSpec(scale=9.0, bounds=(1.0, 10.0))
 
 
 def paired(data: Path) -> Iterator[tuple[str, Draw, float]]:
     for name, population, n, spec in paired_populations(data):
 
         def draw(rng: np.random.Generator, p: np.ndarray = population, n: int = n, spec: PairedSpec = spec) -> Estimate:
-            return compare(p[pick(rng, len(p), n)], rng, spec).difference
+            return compare(p[pick(rng, len(p), n)], spec).difference
 
         yield f"paired, {name}", draw, float((population[..., 0] - population[..., 1]).mean())
 
 
-def compare(sample: np.ndarray, rng: np.random.Generator, spec: PairedSpec):  # noqa: ANN201 - PairedComparison
+def compare(sample: np.ndarray, spec: PairedSpec):  # noqa: ANN201 - PairedComparison
     prompts = np.repeat(np.arange(len(sample)), sample.shape[1])
-    return paired_difference(sample[..., 0].ravel(), sample[..., 1].ravel(), prompts, rng, spec)
+    return paired_difference(sample[..., 0].ravel(), sample[..., 1].ravel(), prompts, spec)
 
 
 def exchanged(sample: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -137,17 +136,16 @@ def exchanged(sample: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def errors(data: Path) -> Iterator[tuple[str, Callable[[np.random.Generator], bool], float]]:
     """Tests under the null, and the power at the minimum detectable effect."""
     for name, population, n, spec in paired_populations(data):
-        flips = PairedSpec(scale=spec.scale, n_permutations=999)
 
-        def reject(rng: np.random.Generator, p: np.ndarray = population, n: int = n, s: PairedSpec = flips) -> bool:
-            return compare(exchanged(p[pick(rng, len(p), n)], rng), rng, s).p_value <= 0.05
+        def reject(rng: np.random.Generator, p: np.ndarray = population, n: int = n, s: PairedSpec = spec) -> bool:
+            return compare(exchanged(p[pick(rng, len(p), n)], rng), s).p_value <= 0.05
 
         yield f"two-sided test under the null, {name}", reject, 0.05
 
         def reject_one_sided(
             rng: np.random.Generator, p: np.ndarray = population, n: int = n, s: PairedSpec = spec
         ) -> bool:
-            return compare(exchanged(p[pick(rng, len(p), n)], rng), rng, s).p_above(0.0) <= 0.05
+            return compare(exchanged(p[pick(rng, len(p), n)], rng), s).p_values(0.0)[0] <= 0.05
 
         yield f"one-sided test under the null, {name}", reject_one_sided, 0.05
         differences = (population[..., 0] - population[..., 1]).mean(axis=1)
@@ -160,10 +158,14 @@ def errors(data: Path) -> Iterator[tuple[str, Callable[[np.random.Generator], bo
             shifted = population - np.array([0.0, effect - float(differences.mean())])
 
             def detects(
-                rng: np.random.Generator, p: np.ndarray = shifted, n: int = n, t: float = design.threshold
+                rng: np.random.Generator,
+                p: np.ndarray = shifted,
+                n: int = n,
+                t: float = design.threshold,
+                w: float | None = spec.scale,
             ) -> bool:
                 sample = p[pick(rng, len(p), n)]
-                return compare(sample, rng, FEW_FLIPS).p_above(t) <= 0.05
+                return compare(sample, PairedSpec(scale=w)).p_values(t)[0] <= 0.05
 
             yield f"power of {label} at the minimum detectable effect, {name}", detects, 0.8
 
