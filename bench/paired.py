@@ -162,7 +162,7 @@ def errors(data: Path) -> Iterator[tuple[str, Callable[[np.random.Generator], bo
                 p: np.ndarray = shifted,
                 n: int = n,
                 t: float = design.threshold,
-                w: float | None = spec.scale,
+                w: float = (spec.scale or 0.0) + abs(effect - float(differences.mean())),
             ) -> bool:
                 sample = p[pick(rng, len(p), n)]
                 return compare(sample, PairedSpec(scale=w)).p_values(t)[0] <= 0.05
