@@ -156,7 +156,7 @@ class RuleInLooks:
         shown = replace(
             tested.difference,
             level=1.0 - 2.0 * self.policy.alpha,
-            method=f"{tested.difference.method}; repeated confidence interval, look {len(looks)}",
+            method=f"{tested.difference.method}; repeated confidence interval at look {last.index + 1}",
             note="valid at any look; the estimate at a stop is biased away from the threshold",
         )
         concluded = replace(tested, difference=shown, p_pass=p_values[0], p_fail=p_values[1])
@@ -196,7 +196,7 @@ class RuleInLooks:
         last, plan = looks[-1], self.plan
         futile = self._futile_from(looks)
         found: dict[str, Any] = {
-            "looked_at": f"{len(looks)} of {len(plan.at)} looks",
+            "looked_at": f"look {last.index + 1} of {len(plan.at)}",
             "method": "group_sequential",
             "spending": plan.spending.kind,
             "gamma": plan.spending.gamma if plan.spending.kind == "hwang_shih_decani" else None,
