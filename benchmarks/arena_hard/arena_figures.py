@@ -45,7 +45,7 @@ def arena_rows(
     suffix = metric.removeprefix("win_rate")
     rows = [guarded_row(benchmark, metric, verdicts, _win_rate)]
     rows += _published_rows(benchmark, suffix, verdicts, version, baseline)
-    style = _style_by_prompt(scores)
+    style = style_by_prompt(scores)
     controlled: dict[str, Callable[[list[Score]], Estimate]] = {
         "length_controlled_win_rate": lambda scored: _length_controlled(scored, style),
         "style_controlled_win_rate": lambda scored: _style_controlled(scored, style, version),
@@ -110,7 +110,8 @@ Style = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
 """Prompt id to counts, shape (2, 4): the model's and the baseline's, as in STYLE_METRICS; NaN where not known."""
 
 
-def _style_by_prompt(scores: Sequence[Score]) -> Style:
+def style_by_prompt(scores: Sequence[Score]) -> Style:
+    """Return the style of both answers to each prompt."""
     place = {metric: index for index, metric in enumerate(STYLE_METRICS)}
     sides = {_MODEL: 0, _BASELINE: 1}
     style: Style = {}
@@ -126,35 +127,44 @@ def _is_known(counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bool
     return bool(np.isfinite(counts).all())
 
 
-def _with_style(scored: list[Score], style: Style) -> list[Score]:
+def with_style(scored: Sequence[Score], style: Style) -> list[Score]:
+    """Return the scores of prompts for which the style of both answers is known."""
     return [s for s in scored if s.prompt_id in style and _is_known(style[s.prompt_id])]
 
 
 def _length_controlled(scored: list[Score], style: Style) -> Estimate:
-    used = _with_style(scored, style)
-    pairs = PairScores(
+    pairs = length_pairs(with_style(scored, style), style)
+    return length_controlled_pairs(pairs, np.random.default_rng(_SEED)).estimate
+
+
+def length_pairs(used: Sequence[Score], style: Style) -> PairScores:
+    """Return verdicts with the length of both answers."""
+    return PairScores(
         score=[s.value or 0.0 for s in used],
         weight=[s.weight for s in used],
         length_model=[float(style[s.prompt_id][0, 0]) for s in used],
         length_baseline=[float(style[s.prompt_id][1, 0]) for s in used],
         clusters=[s.cluster for s in used],
     )
-    return length_controlled_pairs(pairs, np.random.default_rng(_SEED)).estimate
 
 
-def _style_controlled(scored: list[Score], style: Style, version: Version) -> Estimate:
-    used = _with_style(scored, style)
+def verdict_table(used: Sequence[Score], style: Style) -> tuple[VerdictTable, StyleCounts]:
+    """Add verdicts up by prompt, in the order of their first verdict, with the style of both answers."""
     prompts = tuple(dict.fromkeys(s.prompt_id for s in used))
     place = {prompt: index for index, prompt in enumerate(prompts)}
     won, weight = np.zeros((1, len(prompts))), np.zeros((1, len(prompts)))
     for s in used:
         won[0, place[s.prompt_id]] += s.weight * (s.value or 0.0)
         weight[0, place[s.prompt_id]] += s.weight
-    table = VerdictTable((_MODEL,), won, weight)
     counts = StyleCounts(
         models=np.array([[style[p][0] for p in prompts]]),
         baseline=np.array([style[p][1] for p in prompts]),
     )
+    return VerdictTable((_MODEL,), won, weight), counts
+
+
+def _style_controlled(scored: list[Score], style: Style, version: Version) -> Estimate:
+    table, counts = verdict_table(with_style(scored, style), style)
     result = style_controlled_win_rates(table, counts, StyleControl(version=version))
     if _MODEL not in result.win_rates:
         from harness.errors import StatisticsError

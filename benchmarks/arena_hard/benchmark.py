@@ -19,13 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
+
+from benchmarks.arena_hard.arena_comparison import compare_length_controlled, compare_style_controlled
 from benchmarks.arena_hard.arena_figures import STYLE_METRICS, arena_rows
 from benchmarks.arena_hard.markdown_features import count_markdown
 from benchmarks.arena_hard.style_features import Version
 from harness.data.file_rows import Row, each_row
 from harness.errors import MissingDataError, UnknownNameError
 from harness.messages import Sampling
-from harness.protocols import DataSource, Items, JudgeTask, NotAvailable, ScoreKind
+from harness.protocols import DataSource, FittedComparison, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Preference, Prompt, Response, Score, SummaryRow
 from harness.run.figures import missing_reason, prompt_score, reason_row, select, verdict_of, verdict_score
 
@@ -225,14 +228,36 @@ class ArenaHard:
                     return Items(select(chosen, measured, "candidate"))
         return None
 
+    def compare_fitted(
+        self,
+        metric: str,
+        scores: tuple[Sequence[Score], Sequence[Score]],
+        data: DataSource,
+        rng: np.random.Generator,
+        level: float,
+    ) -> FittedComparison | None:
+        """Compare two runs' win rates with length or style held equal."""
+        for part in self.parts:
+            suffix = part.metric.removeprefix("win_rate")
+            sides = self._of_part(part, scores[0]), self._of_part(part, scores[1])
+            if metric == f"length_controlled_win_rate{suffix}":
+                return compare_length_controlled(sides, rng, level)
+            if metric == f"style_controlled_win_rate{suffix}":
+                return compare_style_controlled(sides, self._style_version, level)
+        return None
+
+    @property
+    def _style_version(self) -> Version:
+        return "v0.1" if self.version == "v0.1" else "v2"
+
     def summarize(self, scores: Sequence[Score], data: DataSource) -> list[SummaryRow]:
         """Win rates, raw, published and with length or style held equal; lengths."""
         rows = []
         for part in self.parts:
             chosen = self._of_part(part, scores)
             if select(chosen, "verdict"):
-                style: Version = "v0.1" if self.version == "v0.1" else "v2"
-                rows += arena_rows(self.name, part.metric, chosen, version=style, baseline=part.baseline_model)
+                version, baseline = self._style_version, part.baseline_model
+                rows += arena_rows(self.name, part.metric, chosen, version=version, baseline=baseline)
         return rows or [reason_row(self.name, "win_rate", "no verdicts", scores)]
 
 

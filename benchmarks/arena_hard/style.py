@@ -279,3 +279,72 @@ def _describe(control: StyleControl, features: _Features) -> str:
     where = "equal style" if control.reference == "equal" else "the mean style difference"
     penalty = "ridge as scikit-learn's C = 1" if control.version == "v0.1" else "unpenalised"
     return f"win rate at {where}, controlled for {', '.join(features.names)} ({control.version} features, {penalty})"
+
+
+@dataclass(frozen=True, slots=True)
+class StyleDifference:
+    """Two models' win rates with style controlled, their difference (percent), and its two-sided p-value."""
+
+    first: float
+    second: float
+    difference: Estimate
+    p_value: float | None
+
+
+Judged = tuple[VerdictTable, StyleCounts]
+"""One model's verdicts, and the style of the answers judged."""
+
+
+def style_controlled_difference(
+    first: Judged, second: Judged, control: StyleControl = _FULL_CONTROL, level: float = 0.95
+) -> StyleDifference:
+    """Difference of two models' win rates against one baseline, each with style controlled by its own regression.
+
+    Parameters
+    ----------
+    first, second : (VerdictTable, StyleCounts)
+        One model each, on the same prompts in the same order.
+    control : StyleControl
+        What to control and how.
+    level : float
+        Nominal coverage.
+
+    Returns
+    -------
+    StyleDifference
+        First minus second. The standard error is the cluster-robust one of the difference of both rates' influences by
+        prompt, the limit of a bootstrap that resamples prompts and refits both; the interval is Student's t.
+
+    Raises
+    ------
+    StatisticsError
+        As :func:`style_controlled_win_rates`; other prompts; or a model that won or lost everything.
+    """
+    if first[0].won.shape != second[0].won.shape or first[0].won.shape[0] != 1:
+        raise StatisticsError("two models' verdicts on different prompts", "one model each, on the same prompts")
+    (rate_a, effect_a, names), (rate_b, effect_b, _) = (_rate_alone(*side, control) for side in (first, second))
+    effect = effect_a - effect_b
+    n_prompts = effect.size
+    stderr = float(np.linalg.norm(effect - effect.mean())) * math.sqrt(n_prompts / (n_prompts - 1))
+    value, df = rate_a - rate_b, n_prompts - 1
+    half = float(stats.t.ppf(0.5 + level / 2.0, df)) * stderr
+    p_value = 2.0 * float(stats.t.sf(abs(value) / stderr, df)) if stderr > 0.0 else None
+    n_rows = int(np.count_nonzero(first[0].weight))
+    estimate = Estimate(value, stderr, value - half, value + half, level, f"difference of {names}", n_rows, n_prompts)
+    return StyleDifference(rate_a, rate_b, estimate, p_value)
+
+
+def _rate_alone(table: VerdictTable, style: StyleCounts, control: StyleControl) -> tuple[float, Floats, str]:
+    """One model's win rate in percent, each prompt's influence on it, and the method."""
+    features = _features(table, style, control)
+    problem = _problem(table, features, control.version)
+    if problem.settled.any():
+        raise StatisticsError(
+            f"{table.models[0]} won or lost every verdict", "a model with both", "compare the plain win rates"
+        )
+    fit = _whole_fit(problem)
+    influence = prompt_influence(problem, fit)
+    shift, shift_influence = _read_shift(features, problem, fit, influence[:, 1:], control)
+    rate = float(expit(fit.strength[0] + shift))
+    effect: Floats = 100.0 * (influence[:, 0] + shift_influence) * rate * (1.0 - rate)
+    return 100.0 * rate, effect, _describe(control, features)

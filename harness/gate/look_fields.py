@@ -4,8 +4,8 @@
 
     method: group_sequential     # or fixed (once, the default), or betting (after every prompt)
     looks: 10                    # equally spaced; or shares of the prompts [0.25, 0.5]; or prompts [100, 200, 400]
-    spending: hwang_shih_decani  # or obrien_fleming (the default), pocock, or the share of alpha spent by each look
-    gamma: -4                    # of hwang_shih_decani
+    spending: hwang_shih_decani  # the default; or obrien_fleming, pocock, or the share of alpha spent by each look
+    gamma: -4                    # of hwang_shih_decani; -4 is the default
     futility: {power: 0.8}       # optional: stop where the full benchmark is unlikely to pass the rule
 """
 
@@ -93,7 +93,7 @@ class LookFields(FrozenModel):
 
     method: Method = "fixed"
     looks: Annotated[int | tuple[float, ...], BeforeValidator(_looks_given)] = 10
-    spending: Annotated[SpendingName | tuple[float, ...], BeforeValidator(_spending_given)] = "obrien_fleming"
+    spending: Annotated[SpendingName | tuple[float, ...], BeforeValidator(_spending_given)] = "hwang_shih_decani"
     gamma: float | None = None
     futility: Futility | None = None
 

@@ -151,7 +151,7 @@ def test_planned_looks_are_chosen_for_the_least_effect_and_betting_for_a_large_o
     assert "the least that all 300 prompts show with 80% power" in chosen.reasons[1]
     assert "it is expected to use" in chosen.reasons[1]
     assert "; betting " in chosen.reasons[1]
-    large = choose_stop(request_of(runs[1], policy_of(), effect=30.0))
+    large = choose_stop(request_of(runs[1], policy_of(min_n=5), effect=30.0, wave=8))
     assert isinstance(large.stop, EarlyStop)
     assert "group_sequential" in large.reasons[1]
 

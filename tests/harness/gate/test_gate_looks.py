@@ -53,7 +53,7 @@ def test_the_first_look_whose_p_value_is_below_its_level_decides(runs):
     order = random_order([p.cluster for p in candidate.prompts.values()], 3)
     items = [run.benchmark("alpaca_eval").items("win_rate", run.scores) for run in (candidate, baseline)]
     values = [{s.cluster: side.scale * s.value for s in side.scores} for side in items]
-    levels = spending_bounds([k / 10 for k in range(1, 11)], Spending(), 0.05).levels
+    levels = spending_bounds([k / 10 for k in range(1, 11)], Spending("hwang_shih_decani", -4.0), 0.05).levels
     for k, level in enumerate(levels):
         first, second = (np.array([side[key] for key in order[: 30 * (k + 1)]]) for side in values)
         units = PairedUnits(tuple(order[: 30 * (k + 1)]), first, second, 0, 0, {}, 100.0, 0.0, 100.0, True)
@@ -138,7 +138,7 @@ def test_rules_of_a_group_share_alpha(runs):
     keep = {"keep": {**WIN_RATE, "margin": 2.0}}
     group = decided(runs, planned({"any": [IMPROVE, keep]}))
     alone = decided(runs, planned(IMPROVE)).rules[0].sequential["looks"][0]
-    halves = spending_bounds([0.1], Spending(), 0.025).levels
+    halves = spending_bounds([0.1], Spending("hwang_shih_decani", -4.0), 0.025).levels
     for rule in group.rules:
         assert rule.decision == "pass"
         assert rule.sequential["looks"][0]["level_pass"] == pytest.approx(halves[0], rel=1e-6)

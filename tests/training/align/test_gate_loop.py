@@ -54,7 +54,7 @@ def test_planned_looks_are_taken_at_the_level_the_loop_hands_on(tmp_path):
     for _ in range(2):
         decision = decide(loop.next_policy(), Comparison(new, old, NoData()))
         taken = decision.rules[0].sequential["looks"]
-        levels = spending_bounds(information, Spending(), loop.level).levels
+        levels = spending_bounds(information, Spending("hwang_shih_decani", -4.0), loop.level).levels
         expected = [(round(300 * t), level) for t, level in zip(information, levels, strict=True) if level > 1e-7]
         assert [look["n"] for look in taken] == [n for n, _ in expected[: len(taken)]]
         assert [look["level_pass"] for look in taken] == pytest.approx([p for _, p in expected[: len(taken)]], rel=1e-3)
