@@ -4,6 +4,7 @@
 ``ASSAY_DATA``      A mirror of the upstream files; if set, no file is fetched.
 ``ASSAY_CACHE``     Directory of fetched files; else ``$XDG_CACHE_HOME/assay``, else ``~/.cache/assay``.
 ``HF_HUB_OFFLINE``  True ("1", "on", "yes", "true"): the Hugging Face hub is not contacted.
+``GITHUB_TOKEN``    Token of `assay comment`; ``GITHUB_API_URL`` is the address of GitHub's interface.
 ==================  ==============================================================================
 """
 
@@ -60,6 +61,22 @@ class Settings:
             cache_dir=_cache_dir(environ),
             hub_offline=offline.strip().lower() in _TRUE,
         )
+
+
+def github_access(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Return the address of GitHub's REST interface and the token for it, which GitHub Actions set.
+
+    Raises
+    ------
+    UsageError
+        There is no token.
+    """
+    token = environ.get("GITHUB_TOKEN") or ""
+    if not token:
+        raise UsageError(
+            "there is no token for GitHub", "GITHUB_TOKEN", "in a workflow: env: {GITHUB_TOKEN: ${{ github.token }}}"
+        )
+    return environ.get("GITHUB_API_URL") or "https://api.github.com", token
 
 
 def cache_dir() -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reports.blocks import Cell, Report, Statement, Table
+from collections.abc import Iterable
+
+from reports.blocks import Block, Cell, Report, Statement, Table
 from reports.escaping import markdown
 
 _MOST_ROWS = 40
@@ -24,15 +26,21 @@ def to_markdown(report: Report) -> str:
     """
     lines = [f"## {markdown(report.title)}", "", markdown(report.subtitle), ""]
     for section in report.sections:
-        found: list[str] = []
-        for block in section.blocks:
-            if isinstance(block, Statement):
-                found += _statement(block)
-            elif isinstance(block, Table) and block.summary:
-                found += _table(block)
+        found = block_lines(section.blocks)
         if found:
             lines += [f"### {markdown(section.title)}", "", *found]
     return "\n".join([*lines, f"Made by {markdown(report.made_by)}."]).strip() + "\n"
+
+
+def block_lines(blocks: Iterable[Block]) -> list[str]:
+    """Write the statements among blocks, and the tables marked for a summary, line by line."""
+    lines: list[str] = []
+    for block in blocks:
+        if isinstance(block, Statement):
+            lines += _statement(block)
+        elif isinstance(block, Table) and block.summary:
+            lines += _table(block)
+    return lines
 
 
 def _statement(statement: Statement) -> list[str]:
