@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.gate.decision import Decision
+    from harness.gate.people import PeoplesVotes
     from harness.gate.selection import Selection
 
 
@@ -51,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-cost", type=float, metavar="X", help="with --run: stop before judging costs more")
     add("--selected-from", type=int, metavar="N", help="the candidate is the best of N on these prompts: correct it")
     add("--among", type=Path, nargs="+", metavar="DIR", help="the same, given the candidates' runs (a sharper level)")
+    add("--human", type=Path, metavar="FILE", help="people's votes, for rules with labels: human (docs/calibrate.md)")
+    add("--voters", metavar="PATTERN", help="with --human: only votes of people whose name matches")
     add("--locked", type=Path, metavar="DIR", help="the prompts are a locked final test set: record this look in DIR")
     add("--who", default="assay gate", help="who looks, for the record of looks")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
@@ -133,6 +136,7 @@ def _decide(policy: Any, arguments: argparse.Namespace) -> Decision:
         arguments.head_to_head,
         _texts(arguments.training_prompts),
         arguments.seed,
+        _votes(arguments),
     )
     seed = arguments.seed if arguments.sequential else _stopped_seed(arguments.candidate)
     if seed is None:
@@ -239,6 +243,18 @@ def _counted(decision: Decision, policy: Any, arguments: argparse.Namespace) -> 
     outcome = decision.decision
     ledger.record(Look(name, now(), arguments.who, str(arguments.candidate), outcome, policy.alpha, policy.identity))
     return replace(decision, notes=(*decision.notes, ledger.describe(name)))
+
+
+def _votes(arguments: argparse.Namespace) -> PeoplesVotes | None:
+    """Read people's votes, for rules with ``labels: human``."""
+    from harness.gate.people import PeoplesVotes
+    from judges.study.reading import read_votes
+
+    if arguments.human is None:
+        return None
+    found = read_votes(arguments.human, arguments.voters)
+    keys = ((v.key.prompt, v.key.first, v.key.second, v.p_first) for v in found.votes)
+    return PeoplesVotes.of(keys, str(arguments.human))
 
 
 def _texts(path: Path | None) -> tuple[str, ...]:

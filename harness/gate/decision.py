@@ -53,6 +53,8 @@ class RuleDecision:
         What would turn it into another decision; empty if that was not asked for.
     categories : tuple of dict or None
         Figures of each category, for a rule over categories.
+    labels : dict or None
+        What labels and predictions say by themselves, for a rule that uses both.
     """
 
     kind: Kind
@@ -71,6 +73,7 @@ class RuleDecision:
     units: PairedUnits | None = field(default=None, repr=False, compare=False)
     tipping: tuple[TippingPoint, ...] = ()
     categories: tuple[dict[str, Any], ...] | None = None
+    labels: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -106,6 +109,7 @@ class RuleDecision:
             "sequential": self.sequential,
             "tipping": [point.as_json() for point in self.tipping],
             "over_categories": self.rule.categories,
+            "labels": self.labels,
             "categories": None if self.categories is None else list(self.categories),
         }
 

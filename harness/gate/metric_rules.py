@@ -11,6 +11,7 @@ import numpy as np
 from harness.gate.decision import RuleDecision
 from harness.gate.evidence import PairedUnits, paired_units
 from harness.gate.head_to_head import head_to_head_problems, head_to_head_units
+from harness.gate.label_rules import decide_by_people, decide_by_two_judges
 from harness.gate.opened_runs import OpenedRuns
 from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Kind, Rule
 from harness.gate.rule import Asked, decide_units, too_little, verdict_of
@@ -36,12 +37,40 @@ def decide_metric(kind: Kind, rule: Rule, runs: OpenedRuns, asked: Asked) -> Rul
     name = runs.plain_name(rule.benchmark)
     benchmark, scores = runs.candidate.benchmark(name), both_scores(runs, name)
     items = both_items(benchmark, rule.metric, scores)
+    if rule.labels is not None:
+        return _by_people(kind, rule, runs, (benchmark, items), asked)
     if items is None:
         return _fitted(kind, rule, runs, (name, scores), asked)
     problem = judge_problem(name, runs.candidate, runs.baseline) if deciding(benchmark, items[0].scores) else None
     if problem:
         return RuleDecision(kind, rule, "invalid", problem, asked.group)
-    return decided_on(kind, rule, runs, paired_units(*items), asked)
+    units = paired_units(*items)
+    powered = None if asked.test is not None else decide_by_two_judges(kind, rule, runs, (benchmark, scores, units))
+    return decided_on(kind, rule, runs, units, asked) if powered is None else _in_group(powered, asked)
+
+
+def _by_people(
+    kind: Kind, rule: Rule, runs: OpenedRuns, found: tuple[Benchmark, tuple[Items, Items] | None], asked: Asked
+) -> RuleDecision:
+    """Decide a rule about people's preferences; the metric is the mean of a judge's."""
+    benchmark, items = found
+    kinds = set() if items is None else {benchmark.score_kinds[s.metric].role for s in items[0].scores}
+    problem = judge_problem(benchmark.name, runs.candidate, runs.baseline) or ""
+    if kinds != {"preference"}:
+        problem = runs.unknown_metric(benchmark.name, rule.metric) or (
+            f"{rule.metric} is no mean of preferences, and people's votes are; use win_rate or head_to_head"
+        )
+    if problem or items is None:
+        return RuleDecision(kind, rule, "invalid", problem, asked.group)
+    prompts = list(runs.candidate.prompts_of(benchmark.name).values())
+    return _in_group(decide_by_people(kind, rule, runs, paired_units(*items), prompts), asked)
+
+
+def _in_group(decided: RuleDecision, asked: Asked) -> RuleDecision:
+    looked = None
+    if asked.test is not None:
+        looked = {"looked_at": "once, on all prompts", "because": "the labels correct the predictions as a whole"}
+    return replace(decided, group=asked.group, sequential=looked)
 
 
 def both_scores(runs: OpenedRuns, name: str) -> BothScores:
@@ -75,7 +104,10 @@ def _head_to_head(kind: Kind, rule: Rule, runs: OpenedRuns, asked: Asked) -> Rul
     verdicts = direct_verdicts(rule, runs)
     if isinstance(verdicts, str):
         return RuleDecision(kind, rule, "invalid", verdicts, asked.group)
-    return decided_on(kind, rule, runs, head_to_head_units(*verdicts), asked)
+    units = head_to_head_units(*verdicts)
+    if rule.labels is not None:
+        return _in_group(decide_by_people(kind, rule, runs, units, list(verdicts[1].values())), asked)
+    return decided_on(kind, rule, runs, units, asked)
 
 
 def direct_verdicts(rule: Rule, runs: OpenedRuns) -> tuple[list[Judgment], dict[str, Prompt]] | str:

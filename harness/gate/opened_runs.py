@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import UsageError, nearest
 from harness.gate.contamination import contaminated_prompts
+from harness.gate.people import PeoplesVotes
 from harness.gate.policy import Policy
 from harness.gate.rule import PairTest
 from harness.gate.runs import StoredRun
@@ -38,6 +39,8 @@ class Comparison:
     seed : int
         Random seed of the prompt order, for policies that are tested more than once; that of a run that stopped early
         is used instead.
+    votes : PeoplesVotes or None
+        People's votes, for rules with ``labels: human``.
     """
 
     candidate: Path
@@ -46,6 +49,7 @@ class Comparison:
     head_to_head: Path | None = None
     training: Sequence[str] = ()
     seed: int = 0
+    votes: PeoplesVotes | None = None
 
 
 @dataclass

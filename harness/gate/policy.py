@@ -28,7 +28,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.errors import UnknownNameError
 from harness.gate.look_fields import LookFields
-from harness.gate.rule_fields import Better, FrozenModel, Margin, OnUndecided, ReadMargin, RuleFields, Tier
+from harness.gate.rule_fields import Better, FrozenModel, Labels, Margin, OnUndecided, ReadMargin, RuleFields, Tier
 from harness.hashing import content_hash
 from harness.spec import read_yaml, validated
 
@@ -50,10 +50,24 @@ class Rule(RuleFields):
     better : {"higher", "lower", "neither"}
         Direction in which the metric is better; with "neither" (only for `keep`) it must stay within the margin on
         both sides.
+    labels : "human" or None
+        Whose labels it is about: people's votes on some prompts, with the judge's verdicts on all as predictions. None:
+        the judge's.
     """
+
+    written_if_set = RuleFields.written_if_set | {"labels"}
 
     margin: ReadMargin = Margin(value=0.0)
     better: Better = "higher"
+    labels: Labels | None = None
+
+    @model_validator(mode="after")
+    def _with_labels(self) -> Self:
+        if self.labels is not None and self.categories is not None:
+            raise ValueError(f"{self.metric}: labels over categories are not offered; leave one of the two out")
+        if self.labels is not None and self.margin.relative:
+            raise ValueError(f"{self.metric} with labels: a margin in the metric's unit, not a share")
+        return self
 
     @model_validator(mode="after")
     def _over_categories(self) -> Self:
@@ -299,7 +313,7 @@ class Policy(LookFields):
             raise ValueError("a policy needs at least one rule")
         seen: set[tuple[str, str]] = set()
         for kind, rule in self.each_rule():
-            key = (rule.title(kind), rule.words.rpartition(" ")[0] if isinstance(rule, Limit) else "")
+            key = (rule.title(kind), rule.words.rpartition(" ")[0] if isinstance(rule, Limit) else str(rule.labels))
             if key in seen:
                 raise ValueError(f"{rule.title(kind)} occurs twice; keep one of them")
             seen.add(key)

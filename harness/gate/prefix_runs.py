@@ -71,6 +71,10 @@ class PrefixRun(StoredRun):
         """None: the looks take care of the stop."""
         return None
 
+    def cheap_scores(self, benchmark: str) -> list[Score]:
+        """Return the cheap judge's scores of the prompts it sees."""
+        return [s for s in self.whole.cheap_scores(benchmark) if s.prompt_id in self.asked]
+
     def metrics(self, benchmark: str) -> list[str]:
         """Return the metrics of the whole run."""
         return self.whole.metrics(benchmark)

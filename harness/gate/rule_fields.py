@@ -11,6 +11,7 @@ Better = Literal["higher", "lower", "neither"]
 OnUndecided = Literal["undecided", "fail", "pass"]
 Tier = Literal["critical", "supporting", "advisory"]
 Categories = Literal["each", "worst"]
+Labels = Literal["human"]
 
 
 class FrozenModel(BaseModel):

@@ -13,6 +13,7 @@ from harness.protocols import Benchmark
 from harness.records import Prompt, Response, Score
 from harness.run.compare import judge_ids
 from harness.run.plan import load_benchmark
+from harness.run.score import cheap_judge_scores
 from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory
 
@@ -133,6 +134,15 @@ class StoredRun:
     def scores_of(self, benchmark: str) -> list[Score]:
         """Return the scores of a benchmark."""
         return [s for s in self.scores if s.benchmark == benchmark]
+
+    @property
+    def has_two_judges(self) -> bool:
+        """Whether a strong judge gave the verdicts on some prompts, and a cheap one on all."""
+        return str((self.header.get("judge") or {}).get("model", "")).startswith("two:")
+
+    def cheap_scores(self, benchmark: str) -> list[Score]:
+        """Return a benchmark's scores by the cheap judge of two."""
+        return cheap_judge_scores(self.directory, benchmark)
 
     def prompts_of(self, benchmark: str) -> dict[str, Prompt]:
         """Return the prompts of a benchmark by id."""

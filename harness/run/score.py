@@ -227,6 +227,18 @@ def _note_count(scored: RunScores, name: str, count: PromptCount) -> None:
         scored.remarks.append(f"{name}: only {count.words} ({count.which})")
 
 
+def cheap_judge_scores(directory: RunDirectory, benchmark: str) -> list[Score]:
+    """Return the cheap judge's scores of a run with two judges; empty for other runs."""
+    header = directory.header()
+    found: list[Score] = []
+    for entry in header["benchmarks"]:
+        if benchmark in (entry["name"], entry.get("asked_as")):
+            loaded, noted = load_benchmark(entry.get("asked_as") or entry["name"], entry.get("options")), _Noted({})
+            _scores_of(directory, loaded, (entry["name"], header["model"]["name"]), noted)
+            found += noted.cheap
+    return found
+
+
 def two_judge_figures(directory: RunDirectory) -> dict[tuple[str, str], PredictionPowered]:
     """Return the estimates of a run's judged means from its two judges, by benchmark and metric.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from harness.errors import StatisticsError
 from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Score, SummaryRow, Unscored, Verdict
 from harness.run.figures import estimate_row
+from harness.stats.predicted_difference import PairedLabels, PredictedDifference, predicted_difference
 from harness.stats.prediction_powered import LabelledSample, PredictionPowered, prediction_powered_mean
 
 CHEAP = "cheap"
@@ -104,6 +106,67 @@ def powered(
         return None if sample is None else prediction_powered_mean(sample, bounds=bounds)
     except StatisticsError:
         return None
+
+
+def powered_difference(
+    benchmark: Benchmark,
+    metric: str,
+    strong: tuple[Sequence[Score], Sequence[Score]],
+    cheap: tuple[Sequence[Score], Sequence[Score]],
+    level: float = 0.95,
+) -> PredictedDifference | None:
+    """Compare two runs judged by two judges: the strong one's verdicts on some prompts, the cheap one's on all.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+        The benchmark.
+    metric : str
+        The metric.
+    strong, cheap : (sequence of Score, sequence of Score)
+        Both runs' scores by each judge.
+    level : float
+        Nominal coverage of the interval.
+
+    Returns
+    -------
+    PredictedDifference or None
+        First run minus second; None if the metric is no judged, equally weighted mean, or there is too little.
+    """
+    labelled = [benchmark.items(metric, side) for side in strong]
+    predicted = [benchmark.items(metric, side) for side in cheap]
+    values = [_by_cluster(benchmark, items) for items in (*labelled, *predicted)]
+    if not all(values):
+        return None
+    shared = [key for key in values[0] if key in values[1]]
+    guesses = {key: values[2][key] - values[3][key] for key in values[2] if key in values[3]}
+    if not shared or not guesses:
+        return None
+    # A missing cheap verdict is predicted by the mean, alike with and without a label, so that nothing is biased.
+    usual = sum(guesses.values()) / len(guesses)
+    every = {score.cluster for items in predicted if items is not None for score in items.scores}
+    sample = PairedLabels(
+        np.array([values[0][key] for key in shared]),
+        np.array([values[1][key] for key in shared]),
+        np.array([guesses.get(key, usual) for key in shared]),
+        np.array([guesses.get(key, usual) for key in sorted(every - set(shared))]),
+    )
+    try:
+        return predicted_difference(sample, level)
+    except StatisticsError:
+        return None
+
+
+def _by_cluster(benchmark: Benchmark, items: Items | None) -> dict[str, float]:
+    """Return a judged mean's value of each prompt; empty if it is not one."""
+    if items is None or not _is_judged_mean(benchmark, items) or all(s.value is None for s in items.scores):
+        return {}
+    by_cluster: dict[str, list[float]] = {}
+    for score in items.scores:
+        if score.value is not None:
+            by_cluster.setdefault(score.cluster, []).append(items.scale * score.value)
+    sizes = {len(found) for found in by_cluster.values()}
+    return {key: sum(found) / len(found) for key, found in by_cluster.items()} if len(sizes) == 1 else {}
 
 
 def _sample(labelled: Items, predicted: Items) -> LabelledSample | None:

@@ -59,6 +59,7 @@ def write_run(path: Path, model: str, *, judge: str = "judge", complete: bool = 
     plan = benchmarks.pop("plan", None)  # of the looks at which it stopped; else it was stopped by betting
     baseline_name = benchmarks.pop("baseline_name", "gpt4_1106_preview")
     categories = benchmarks.pop("categories", (None,))  # of the prompts, in turn
+    cheap = benchmarks.pop("cheap", None)  # the cheap judge's verdicts; the strong one's may then be "not_chosen"
     entries, prompts, responses, judgments = [], [], [], []
     for name, verdicts in benchmarks.items():
         entries.append({"name": name, "version": "2" if name == "alpaca_eval" else "1", "asked_as": name})
@@ -88,6 +89,7 @@ def write_run(path: Path, model: str, *, judge: str = "judge", complete: bool = 
                         order=order,
                         turn=turn,
                         verdict=_verdict(name, verdict),
+                        meta={} if cheap is None else {"cheap": _verdict(name, cheap[index]).model_dump(mode="json")},
                     )
                 )
     early_stop = None if stopped is None else plan.as_json() if plan is not None else {"seed": stopped[0]}
@@ -148,7 +150,7 @@ def _write(path, model, judge, entries, records, complete, max_tokens, early_sto
             {
                 "kind": "run",
                 "model": {"name": model},
-                "judge": {"model": f"openai:{judge}"},
+                "judge": {"model": judge if judge.startswith("two:") else f"openai:{judge}"},
                 "benchmarks": entries,
                 "spec": spec,
                 "max_unscored": 0.01,
