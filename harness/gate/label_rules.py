@@ -78,13 +78,7 @@ def decide_by_people(
     StatisticsError
         No votes were given, none is about these models, or too few are.
     """
-    votes = runs.comparison.votes
-    if votes is None:
-        raise StatisticsError(_NEEDS_VOTES)
-    if not units.sequential:
-        raise StatisticsError(f"{rule.metric} weighs verdicts", "a plain mean", "leave `labels` out of the rule")
-    if runs.candidate.stopped_seed is not None:
-        raise StatisticsError("the candidate run stopped early, and a rule with labels needs all prompts")
+    votes = _usable_votes(rule, runs, units)
     labelled = {p.cluster: label for p in prompts if (label := _label(rule, runs, votes, p)) is not None}
     place = {key: index for index, key in enumerate(units.keys)}
     voted = [key for key in labelled if key in place]
@@ -108,6 +102,16 @@ def decide_by_people(
         reason = f"{problem} with people's votes"
         return RuleDecision(kind, rule, "invalid", reason, **counts)
     return _decided(kind, rule, runs, (difference, counts, "people"))
+
+
+def _usable_votes(rule: Rule, runs: OpenedRuns, units: PairedUnits) -> PeoplesVotes:
+    if runs.comparison.votes is None:
+        raise StatisticsError(_NEEDS_VOTES)
+    if not units.sequential:
+        raise StatisticsError(f"{rule.metric} weighs verdicts", "a plain mean", "leave `labels` out of the rule")
+    if runs.candidate.stopped_seed is not None:
+        raise StatisticsError("the candidate run stopped early, and a rule with labels needs all prompts")
+    return runs.comparison.votes
 
 
 def _label(rule: Rule, runs: OpenedRuns, votes: PeoplesVotes, prompt: Prompt) -> tuple[float, float] | None:

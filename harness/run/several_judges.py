@@ -133,40 +133,45 @@ def powered_difference(
     PredictedDifference or None
         First run minus second; None if the metric is no judged, equally weighted mean, or there is too little.
     """
-    labelled = [benchmark.items(metric, side) for side in strong]
-    predicted = [benchmark.items(metric, side) for side in cheap]
-    values = [_by_cluster(benchmark, items) for items in (*labelled, *predicted)]
-    if not all(values):
-        return None
-    shared = [key for key in values[0] if key in values[1]]
-    guesses = {key: values[2][key] - values[3][key] for key in values[2] if key in values[3]}
-    if not shared or not guesses:
-        return None
-    # A missing cheap verdict is predicted by the mean, alike with and without a label, so that nothing is biased.
-    usual = sum(guesses.values()) / len(guesses)
-    every = {score.cluster for items in predicted if items is not None for score in items.scores}
-    sample = PairedLabels(
-        np.array([values[0][key] for key in shared]),
-        np.array([values[1][key] for key in shared]),
-        np.array([guesses.get(key, usual) for key in shared]),
-        np.array([guesses.get(key, usual) for key in sorted(every - set(shared))]),
-    )
+    labels = [_by_cluster(benchmark, metric, side) for side in strong]
+    guesses = [_by_cluster(benchmark, metric, side) for side in cheap]
+    asked = [items.scores for side in cheap if (items := benchmark.items(metric, side)) is not None]
+    sample = _paired(labels, guesses, {score.cluster for scores in asked for score in scores})
     try:
-        return predicted_difference(sample, level)
+        return None if sample is None else predicted_difference(sample, level)
     except StatisticsError:
         return None
 
 
-def _by_cluster(benchmark: Benchmark, items: Items | None) -> dict[str, float]:
-    """Return a judged mean's value of each prompt; empty if it is not one."""
-    if items is None or not _is_judged_mean(benchmark, items) or all(s.value is None for s in items.scores):
+def _paired(
+    labels: Sequence[dict[str, float]], guesses: Sequence[dict[str, float]], every: set[str]
+) -> PairedLabels | None:
+    """Bring both runs' labels and predictions together by prompt."""
+    shared = sorted(labels[0].keys() & labels[1].keys())
+    known = {key: guesses[0][key] - guesses[1][key] for key in guesses[0].keys() & guesses[1].keys()}
+    if not shared or not known:
+        return None
+    # A missing cheap verdict is predicted by the mean, alike with and without a label, so that nothing is biased.
+    usual = float(np.mean(list(known.values())))
+    return PairedLabels(
+        np.array([labels[0][key] for key in shared]),
+        np.array([labels[1][key] for key in shared]),
+        np.array([known.get(key, usual) for key in shared]),
+        np.array([known.get(key, usual) for key in sorted(every - set(shared))]),
+    )
+
+
+def _by_cluster(benchmark: Benchmark, metric: str, scores: Sequence[Score]) -> dict[str, float]:
+    """Return a judged mean by prompt; empty if it is not one, or prompts have unequal numbers of scores."""
+    items = benchmark.items(metric, scores)
+    if items is None or not _is_judged_mean(benchmark, items):
         return {}
-    by_cluster: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = {}
     for score in items.scores:
         if score.value is not None:
-            by_cluster.setdefault(score.cluster, []).append(items.scale * score.value)
-    sizes = {len(found) for found in by_cluster.values()}
-    return {key: sum(found) / len(found) for key, found in by_cluster.items()} if len(sizes) == 1 else {}
+            found.setdefault(score.cluster, []).append(items.scale * score.value)
+    alike = len({len(values) for values in found.values()}) == 1
+    return {key: sum(values) / len(values) for key, values in found.items()} if alike else {}
 
 
 def _sample(labelled: Items, predicted: Items) -> LabelledSample | None:
