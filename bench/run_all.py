@@ -35,6 +35,7 @@ COMMANDS = {
     "rebase": ["rebase.py"],
     "judging_cost": ["judging_cost.py"],
     "gate": ["gate.py"],
+    "group_sequential": ["group_sequential.py"],
 }
 
 
