@@ -45,7 +45,8 @@ def with_bridge(rows: Sequence[LeaderboardRow], file: BridgeFile) -> list[Leader
 def _converted(row: LeaderboardRow, file: BridgeFile) -> LeaderboardRow:
     old = {b for b, judge in row.judges.items() if judge.is_same(file.old_judge(b))}
     cells = {c: _cell(c, cell, row, file) if c.benchmark in old else cell for c, cell in row.cells.items()}
-    return replace(row, cells=cells, judges={**row.judges, **{b: file.new_judge(b) for b in old}})
+    new = {b: replace(file.new_judge(b), against=row.judges[b].against) for b in old}
+    return replace(row, cells=cells, judges={**row.judges, **new})
 
 
 def _cell(column: Column, cell: Cell, row: LeaderboardRow, file: BridgeFile) -> Cell:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import AssayError, FileFormatError, MissingDataError, UsageError
-from harness.gate.runs import StoredRun
 from harness.protocols import Benchmark, ControlledBenchmark, DataSource, ScoreKind, ScoreRole
 from harness.records import Score, SummaryRow
 from harness.run.compare import with_panels
 from harness.run.judged_by import JudgedBy, judged_by
 from harness.run.score import RunScores, stored_or_scored
+from harness.run.stored_run import StoredRun
 from harness.store.align_directory import AlignState, read_align
 from harness.store.jsonl import read_json
 from harness.store.run_directory import RunDirectory

@@ -14,6 +14,7 @@ from harness.errors import AssayError, UnknownNameError, UsageError
 from harness.packages import package_file
 from harness.records import SummaryRow
 from harness.run.judged_by import JudgedBy
+from harness.run.prompt_count import PromptCount
 from harness.run.score import RunScores
 from harness.stats.ranking import RankRange, rank_ranges, simultaneous_ranks
 from reports.tables import Table
@@ -23,11 +24,16 @@ _PUBLISHED = (
     ("win_rate", "win_rate", "standard_error"),
     ("length_controlled_win_rate", "length_controlled_winrate", ""),
 )
-PUBLISHED_JUDGE = JudgedBy("weighted_alpaca_eval_gpt4_turbo", also=frozenset({"gpt-4-1106-preview"}))
-"""AlpacaEval 2's annotator by the name its annotations have, and the model it is."""
+PUBLISHED_JUDGE = JudgedBy(
+    "weighted_alpaca_eval_gpt4_turbo",
+    also=frozenset({"gpt-4-1106-preview"}),
+    against=frozenset({"gpt4_1106_preview"}),
+)
+"""AlpacaEval 2's annotator by the name its annotations have, the model it is, and the baseline."""
+SCALES = "figures by different judges or against different baselines are on different scales"
 _SCALES = (
-    "figures by different judges are on different scales: rows of one judge stand together and are ranked among "
-    "themselves; assay rebase makes a bridge between two judges, and --bridge FILE converts by it"
+    f"{SCALES}: rows of one judge and baseline stand together and are ranked among themselves; assay rebase makes a "
+    "bridge between two judges, and --bridge FILE converts by it"
 )
 _RANKS = (
     "marginal ranks: the range one model takes when the prompts are drawn again, each model by itself; simultaneous "
@@ -96,6 +102,8 @@ class LeaderboardRow:
         Whether it comes from a published table.
     judges : dict of str to JudgedBy
         By benchmark, the judge on whose scale its figures are.
+    counts : dict of str to PromptCount
+        How many prompts it has of the benchmarks of which it has only some.
     """
 
     model: str
@@ -104,10 +112,24 @@ class LeaderboardRow:
     problems: list[str] = field(default_factory=list)
     published: bool = False
     judges: Mapping[str, JudgedBy] = field(default_factory=dict)
+    counts: Mapping[str, PromptCount] = field(default_factory=dict)
 
     def judge(self, column: Column) -> JudgedBy | None:
         """Return the judge of a figure; None if it has none."""
         return self.judges.get(column.benchmark) if column in self.cells else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for ``--format json``."""
+        return {
+            "model": self.model,
+            "valid": self.valid,
+            "problems": self.problems,
+            "published": self.published,
+            "judges": {benchmark: judge.name for benchmark, judge in self.judges.items()},
+            "baselines": {benchmark: sorted(j.against) for benchmark, j in self.judges.items() if j.against},
+            "prompts": {benchmark: count.as_json() for benchmark, count in self.counts.items()},
+            "figures": [_cell_json(cell) for cell in self.cells.values()],
+        }
 
     def is_on(self, scale: JudgedBy | None, column: Column) -> bool:
         """Whether the row has a figure on a judge's scale; None is the scale of figures without a judge."""
@@ -119,11 +141,22 @@ class LeaderboardRow:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table: rows on one judge's scale together, best first by its first column."""
+    """The table: rows on one judge's scale together, best first by its first column.
+
+    Parameters
+    ----------
+    columns : list of Column
+    rows : list of LeaderboardRow
+    level : float
+        Nominal coverage of the intervals.
+    differing : sequence of str
+        What else differs between the runs (`harness.run.comparability.differing_runs`).
+    """
 
     columns: list[Column]
     rows: list[LeaderboardRow]
     level: float = 0.95
+    differing: Sequence[str] = ()
 
     def table(self) -> Table:
         """Six columns a metric: value, interval, rank with its range, n, what was not scored, the simultaneous range.
@@ -142,13 +175,13 @@ class Leaderboard:
     def _notes(self) -> list[str]:
         problems = [f"{row.model} is not valid: {problem}" for row in self.rows for problem in row.problems]
         ranked = any(cell.rank is not None for row in self.rows for cell in row.cells.values())
-        return [*problems, *[_SCALES] * (self.n_scales > 1), *[_RANKS] * ranked]
+        return [*problems, *self.differing, *[_SCALES] * (self.n_scales > 1), *[_RANKS] * ranked]
 
     def _cells(self, row: LeaderboardRow) -> list[str]:
         marks = "" if row.valid else " [not valid]"
         cells = [row.model + marks + (" (published)" if row.published else "")]
         for column in self.columns:
-            cells += _figure(row.cells.get(column))
+            cells += _figure(row.cells.get(column), row.counts.get(column.benchmark))
             cells += [self.judge_words(row, column)] if self.names_judges else []
         return cells
 
@@ -169,7 +202,8 @@ class Leaderboard:
         if judge is None:
             return ""
         same = [other for other in _distinct(column, self.rows) if other.name == judge.name]
-        name = judge.name if len(same) < 2 else f"{judge.name} [{min(judge.ids, default='')[:8]}]"
+        name = judge.name if all(map(judge.is_same_judge, same)) else f"{judge.name} [{min(judge.ids, default='')[:8]}]"
+        name = name if all(map(judge.has_same_baseline, same)) else f"{name} against {', '.join(sorted(judge.against))}"
         made = row.cells[column].converted_from
         return f"{name}, converted from {made}" if made else name
 
@@ -178,17 +212,8 @@ class Leaderboard:
         return {
             "level": self.level,
             "columns": [{"benchmark": c.benchmark, "metric": c.metric} for c in self.columns],
-            "rows": [
-                {
-                    "model": row.model,
-                    "valid": row.valid,
-                    "problems": row.problems,
-                    "published": row.published,
-                    "judges": {benchmark: judge.name for benchmark, judge in row.judges.items()},
-                    "figures": [_cell_json(cell) for cell in row.cells.values()],
-                }
-                for row in self.rows
-            ],
+            "differences": list(self.differing),
+            "rows": [row.as_json() for row in self.rows],
         }
 
 
@@ -259,7 +284,7 @@ def build_leaderboard(
 def _row_of(run: RunScores, judges: Mapping[str, JudgedBy], columns: Sequence[Column]) -> LeaderboardRow:
     found = {column: _find(run, column) for column in columns}
     cells = {column: Cell(row) for column, row in found.items() if row is not None}
-    return LeaderboardRow(run.model, cells, run.valid, run.problems, judges=judges)
+    return LeaderboardRow(run.model, cells, run.valid, run.problems, judges=judges, counts=run.counts)
 
 
 def _distinct(column: Column, rows: Sequence[LeaderboardRow]) -> list[JudgedBy]:
@@ -273,8 +298,8 @@ def _distinct(column: Column, rows: Sequence[LeaderboardRow]) -> list[JudgedBy]:
 
 
 def ordered(rows: Sequence[LeaderboardRow], columns: Sequence[Column]) -> list[LeaderboardRow]:
-    """Rows on one judge's scale together, by the first column they have; the scale of the first row first."""
-    scales = {column: _distinct(column, rows) for column in columns}
+    """Rows on one judge's scale together, by the first column they have; published rows' scale first."""
+    scales = {c: sorted(_distinct(c, rows), key=lambda s: not _is_published(s, c, rows)) for c in columns}
 
     def key(row: LeaderboardRow) -> tuple[int, float, str]:
         column = next((c for c in columns if row.judge(c) is not None), None)
@@ -287,17 +312,28 @@ def ordered(rows: Sequence[LeaderboardRow], columns: Sequence[Column]) -> list[L
     return sorted(rows, key=key)
 
 
-def _figure(cell: Cell | None) -> tuple[str, str, str, str, str, str]:
+def _is_published(scale: JudgedBy, column: Column, rows: Sequence[LeaderboardRow]) -> bool:
+    return any(row.published and row.is_on(scale, column) for row in rows)
+
+
+def n_words(row: SummaryRow, count: PromptCount | None) -> str:
+    """Return the number of observations; of a run of only some prompts, which share they are."""
+    if count is None:
+        return str(row.n)
+    return count.words if row.n == count.n else f"{row.n}, {count.words}"
+
+
+def _figure(cell: Cell | None, count: PromptCount | None) -> tuple[str, str, str, str, str, str]:
     """Value, interval, rank with its marginal range, n, number not scored, simultaneous range."""
     if cell is None:
         return "", "", "", "", "", ""
     row = cell.row
     unscored = str(row.n_unscored or 0)
     if row.value is None:
-        return "-", row.reason or "", "", str(row.n), unscored, ""
+        return "-", row.reason or "", "", n_words(row, count), unscored, ""
     unscored = "" if row.method == "published" else unscored
     marginal, simultaneous = rank_words(cell)
-    return f"{row.value:.2f}", _interval(row), marginal, str(row.n), unscored, simultaneous
+    return f"{row.value:.2f}", _interval(row), marginal, n_words(row, count), unscored, simultaneous
 
 
 def rank_words(cell: Cell) -> tuple[str, str]:

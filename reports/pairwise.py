@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.errors import StatisticsError, UsageError
 from harness.records import Response, Score
-from harness.run.compare import judge_ids
+from harness.run.judged_by import judge_ids
 from harness.run.score import RunScores
 from harness.stats.bootstrap import expanded_tails
 from harness.stats.bradley_terry import (

@@ -22,7 +22,13 @@ from harness.records import Score, SummaryRow
 from harness.run.figures import guarded_row, reason_row, select
 from harness.stats.estimate import Estimate
 
+BASELINE = "gpt4_1106_preview"
 LENGTH_CONTROLLED = "length_controlled_win_rate"
+OTHER_BASELINE = "other_baseline"
+_ANOTHER_BASELINE = (
+    f"the instruction difficulties and gamed verdicts belong to comparisons with {BASELINE}, and these answers were "
+    "compared with another model's"
+)
 _SEED = 20240404  # of the bootstrap; fixed, so that the same verdicts always give the same figures
 _AS_PUBLISHED = LengthControlSpec(solver="liblinear", unscored="predict")
 _WHAT = "alpaca_eval's logistic regression (tanh length difference, instruction difficulty, gamed baselines)"
@@ -93,6 +99,8 @@ def _data(rows: Sequence[_Row], difficulty: NDArray[np.float64]) -> LengthContro
 
 def _joined(scores: Sequence[Score], upstream: Upstream) -> tuple[list[_Row], LengthControlData]:
     """The scored items with each instruction's own difficulty."""
+    if select(scores, OTHER_BASELINE):
+        raise StatisticsError(_ANOTHER_BASELINE, f"answers compared with {BASELINE}'s", "use win_rate")
     rows = [r for r in _rows(scores) if np.isfinite(r.share)]
     unknown = [r.key for r in rows if r.key not in upstream.place]
     if unknown:
@@ -144,6 +152,8 @@ def _published(scores: Sequence[Score], upstream: Upstream) -> tuple[Estimate, E
     data = _data(rows, upstream.difficulty[: len(rows)])
     found = length_controlled_win_rate(data, upstream.gamed, _AS_PUBLISHED)
     quirks = f"{_WHAT}; published definition: difficulty by row position"
+    if select(scores, OTHER_BASELINE):
+        quirks += f"; as alpaca_eval does, {_ANOTHER_BASELINE}"
     error = f"{quirks}; the spread of fitted preferences, which is not the figure's standard error"
     return _point(found.win_rate, n, quirks), _point(found.published_standard_error, n, error)
 

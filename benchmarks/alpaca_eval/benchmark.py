@@ -18,7 +18,9 @@ from typing import ClassVar
 import numpy as np
 
 from benchmarks.alpaca_eval.alpaca_figures import (
+    BASELINE,
     LENGTH_CONTROLLED,
+    OTHER_BASELINE,
     Upstream,
     compare_fitted,
     length_controlled_rows,
@@ -31,8 +33,6 @@ from harness.messages import Sampling
 from harness.protocols import DataSource, FittedComparison, Items, JudgeTask, NotAvailable, ScoreKind
 from harness.records import Judgment, Prompt, Response, Score, SummaryRow
 from harness.run.figures import mean_row, missing_reason, prompt_score, select, verdict_of, verdict_score
-
-BASELINE = "gpt4_1106_preview"
 
 
 def instruction_key(instruction: str) -> str:
@@ -66,7 +66,9 @@ class AlpacaEval:
         "preference": ScoreKind("preference", "share", (0.0, 1.0)),
         "row": ScoreKind("measurement", "row of upstream's file"),
         "length": ScoreKind("length", "characters"),
+        OTHER_BASELINE: ScoreKind("measurement", "1 where the baseline is not the one the difficulties belong to"),
     }
+    difficulties_of: ClassVar[str | None] = BASELINE
 
     @classmethod
     def of_version(cls, version: str | None) -> AlpacaEval:
@@ -116,11 +118,13 @@ class AlpacaEval:
     def score(
         self, prompt: Prompt, candidate: Response, baseline: Response | None, judgments: Sequence[Judgment]
     ) -> list[Score]:
-        """The candidate's share of the preference, and both lengths in characters."""
+        """The candidate's share of the preference, both lengths in characters, and whether the baseline is another."""
         missing = missing_reason(candidate, baseline, needs_baseline=True)
         scores = [verdict_score(prompt, "preference", verdict_of(judgments, 1, 1), missing)]
         if "row" in prompt.meta:
             scores.append(prompt_score(prompt, "row", value=float(prompt.meta["row"])))
+        if baseline is not None and self.difficulties_of not in (None, baseline.model):
+            scores.append(prompt_score(prompt, OTHER_BASELINE, value=1.0))
         for response in (candidate, baseline):
             if response is not None and response.ok:
                 scores.append(prompt_score(prompt, "length", response.role, value=float(len(response.turns[0]))))

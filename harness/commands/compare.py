@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.commands.output import data_store, print_json
     from harness.run.compare import compare_runs
     from reports.blocks import Statement
-    from reports.sections.verdict import difference_table
+    from reports.sections.verdict import difference_table, said_blocks
     from reports.terminal import print_blocks
 
     comparison = compare_runs(arguments.first, arguments.second, data_store(arguments.data_dir), arguments.level)
@@ -38,5 +38,5 @@ def run(arguments: argparse.Namespace) -> int:
     runs = (comparison.first, comparison.second)
     invalid = [Statement("invalid", f"{run.model} is NOT VALID", items=run.problems) for run in runs if run.problems]
     table = difference_table(comparison, *(f"{run.model} ({run.run})" for run in runs))
-    print_blocks([*invalid, table])
+    print_blocks([*invalid, table, *said_blocks(comparison)])
     return 0

@@ -180,9 +180,9 @@ def _measure(policy: Any, arguments: argparse.Namespace) -> None:
 def _early_stop(policy: Any, benchmark: str, arguments: argparse.Namespace) -> Any:
     """Return when the run stops: as it was begun, or the method chosen, which is said before it starts."""
     from harness.commands.output import data_store
-    from harness.gate.runs import StoredRun
     from harness.gate.stop_choice import StopRequest, choose_stop, resumed_stop
     from harness.progress import say
+    from harness.run.stored_run import StoredRun
 
     baseline, data = StoredRun.open(arguments.baseline), data_store(arguments.data_dir)
     request = StopRequest(policy, baseline, benchmark, data, arguments.seed, arguments.wave, arguments.effect)
@@ -201,8 +201,8 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
     from harness.commands.run import judge_values
     from harness.errors import UsageError
     from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
-    from harness.gate.runs import StoredRun
     from harness.run.runner import RunOptions, run
+    from harness.run.stored_run import StoredRun
 
     if arguments.head_to_head is None:
         raise UsageError("--judge without --head-to-head", "--head-to-head DIR, the directory for the verdicts")
@@ -222,11 +222,12 @@ def _judge_directly(policy: Any, arguments: argparse.Namespace) -> None:
 def _stopped_seed(candidate: Path) -> int | None:
     """Return the seed of a run that betting stopped early; only the sequential test with that seed may decide it."""
     from harness.errors import MissingDataError
-    from harness.gate.runs import StoredRun
+    from harness.gate.look_plan import LookPlan
+    from harness.run.stored_run import StoredRun
 
     try:
         found = StoredRun.open(candidate)
-        return None if found.look_plan is not None else found.stopped_seed
+        return None if LookPlan.recorded(found) is not None else found.stopped_seed
     except MissingDataError:
         return None  # `decide` reports what is wrong
 

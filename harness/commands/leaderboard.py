@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,9 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _board(arguments: argparse.Namespace) -> tables.Board:
     from harness.commands.output import data_store
     from harness.run.bridge_file import read_bridge
+    from harness.run.comparability import differing_runs
     from harness.run.compare import metric_unit_values, with_panels
     from harness.run.judged_by import judged_by
     from harness.run.score import stored_or_scored
+    from harness.run.stored_run import StoredRun
     from harness.store.run_directory import RunDirectory
     from reports import leaderboard, pairwise, reference_ranking
     from reports.bridged import with_bridge
@@ -93,6 +96,8 @@ def _board(arguments: argparse.Namespace) -> tables.Board:
     board = leaderboard.build_leaderboard(
         with_panels(runs), judges, metric_unit_values, arguments.metric, published, convert
     )
+    stored = {run.model: StoredRun(directory) for run, directory in zip(runs, directories, strict=True)}
+    board = replace(board, differing=differing_runs(stored))
     return board if reference is None else _against(board, reference)
 
 

@@ -14,9 +14,9 @@ from harness.gate.opened_runs import Comparison, OpenedRuns
 from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Kind, Limit, Policy
 from harness.gate.rule import Asked, PairTest
 from harness.gate.rule_looks import decide_in_looks
-from harness.gate.runs import StoredRun
 from harness.gate.validity import run_problems
 from harness.gate.words import overall_message
+from harness.run.stored_run import StoredRun
 
 
 def decide(policy: Policy, comparison: Comparison, test: PairTest | None = None) -> Decision:

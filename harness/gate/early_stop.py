@@ -15,11 +15,11 @@ from harness.gate.evidence import limit_units, paired_units
 from harness.gate.order import random_order
 from harness.gate.policy import AnyRule, Kind, Limit, Policy
 from harness.gate.rule import tested_as
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Benchmark, Items
 from harness.records import Judgment, Prompt, Response, Score
 from harness.run.several_judges import of_strong_judge
+from harness.run.stored_run import StoredRun
 from harness.store.run_directory import RunDirectory
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from harness.errors import StatisticsError
 from harness.gate.evidence import PairedUnits
 from harness.gate.policy import HEAD_TO_HEAD, Policy
-from harness.gate.runs import StoredRun
 from harness.records import Judgment, Prompt, Unscored
+from harness.run.stored_run import StoredRun
 from harness.spec import RunSpec, validated
 
 

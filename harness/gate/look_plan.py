@@ -12,6 +12,7 @@ from harness.errors import FileFormatError, StatisticsError, UsageError
 from harness.gate.look_fields import LAST_LOOK, Futility
 from harness.gate.looks import test_set_hash
 from harness.gate.policy import Policy
+from harness.run.stored_run import StoredRun
 from harness.stats.error_spending import Spending
 from harness.stats.group_sequential import Bounds, bounds_for, with_futility
 
@@ -122,6 +123,20 @@ class LookPlan:
         if self.futility is not None:
             found["futility"] = self.futility.model_dump(mode="json")
         return found
+
+    @classmethod
+    def recorded(cls, run: StoredRun) -> LookPlan | None:
+        """Return the looks at which a run was to stop; None if it was not run in looks.
+
+        Raises
+        ------
+        FileFormatError
+            run.json holds no such plan where it should.
+        """
+        found = run.header.get("early_stop")
+        if found is None or found.get("method") != "group_sequential":
+            return None
+        return cls.stored(found, run.directory.path / "run.json")
 
     @classmethod
     def stored(cls, values: Mapping[str, Any], path: Any) -> LookPlan:

@@ -18,10 +18,10 @@ from harness.gate.order import random_order
 from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Entry, Kind, Policy
 from harness.gate.rule import Asked
 from harness.gate.rule_fields import Tier
-from harness.gate.runs import StoredRun
 from harness.progress import say
 from harness.protocols import DataSource
 from harness.records import Prompt, Score
+from harness.run.stored_run import StoredRun
 from harness.store.run_directory import RunDirectory
 
 

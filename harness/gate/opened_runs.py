@@ -8,13 +8,14 @@ from pathlib import Path
 
 from harness.errors import UsageError, nearest
 from harness.gate.contamination import contaminated_prompts
+from harness.gate.look_plan import LookPlan
 from harness.gate.people import PeoplesVotes
 from harness.gate.policy import Policy
 from harness.gate.rule import PairTest
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.gate.validity import benchmark_problems
 from harness.protocols import DataSource, FittedComparison
+from harness.run.stored_run import StoredRun
 
 Fits = dict[tuple[str, str, frozenset[str]], FittedComparison | None]
 """Comparisons of fitted metrics, by benchmark, metric and the candidate's prompts."""
@@ -116,7 +117,7 @@ class OpenedRuns:
     def in_looks(self) -> bool:
         """Whether the rules are tested at planned looks: those that a candidate stopped at, or the policy's."""
         planned = self.policy.method == "group_sequential" and self.candidate.stopped_seed is None
-        return self.test is None and (planned or self.candidate.look_plan is not None)
+        return self.test is None and (planned or LookPlan.recorded(self.candidate) is not None)
 
     def stopped_early(self) -> list[str]:
         """Return a problem if a run that stopped early is not tested with the sequential test that stopped it."""
@@ -169,7 +170,7 @@ class OpenedRuns:
 
 def _test_of(policy: Policy, candidate: StoredRun, seed: int) -> PairTest | None:
     """Return the test of a policy's method, in the order of a candidate that stopped early."""
-    if policy.method != "betting" or candidate.look_plan is not None:
+    if policy.method != "betting" or LookPlan.recorded(candidate) is not None:
         return None
     return SequentialTest(seed if candidate.stopped_seed is None else candidate.stopped_seed)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from harness.gate.opened_runs import OpenedRuns
 from harness.gate.policy import Policy
-from harness.gate.runs import StoredRun
 from harness.protocols import DataSource
 from harness.records import Prompt, Response, Score
+from harness.run.stored_run import StoredRun
 
 
 @dataclass(frozen=True)

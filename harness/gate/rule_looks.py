@@ -69,7 +69,7 @@ class _Prompts:
     @classmethod
     def of(cls, runs: OpenedRuns, benchmark: str) -> _Prompts:
         candidate = _prompts(runs, benchmark, of_baseline=False)
-        recorded = runs.candidate.look_plan
+        recorded = LookPlan.recorded(runs.candidate)
         every = candidate
         if recorded is not None and runs.against is not None:
             every = {**_prompts(runs, benchmark, of_baseline=True), **candidate}

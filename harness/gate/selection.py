@@ -16,8 +16,8 @@ import numpy as np
 from harness.errors import AssayError, StatisticsError, UsageError
 from harness.gate.decision import Decision, RuleDecision
 from harness.gate.policy import HEAD_TO_HEAD, AnyRule, Policy, Rule
-from harness.gate.runs import StoredRun
 from harness.run.compare import unit_values
+from harness.run.stored_run import StoredRun
 from harness.stats.bootstrap import Floats
 from harness.stats.selected import selection_level
 

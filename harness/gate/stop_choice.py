@@ -19,10 +19,10 @@ from harness.gate.look_plan import LookPlan
 from harness.gate.look_stop import LookStop
 from harness.gate.policy import AnyRule, Kind, Limit, Policy
 from harness.gate.rule import tested_as
-from harness.gate.runs import StoredRun
 from harness.gate.testing import Claim, claims_of
 from harness.protocols import DataSource
 from harness.run.compare import unit_values
+from harness.run.stored_run import StoredRun
 from harness.stats.bootstrap import Floats
 from harness.stats.confidence_sequence import Scale, betting_log_capital
 from harness.stats.group_sequential import Bounds, exits
@@ -124,8 +124,9 @@ def resumed_stop(request: StopRequest, candidate: StoredRun) -> Stop | None:
     """Return how a run that has begun stops; None if it was not begun with early stopping."""
     if candidate.stopped_seed is None:
         return None
-    if candidate.look_plan is not None:
-        return LookStop(request.policy, request.baseline, request.benchmark, candidate.look_plan, request.data)
+    recorded = LookPlan.recorded(candidate)
+    if recorded is not None:
+        return LookStop(request.policy, request.baseline, request.benchmark, recorded, request.data)
     return EarlyStop(request.policy, request.baseline, request.benchmark, candidate.stopped_seed, request.wave)
 
 

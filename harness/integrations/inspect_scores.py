@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MissingDataError, UsageError
-from harness.gate.runs import StoredRun
 from harness.run.compare import unit_values
+from harness.run.stored_run import StoredRun
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog

@@ -28,8 +28,8 @@ from harness.gate.decide import decide
 from harness.gate.decision import Decision
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import Policy, find_policy
-from harness.gate.runs import StoredRun
 from harness.run.runner import RunOptions, run
+from harness.run.stored_run import StoredRun
 from harness.settings import Settings
 from harness.spec import RunSpec, load_spec, validated
 from harness.store.jsonl import write_atomically

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from harness.errors import AssayError, StatisticsError, UsageError
 from harness.protocols import Benchmark, DataSource, FittedBenchmark, Items, PanelBenchmark
 from harness.records import Score, SummaryRow
+from harness.run.comparability import Difference, Sides, differences, is_judged
 from harness.run.score import RunScores, stored_or_scored
+from harness.run.stored_run import StoredRun
 from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.multiplicity import holm_by_name
@@ -21,6 +23,7 @@ from harness.stats.paired import PairedComparison, PairedSpec, paired_difference
 from harness.stats.power import units_needed
 from harness.store.run_directory import RunDirectory
 
+_SIDES = Sides("A", "B")
 _SEED = 20241101  # of the sign flips and the bootstrap; fixed for reproducible results
 
 
@@ -97,15 +100,35 @@ class Comparison:
     first: RunScores
     second: RunScores
     metrics: list[ComparedMetric]
+    differing: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
+    """What differs between the runs, by benchmark."""
+
+    @property
+    def said(self) -> list[str]:
+        """What readers must be told of the runs: what differs between them, and which prompts they hold."""
+        sides = ("A", self.first), ("B", self.second)
+        counts = [f"{name}: {side} has {count.words}" for side, run in sides for name, count in run.counts.items()]
+        differing = [f"{name}: {difference.words}" for name, found in self.differing.items() for difference in found]
+        return [*counts, *differing]
 
     def as_json(self) -> dict[str, Any]:
         """Return the output of `assay compare --json`."""
         return {
-            "a": {"run": self.first.run, "model": self.first.model, "valid": self.first.valid},
-            "b": {"run": self.second.run, "model": self.second.model, "valid": self.second.valid},
+            "a": _side(self.first),
+            "b": _side(self.second),
+            "differences": [
+                {"benchmark": name, "aspect": difference.aspect, "words": difference.words}
+                for name, found in self.differing.items()
+                for difference in found
+            ],
             "problems": [f"a: {p}" for p in self.first.problems] + [f"b: {p}" for p in self.second.problems],
             "metrics": [metric.as_json() for metric in self.metrics],
         }
+
+
+def _side(run: RunScores) -> dict[str, Any]:
+    prompts = {name: count.as_json() for name, count in run.counts.items()}
+    return {"run": run.run, "model": run.model, "valid": run.valid, "prompts": prompts}
 
 
 def unit_values(items: Items) -> dict[str, float]:
@@ -183,15 +206,16 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
     Returns
     -------
     Comparison
-        A metric that cannot be compared has a reason: different judges, different prompts, no shared item.
+        A metric that cannot be compared has a reason: different judges or baselines, no shared item.
     """
-    directories = RunDirectory(first), RunDirectory(second)
-    runs = stored_or_scored(directories[0], data), stored_or_scored(directories[1], data)
-    judges = judge_ids(directories[0]), judge_ids(directories[1])
+    stored = StoredRun(RunDirectory(first)), StoredRun(RunDirectory(second))
+    runs = stored_or_scored(stored[0].directory, data), stored_or_scored(stored[1].directory, data)
     metrics: list[ComparedMetric] = []
+    differing: dict[str, list[Difference]] = {}
     for name in runs[0].benchmarks:
-        same_judge = judges[0].get(name) == judges[1].get(name)
-        metrics += _compared_metrics(name, runs, data, level) if same_judge else _other_judges(name, runs)
+        if name in runs[1].benchmarks:
+            differing[name] = differences(name, *stored, _SIDES)
+            metrics += _compared_metrics(name, runs, differing[name], (data, level))
     if not metrics:
         raise UsageError(
             f"{first} and {second} share no metric; they hold "
@@ -199,7 +223,7 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
             "runs of the same benchmark",
             "choose runs that share a benchmark",
         )
-    return Comparison(runs[0], runs[1], _adjusted(metrics))
+    return Comparison(runs[0], runs[1], _adjusted(metrics), differing)
 
 
 def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:
@@ -210,17 +234,17 @@ def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:
 
 
 def _compared_metrics(
-    name: str, runs: tuple[RunScores, RunScores], data: DataSource, level: float
+    name: str, runs: tuple[RunScores, RunScores], differing: Sequence[Difference], how: tuple[DataSource, float]
 ) -> list[ComparedMetric]:
     benchmark = runs[0].benchmark(name)
     scores = runs[0].scores_of(name), runs[1].scores_of(name)
-    found = (_compare(benchmark, metric, scores, data, level) for metric in _shared_metrics(name, runs))
+    found: list[ComparedMetric | None] = []
+    for metric in _shared_metrics(name, runs):
+        judged = is_judged(benchmark, benchmark.items(metric, scores[0]))
+        reason = "; ".join(difference.words for difference in differing if difference.forbids(judged))
+        refused = ComparedMetric(name, metric, reason=reason)
+        found.append(refused if reason else _compare(benchmark, metric, scores, *how))
     return [compared for compared in found if compared is not None]
-
-
-def _other_judges(name: str, runs: tuple[RunScores, RunScores]) -> list[ComparedMetric]:
-    reason = "judged by different judges, templates or parsers"
-    return [ComparedMetric(name, metric, reason=reason) for metric in _shared_metrics(name, runs)]
 
 
 def with_panels(runs: Sequence[RunScores]) -> list[RunScores]:
@@ -252,14 +276,6 @@ def metric_unit_values(run: RunScores, benchmark_name: str, metric: str) -> dict
     if items is None or all(s.value is None for s in items.scores):
         return None
     return unit_values(items)
-
-
-def judge_ids(directory: RunDirectory) -> dict[str, set[str]]:
-    """Return the ids of the judges (model, template, parser) that gave a run's verdicts, by benchmark."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for judgment in directory.slim_judgments():
-        found[judgment.benchmark].add(judgment.judge_id)
-    return found
 
 
 def _compare(

@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 from harness.errors import StatisticsError, UsageError
 from harness.protocols import Benchmark
 from harness.records import Judgment, Score, Verdict
-from harness.run.compare import judge_ids, unit_values
+from harness.run.compare import unit_values
 from harness.run.figures import deciding, declared
+from harness.run.judged_by import judge_ids
 from harness.run.plan import load_benchmark
 from harness.stats.estimate import Estimate
 from harness.stats.variance_components import (

@@ -194,7 +194,13 @@ def _two_judges(benchmark: str, old: Sequence[JudgedRun], new: Sequence[JudgedRu
         one_judge(benchmark, name, {run.name: run.judges[benchmark] for run in _judged(runs, benchmark)})
         for name, runs in (("old", old), ("new", new))
     ]
-    if sides[0].is_same(sides[1]):
+    if not sides[0].has_same_baseline(sides[1]):
+        raise UsageError(
+            f"{benchmark}: the old runs were judged by {sides[0].words}, the new ones by {sides[1].words}",
+            "the same answers, compared with the same baseline",
+            "judge the old answers against the same baseline with the new judge",
+        )
+    if sides[0].is_same_judge(sides[1]):
         raise UsageError(
             f"{benchmark}: the old and the new runs were judged by the same judge ({sides[0].name})",
             "two judges",

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.errors import AssayError
 from harness.records import SummaryRow
+from harness.run.comparability import differing_runs
 from harness.run.compare import metric_unit_values
 from harness.run.judged_by import JudgedBy
 from reports.blocks import Block, Cell, Figure, Note, Section, Table, limits
@@ -14,10 +15,12 @@ from reports.charts import Chart, IntervalChart, Mark, Panels, SampleFilter, ext
 from reports.inputs import Inputs, RunInput
 from reports.leaderboard import (
     PUBLISHED_JUDGE,
+    SCALES,
     Column,
     Leaderboard,
     LeaderboardRow,
     build_leaderboard,
+    n_words,
     ordered,
     published_alpaca_eval,
     rank_words,
@@ -61,15 +64,19 @@ def _board(runs: Sequence[RunInput]) -> list[Block]:
         board = build_leaderboard([run.scores for run in runs], [run.judges for run in runs], metric_unit_values)
     except AssayError as error:
         return [Note("No leaderboard of " + ", ".join(r.name for r in runs) + f": {' '.join(str(error).split())}")]
-    judges = [run.judges["alpaca_eval"] for run in runs if "alpaca_eval" in run.judges]
+    judges = _judges_of_alpaca_eval(runs)
     published = _published() if _has_published(runs) else []
     shown = _nearest(board, published) if all(judge.is_same(PUBLISHED_JUDGE) for judge in judges) else []
     merged = ordered([*board.rows, *shown], board.columns)
-    board = replace(board, rows=merged)
+    board = replace(board, rows=merged, differing=differing_runs({run.name: run.stored for run in runs}))
     names = ", ".join(dict.fromkeys(c.benchmark for c in board.columns))
     blocks: list[Block] = [_table(f"Leaderboard: {names}", board, merged), *_notes(board, judges, shown, published)]
     figures = (_chart(board, column, merged) for column in board.columns)
     return [*blocks, *(figure for figure in figures if figure is not None)]
+
+
+def _judges_of_alpaca_eval(runs: Sequence[RunInput]) -> list[JudgedBy]:
+    return [run.judges["alpaca_eval"] for run in runs if "alpaca_eval" in run.judges]
 
 
 def _notes(
@@ -84,20 +91,21 @@ def _notes(
         notes.append(
             Note(
                 f"{len(shown)} of {len(published)} published AlpacaEval 2 rows are shown: those next to the runs "
-                f"above. They were judged by {_PUBLISHED_BY}."
+                f"above. They were judged by {_PUBLISHED_BY}, against gpt4_1106_preview."
             )
         )
     elif published and not all(judge.is_same(PUBLISHED_JUDGE) for judge in judges):
-        ours = ", ".join(dict.fromkeys(judge.name for judge in judges))
+        ours = ", ".join(dict.fromkeys(judge.words for judge in judges))
         notes.append(
             Note(
-                f"The {len(published)} published AlpacaEval 2 rows are not shown: they were judged by {_PUBLISHED_BY}, "
-                f"these runs by {ours}. A bridge between the judges (assay rebase) converts them: "
-                "assay leaderboard --published --bridge."
+                f"The {len(published)} published AlpacaEval 2 rows are not shown: they were judged by {_PUBLISHED_BY} "
+                f"against gpt4_1106_preview, these runs by {ours}. A bridge between the judges (assay rebase) converts "
+                "them: assay leaderboard --published --bridge."
             )
         )
     if board.n_scales > 1:
-        notes.append(Note("Figures by different judges are on different scales; they are ranked apart."))
+        notes.append(Note(f"{SCALES[0].upper()}{SCALES[1:]}; they are ranked apart."))
+    notes += map(Note, board.differing)
     return notes
 
 
@@ -159,7 +167,8 @@ def _cells(row: LeaderboardRow, column: Column) -> list[Cell]:
         figure = Cell(figure.text, f"SE {found.row.stderr:.2f}", samples)
     unscored = Cell("" if row.published else str(found.row.n_unscored))
     marginal, simultaneous = map(Cell, rank_words(found))
-    return [figure, marginal, Cell(str(found.row.n)), unscored, simultaneous]
+    n = n_words(found.row, row.counts.get(column.benchmark))
+    return [figure, marginal, Cell(n), unscored, simultaneous]
 
 
 def _chart(board: Leaderboard, column: Column, rows: Sequence[LeaderboardRow]) -> Figure | None:

@@ -80,7 +80,14 @@ def _comparison(context: ReportContext) -> list[Block]:
     first, second = context.inputs.runs
     title = f"{first.name} minus {second.name}"
     table = difference_table(comparison, first.name, second.name)
-    return [_compared(comparison, first, title), table, *_differences(comparison, first, title)]
+    blocks = [_compared(comparison, first, title), *said_blocks(comparison), table]
+    return [*blocks, *_differences(comparison, first, title)]
+
+
+def said_blocks(comparison: Comparison) -> list[Block]:
+    """What differs between the runs apart from the models, and which prompts they hold."""
+    said = comparison.said
+    return [Statement("info", "What the comparison rests on", items=said)] if said else []
 
 
 def difference_table(comparison: Comparison, first: str, second: str) -> Table:

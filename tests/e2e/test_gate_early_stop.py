@@ -8,15 +8,16 @@ from harness.data.store import DataStore
 from harness.errors import RunConflictError
 from harness.gate.decide import decide
 from harness.gate.early_stop import EarlyStop
+from harness.gate.look_plan import LookPlan
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.gate.stop_choice import StopRequest, resumed_stop
 from harness.hashing import content_hash
 from harness.records import Judgment, Rating
 from harness.run import runner
 from harness.run.runner import RunOptions, run
+from harness.run.stored_run import StoredRun
 from harness.spec import RunSpec, validated
 from tests.paths import MIRROR, needs_data
 
@@ -116,7 +117,7 @@ def test_planned_looks_stop_a_run_and_the_gate_decides_at_them(measure, tmp_path
     new, calls = measure("new", "a good answer", stop)
     assert calls == 40
     assert "look 1 of 4, 20 of 80 prompts: improve score pass" in capsys.readouterr().err
-    assert StoredRun.open(new).look_plan == stop.plan
+    assert LookPlan.recorded(StoredRun.open(new)) == stop.plan
     # a policy that says nothing of looks is tested at the run's
     for decided_by in (policy, policy.model_copy(update={"method": "fixed", "looks": 10})):
         decision = decide(decided_by, Comparison(new, old, data))

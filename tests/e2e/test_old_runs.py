@@ -173,7 +173,11 @@ def test_export_to_other_formats(assay, runs, name):
 
 
 def figures_of(markdown: str) -> list[list[str]]:
-    """For every row of every table that holds a number: its name, then its cells that start with a number."""
+    """For every row of every table that holds a number: its name, then its cells that start with a number.
+
+    How many prompts of how many a run holds is said since.
+    """
+    markdown = re.sub(r"(\| \d+)(?:, \d+)? of \d+ prompts(?= \|)", r"\1", markdown)
     lines = [line.strip("|").split(" | ") for line in markdown.splitlines() if line.startswith("| ")]
     rows = [[name.strip(), *(c.strip() for c in cells if NUMBER.match(c.strip()))] for name, *cells in lines]
     return [row for row in rows if len(row) > 1 and "embedding" not in row[0]]

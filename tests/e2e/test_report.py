@@ -90,10 +90,11 @@ def test_judges_that_differ_are_ranked_apart(report, run, tmp_path):
     other = write_run(tmp_path / "other", "other", judge="another", alpaca_eval=[0.3, 0.8, 0.4, 0.6] * 10)
     status, _, page = report(run, other)
     assert status == 0
-    assert "Figures by different judges are on different scales; they are ranked apart." in page
+    words = "Figures by different judges or against different baselines are on different scales; they are ranked apart."
+    assert words in page
     assert "published AlpacaEval 2 rows are not shown" in page
-    assert "these runs by judge, another" in page
-    assert "judged by different judges, templates or parsers" in page
+    assert "these runs by judge against gpt4_1106_preview, another against gpt4_1106_preview" in page
+    assert "judged by different judges: openai:judge for A, openai:another for B" in page
 
 
 def test_a_run_that_is_not_complete_says_so_on_top(report, tmp_path):

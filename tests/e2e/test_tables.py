@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
 import shutil
 import subprocess
 
@@ -33,9 +34,13 @@ def runs(tmp_path_factory):
         judgments = MT / "model_judgment/RouteLLM_independent/gpt-4_single.jsonl"
         arguments = ["--questions", MT / "question.jsonl", "--judgments", judgments, "--model", model]
         assert main(["import", "mt_bench", *map(str, arguments), "--out", str(folder / model)]) == 0
-    for model in ("alpaca-7b", "claude-2.1"):
-        arguments = ["--annotations", ALPACA / model / JUDGE / "annotations.json.xz"]
-        assert main(["import", "alpaca_eval", *map(str, arguments), "--out", str(folder / model)]) == 0
+    for model, judge, out in (
+        ("alpaca-7b", JUDGE, "alpaca-7b"),
+        ("claude-2.1", JUDGE, "claude-2.1"),
+        ("Yi-34B-Chat", "alpaca_eval_gpt4", "against_davinci"),
+    ):
+        arguments = ["--annotations", ALPACA / model / judge / "annotations.json.xz"]
+        assert main(["import", "alpaca_eval", *map(str, arguments), "--out", str(folder / out)]) == 0
     patch.undo()
     return folder
 
@@ -87,7 +92,7 @@ def test_different_judges_are_not_compared(assay, runs, tmp_path):
     assay("import", "alpaca_eval", "--annotations", path, "--out", tmp_path / "other")
     _, out, _ = assay("compare", runs / "alpaca-7b", tmp_path / "other", "--json")
     reasons = {m["metric"]: m["reason"] for m in json.loads(out)["metrics"]}
-    assert reasons["win_rate"] == "judged by different judges, templates or parsers"
+    assert reasons["win_rate"] == f"judged by different judges: {JUDGE} for A, another for B"
     status, out, _ = assay("leaderboard", runs / "alpaca-7b", tmp_path / "other", "--format", "json")
     assert status == 0
     assert [[f["rank"] for f in row["figures"]] for row in json.loads(out)["rows"]] == [[None, None]] * 2
@@ -127,6 +132,87 @@ def test_published_rows_stand_among_ours(assay, runs):
     ours = next(row for row in rows if row["model"] == "alpaca-7b")
     theirs = next(row for row in rows if row["model"] == "alpaca-7b (published)")
     assert ours["alpaca_eval win_rate"] == theirs["alpaca_eval win_rate"] == "2.59"
+
+
+class TestAnotherBaseline:
+    """AlpacaEval 1's verdicts are against text_davinci_003: nearly every model wins, and no difficulty is theirs."""
+
+    def test_the_length_controlled_win_rate_is_a_reason(self, assay, runs):
+        _, out, _ = assay("score", runs / "against_davinci", "--json")
+        rows = {row["metric"]: row for row in json.loads(out)["rows"]}
+        assert rows["win_rate"]["value"] > 90
+        assert rows["length_controlled_win_rate"]["value"] is None
+        assert "belong to comparisons with gpt4_1106_preview" in rows["length_controlled_win_rate"]["reason"]
+        published = rows["published_length_controlled_win_rate"]
+        assert published["value"] > 50
+        assert "as alpaca_eval does" in published["method"]
+
+    def test_compare_gives_no_figure(self, assay, runs):
+        _, out, _ = assay("compare", runs / "against_davinci", runs / "alpaca-7b", "--json")
+        found = json.loads(out)
+        metrics = {m["metric"]: m for m in found["metrics"]}
+        for name in ("win_rate", "length_controlled_win_rate"):
+            assert (metrics[name]["difference"], metrics[name]["p_value"]) == (None, None)
+            assert "different baselines: text_davinci_003 and gpt4_1106_preview" in metrics[name]["reason"]
+        assert metrics["avg_length"]["difference"] is not None
+        assert {d["aspect"] for d in found["differences"]} >= {"baseline", "judge"}
+        _, out, _ = assay("compare", runs / "against_davinci", runs / "alpaca-7b")
+        assert "What the comparison rests on" in out
+
+    def test_it_does_not_top_the_published_rows(self, assay, runs):
+        arguments = (runs / "against_davinci", runs / "claude-2.1", "--published")
+        _, out, _ = assay("leaderboard", *arguments, "--format", "json", "--metric", "alpaca_eval:win_rate")
+        rows = json.loads(out)["rows"]
+        assert rows[-1]["baselines"] == {"alpaca_eval": ["text_davinci_003"]}
+        assert rows[-1]["figures"][0]["value"] > max(row["figures"][0]["value"] for row in rows[:-1] if row["figures"])
+        assert {tuple(row["baselines"]["alpaca_eval"]) for row in rows[:-1]} == {("gpt4_1106_preview",)}
+        _, out, _ = assay("leaderboard", *arguments)
+        assert "against different baselines are on different scales" in " ".join(out.split())
+
+    def test_one_judge_and_two_baselines(self, assay, runs, tmp_path):
+        for baseline, preference in (("gpt4_1106_preview", 1.2), ("text_davinci_003", 1.9)):
+            rows = [
+                {"instruction": f"i{i}", "output_1": f"a{i}", "output_2": f"b{i}", "generator_1": baseline}
+                | {"generator_2": f"m-{baseline}", "annotator": JUDGE, "preference": preference - 0.1 * (i % 2)}
+                for i in range(40)
+            ]
+            (tmp_path / baseline).with_suffix(".json").write_text(json.dumps(rows))
+            annotations = (tmp_path / baseline).with_suffix(".json")
+            assert assay("import", "alpaca_eval", "--annotations", annotations, "--out", tmp_path / baseline)[0] == 0
+        both = tmp_path / "gpt4_1106_preview", tmp_path / "text_davinci_003"
+        _, out, _ = assay("leaderboard", *both, "--format", "csv")
+        judges = {row["model"]: row["alpaca_eval win_rate judge"] for row in csv.DictReader(io.StringIO(out))}
+        assert judges["m-text_davinci_003"] == f"{JUDGE} against text_davinci_003"
+        assert all(row["alpaca_eval win_rate rank"] == "" for row in csv.DictReader(io.StringIO(out)))
+        _, out, _ = assay("compare", *both, "--json")
+        found = {m["metric"]: m["reason"] for m in json.loads(out)["metrics"]}
+        assert found["win_rate"] == "judged against different baselines: gpt4_1106_preview and text_davinci_003"
+
+
+def test_some_prompts_beside_all_are_said(assay, runs, tmp_path):
+    with lzma.open(ALPACA / "alpaca-7b" / JUDGE / "annotations.json.xz", "rt") as file:
+        rows = json.load(file)[:40]
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text(json.dumps([{**row, "generator_2": "part"} for row in rows]))
+    status, out, _ = assay("import", "alpaca_eval", "--annotations", annotations, "--out", tmp_path / "part")
+    assert (status, "40 of 805 prompts" in out) == (0, True)
+    both = tmp_path / "part", runs / "claude-2.1"
+    _, out, _ = assay("leaderboard", *both, "--format", "csv")
+    rows = {row["model"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert rows["part"]["alpaca_eval win_rate n"] == "40 of 805 prompts"
+    assert rows["claude-2.1"]["alpaca_eval win_rate n"] == "805"
+    _, out, _ = assay("leaderboard", *both, "--format", "json")
+    counts = {row["model"]: row["prompts"] for row in json.loads(out)["rows"]}
+    assert (counts["part"]["alpaca_eval"]["n"], counts["claude-2.1"]) == (40, {})
+    assert json.loads(out)["differences"] == [
+        "alpaca_eval: figures of part (40) are from some of the 805 prompts of claude-2.1"
+    ]
+    _, out, _ = assay("compare", *both)
+    assert "A has 40 of 805 prompts" in out
+    assert assay("report", *both, "--out", tmp_path / "report.html")[0] == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "40 of 805 prompts" in page
+    assert "are from some of the 805 prompts of claude-2.1" in page
 
 
 def test_a_metric_no_run_has_is_suggested(assay, runs):

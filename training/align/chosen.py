@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import AssayError, StatisticsError
-from harness.gate.runs import StoredRun
 from harness.run.compare import unit_values
+from harness.run.stored_run import StoredRun
 from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.selected import selected_effect, simultaneous_interval

@@ -13,8 +13,8 @@ from harness.gate.head_to_head import head_to_head_names, head_to_head_spec
 from harness.gate.looks import Look, LookLedger, now, test_set_hash
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import HEAD_TO_HEAD, Policy
-from harness.gate.runs import StoredRun
 from harness.hashing import content_hash
+from harness.run.stored_run import StoredRun
 from harness.store.align_directory import AlignVariant, Sample, read_rewards
 from harness.store.jsonl import read_json, write_json
 from harness.store.run_directory import RunDirectory

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from benchmarks.alpaca_eval.benchmark import AlpacaEval
 from harness.messages import Sampling
@@ -26,6 +27,7 @@ class DemoPairs(InWorld, AlpacaEval):
     """Comparisons with the baseline in one order."""
 
     name: str = "demo_pairs"
+    difficulties_of: ClassVar[str | None] = None
 
     def prompts(self, data: DataSource) -> tuple[list[Prompt], list[NotAvailable]]:
         """Make the prompts."""

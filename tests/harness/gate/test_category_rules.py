@@ -11,8 +11,8 @@ from harness.gate.decide import decide
 from harness.gate.early_stop import EarlyStop
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import make_policy
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
+from harness.run.stored_run import StoredRun
 from harness.stats.worst_group import GroupSpec, worst_group_difference
 from tests.support.gate_runs import NoData, write_head_to_head, write_run
 

@@ -16,10 +16,10 @@ from harness.gate.head_to_head import head_to_head_units
 from harness.gate.opened_runs import Comparison
 from harness.gate.policy import Rule, make_policy
 from harness.gate.rule import Asked, decide_units
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
 from harness.records import Score
+from harness.run.stored_run import StoredRun
 from harness.stats.bounded_mean import Ends, decisiveness, mean_p_values
 from harness.stats.non_inferiority import corrected_interval, corrected_p_values
 from tests.support.gate_runs import NoData, alpaca_prompt, write_head_to_head, write_run

@@ -12,8 +12,8 @@ from harness.gate.look_stop import LookStop, RunSoFar
 from harness.gate.opened_runs import Comparison
 from harness.gate.order import random_order
 from harness.gate.policy import make_policy
-from harness.gate.runs import StoredRun
 from harness.gate.stop_choice import StopRequest, choose_stop
+from harness.run.stored_run import StoredRun
 from tests.support.gate_runs import NoData, alpaca_prompt, write_run
 
 N = 300

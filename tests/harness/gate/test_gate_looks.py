@@ -15,8 +15,8 @@ from harness.gate.look_plan import LookPlan
 from harness.gate.opened_runs import Comparison
 from harness.gate.order import random_order
 from harness.gate.policy import make_policy
-from harness.gate.runs import StoredRun
 from harness.gate.testing import paired_test
+from harness.run.stored_run import StoredRun
 from harness.stats.error_spending import Spending
 from harness.stats.group_sequential import spending_bounds
 from tests.support.gate_runs import NoData, write_head_to_head, write_run

@@ -13,9 +13,9 @@ from harness.gate.early_stop import EarlyStop
 from harness.gate.opened_runs import Comparison
 from harness.gate.order import random_order
 from harness.gate.policy import make_policy
-from harness.gate.runs import StoredRun
 from harness.gate.sequential import SequentialTest, sequential_decide
 from harness.gate.testing import Claim
+from harness.run.stored_run import StoredRun
 from tests.support.gate_runs import NoData, alpaca_prompt, write_run
 
 UP = [Claim(1.0, 0.0)]

@@ -1,4 +1,4 @@
-"""A stored run, as the gate reads it."""
+"""A stored run, read lazily."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import FileFormatError, MissingDataError
-from harness.gate.look_plan import LookPlan
 from harness.protocols import Benchmark
 from harness.records import Prompt, Response, Score
-from harness.run.compare import judge_ids
+from harness.run.judged_by import judge_ids
 from harness.run.plan import load_benchmark
 from harness.run.score import cheap_judge_scores
 from harness.store.jsonl import read_json
@@ -85,6 +84,11 @@ class StoredRun:
         """Judge ids by benchmark."""
         return judge_ids(self.directory)
 
+    def baselines(self, benchmark: str) -> set[str]:
+        """Return the models whose answers a benchmark's were compared with; empty if there are none."""
+        named = (self.entry(benchmark) or {}).get("baselines", ())
+        return {*named, *(response.model for response in self.answers(benchmark, "baseline").values())}
+
     @property
     def model(self) -> str:
         """Name of the model."""
@@ -100,20 +104,6 @@ class StoredRun:
         """Seed of the prompt order if the run stopped early; None otherwise."""
         found = self.header.get("early_stop")
         return None if found is None else int(found["seed"])
-
-    @cached_property
-    def look_plan(self) -> LookPlan | None:
-        """The looks at which the run was to stop; None if it was not run in looks.
-
-        Raises
-        ------
-        FileFormatError
-            run.json holds no such plan where it should.
-        """
-        found = self.header.get("early_stop")
-        if found is None or found.get("method") != "group_sequential":
-            return None
-        return LookPlan.stored(found, self.directory.path / "run.json")
 
     def entry(self, benchmark: str) -> dict[str, Any] | None:
         """Return the header's entry of a benchmark; None if the run does not hold it."""
