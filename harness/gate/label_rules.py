@@ -159,14 +159,14 @@ def _decided(
 ) -> RuleDecision:
     difference, counts, whose = found
     claims = claims_of(kind, rule, difference.second)
-    passes = [_p_of(claim, difference) for claim in claims]
+    p_values = [_p_values(claim, difference) for claim in claims]
     n = difference.powered.n_labelled
     stderr = difference.estimate.stderr or 0.0
     tested = tested_rule(
         (difference.first, difference.second),
         difference.estimate,
         claims,
-        (max(passes), min(1.0 - p for p in passes)),
+        (max(p for p, _ in p_values), min(p for _, p in p_values)),
         Planned(difference.estimate.value, stderr * math.sqrt(n), n),
         runs.policy,
     )
@@ -177,11 +177,10 @@ def _decided(
     return RuleDecision(kind, rule, verdict, reason, "", tested, tested.p_pass, labels=labels, **counts)
 
 
-def _p_of(claim: Claim, difference: PredictedDifference) -> float:
-    """P-value against "the claim does not hold"."""
-    if claim.sign > 0.0:
-        return difference.p_above(claim.threshold)
-    return 1.0 - difference.p_above(-claim.threshold)
+def _p_values(claim: Claim, difference: PredictedDifference) -> tuple[float, float]:
+    """P-values against "the claim does not hold", and "it holds"."""
+    above, below = difference.p_values(claim.sign * claim.threshold)
+    return (above, below) if claim.sign > 0.0 else (below, above)
 
 
 def _labels(difference: PredictedDifference, whose: str) -> dict[str, Any]:
