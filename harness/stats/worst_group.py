@@ -31,6 +31,7 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
+from harness.stats.bounded_mean import Ends, decisiveness, mean_limits
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
 from harness.stats.rate_interval import informative_degrees_of_freedom
@@ -52,7 +53,8 @@ class GroupSpec:
     lowest : bool
         Whether the worst group is the one with the lowest mean, or the highest.
     bounds : (float, float) or None
-        Ends of the values' scale; needed where all values of a group are equal.
+        Ends of the values' scale. With them the limits of `worst_group` hold for skewed values, and values of a group
+        that are all equal can be used.
     n_splits : int
         Random halvings of every group behind the estimate.
     seed : int
@@ -140,13 +142,11 @@ def worst_group(groups: Groups, spec: GroupSpec | None = None) -> WorstGroup:
     """
     spec = spec or GroupSpec()
     names, values = _checked(groups, spec)
-    means = _means(values, spec)
-    means = means if spec.lowest else means.mirrored()
     chosen, found = _split(values, spec)
     tail = (1.0 - spec.level) / 2.0
-    low = float(means.limit(tail).min())
-    high = -float(means.mirrored().limit(tail / len(names)).max())
-    low, high = (low, high) if spec.lowest else (-high, -low)
+    own, shared = (_limits(values, one_sided, spec.bounds) for one_sided in (tail, tail / len(names)))
+    low, high = (own[0].min(), shared[1].min()) if spec.lowest else (shared[0].max(), own[1].max())
+    low, high = float(low), float(high)
     return _worst(names, chosen, found, (low, high), (values, spec))
 
 
@@ -240,6 +240,16 @@ def _checked(groups: Groups, spec: GroupSpec) -> tuple[list[str], list[Floats]]:
         if spec.bounds is not None and not (spec.bounds[0] <= array.min() and array.max() <= spec.bounds[1]):
             raise StatisticsError(f"values of {name} from {array.min():g} to {array.max():g}", f"on {spec.bounds}")
     return names, values
+
+
+def _limits(values: Sequence[Floats], tail: float, bounds: tuple[float, float] | None) -> tuple[Floats, Floats]:
+    """Limits of every group's mean at a one-sided error; on a bounded scale those that hold for skewed values."""
+    if bounds is None:
+        means = _means(values, GroupSpec())
+        return means.limit(tail), -means.mirrored().limit(tail)
+    found = [mean_limits(array, 1.0 - 2.0 * tail, Ends(*bounds, decisiveness(array, bounds))) for array in values]
+    low, high = np.array(found).T
+    return low, high
 
 
 def _means(values: Sequence[Floats], spec: GroupSpec) -> _Means:

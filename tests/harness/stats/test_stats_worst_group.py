@@ -31,6 +31,9 @@ def test_the_limits_are_those_of_every_group():
     assert made.group == "g1"
     assert made.share > 0.9
     assert made.estimate.value == pytest.approx(found["g1"].mean(), abs=0.01)
+    bounded = worst_group(found, GroupSpec(level=0.9, bounds=(0.0, 1.0))).estimate
+    assert bounded.ci_low == pytest.approx(made.estimate.ci_low, abs=0.01)
+    assert bounded.ci_high == pytest.approx(made.estimate.ci_high, abs=0.01)
     assert made.estimate.stderr is None
 
 
@@ -96,9 +99,9 @@ def test_equal_values():
     sure = {"a": np.ones(20), "b": groups(1)["g0"]}
     made = worst_group(sure, GroupSpec(bounds=(0.0, 1.0)))
     assert made.group == "b"
-    # twenty times 0 says as much as 0.0 to 0.15 at 95 %, the rule of three
+    # twenty times 0 of two groups say as much as 0 to 1 - 0.025^(1/20), the exact limit, or a little more
     lowest = worst_group({"a": np.zeros(20), "b": np.ones(20)}, GroupSpec(level=0.9, bounds=(0.0, 1.0))).estimate
-    assert lowest.ci_high > 3 / 20
+    assert lowest.ci_high == pytest.approx(1.0 - 0.025 ** (1 / 20), rel=0.15)
     with pytest.raises(StatisticsError, match="a scale that ends"):
         worst_group(sure)
 
