@@ -385,7 +385,7 @@ def lc_looks(sides: list[np.ndarray], difficulty: np.ndarray, gamed: object, how
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--power-trials", type=int, default=1000)
     parser.add_argument("--betting-trials", type=int, default=150)
     parser.add_argument("--loop-trials", type=int, default=6000)
