@@ -9,11 +9,12 @@ For example:
   assay gate --run candidate.yaml --early-stop --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml
   assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml \
              --head-to-head runs/dpo-2-against-dpo-1 --judge openai:gpt-6-luna
+  assay gate --candidate runs/dpo-2 --baseline runs/dpo-1 --policy gate.yaml --on-pass mlflow:chat/12@champion
   assay gate --candidate runs/dpo-2 --policy limits.yaml
   assay gate --candidate runs/dpo-2 --baseline runs/sft --policy gate.yaml --among runs/dpo-1 runs/dpo-2 runs/dpo-3
   assay gate --policy chat-progress --show
 
-exit status: 0 pass, 1 fail, 3 undecided, 4 invalid, 2 wrong usage
+exit status: 0 pass, 1 fail, 3 undecided, 4 invalid or a promotion (--on-pass) that failed, 2 wrong usage
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from harness.gate.decision import Decision
     from harness.gate.people import PeoplesVotes
     from harness.gate.selection import Selection
+    from harness.integrations.promotion import Promotion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,18 +60,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--who", default="assay gate", help="who looks, for the record of looks")
     add("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add("--explain", action="store_true", help="say what would have to be true for another decision")
+    add(
+        "--on-pass",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="on pass alone: mlflow:MODEL/VERSION@ALIAS moves an alias, hub:OWNER/NAME[:REVISION]@BRANCH a branch",
+    )
     add("--show", action="store_true", help="print the policy and exit")
     add("--json", action="store_true", help="print the decision as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from harness.commands.output import print_json
     from harness.errors import AssayError, MissingDataError, UsageError
-    from harness.gate.decision import EXIT_STATUS, Decision
+    from harness.gate.decision import Decision
     from harness.gate.policy import find_policy
-    from reports.sections.gate_blocks import gate_blocks
-    from reports.terminal import print_blocks
+    from harness.integrations.promotion import promotions
 
     try:
         policy = find_policy(arguments.policy)
@@ -78,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show:
         return _show(policy)
     _check_sides(policy, arguments)
+    on_pass = promotions(arguments.on_pass)
     selection = _selection(policy, arguments)
     policy = policy if selection is None else selection.policy(policy)
     if arguments.spec is not None:
@@ -94,11 +102,26 @@ def run(arguments: argparse.Namespace) -> int:
     decision = _explained(decision, policy, arguments, selection)
     if arguments.locked is not None:
         decision = _counted(decision, policy, arguments)
-    if arguments.json:
-        print_json(decision.as_json())
+    return _finish(decision, on_pass, as_json=arguments.json)
+
+
+def _finish(decision: Decision, on_pass: dict[str, Promotion], *, as_json: bool) -> int:
+    """Promote where the decision is pass, print it, and return the exit status: 4 if a promotion failed."""
+    from harness.commands.output import print_json
+    from harness.gate.decision import EXIT_STATUS
+    from harness.integrations.promotion import promote_all, promotion_json
+    from reports.blocks import Statement
+    from reports.sections.gate_blocks import gate_blocks
+    from reports.terminal import print_blocks
+
+    done = promote_all(on_pass, decision)
+    if as_json:
+        print_json(decision.as_json() | ({"promotions": promotion_json(done)} if done else {}))
     else:
-        print_blocks(gate_blocks(decision.as_json()))
-    return EXIT_STATUS[decision.decision]
+        tones = [Statement("info" if one.done else "invalid", one.target, one.message) for one in done]
+        print_blocks([*gate_blocks(decision.as_json()), *tones])
+    failed = decision.decision == "pass" and not all(one.done for one in done)
+    return EXIT_STATUS["invalid" if failed else decision.decision]
 
 
 def _explained(decision: Decision, policy: Any, arguments: argparse.Namespace, selection: Selection | None) -> Decision:
