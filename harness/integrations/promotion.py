@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from harness.errors import AssayError, UsageError
+from harness.errors import AssayError, MissingDataError, UsageError
 from harness.gate.decision import Decision
 from harness.integrations.hub_branch import HubBranch
 from harness.integrations.mlflow_alias import MLflowAlias
@@ -58,9 +58,7 @@ def promotions(targets: Sequence[str]) -> dict[str, Promotion]:
     Raises
     ------
     UsageError
-        A target has no known form.
-    MissingDataError
-        The package for it is not installed.
+        A target has no known form, or the package for it is not installed.
     """
     found = {}
     for target in targets:
@@ -68,7 +66,10 @@ def promotions(targets: Sequence[str]) -> dict[str, Promotion]:
         if kind not in _KINDS:
             raise UsageError(f"--on-pass {target}", _FORMS)
         found[target] = _KINDS[kind].parse(rest)
-        found[target].check()
+        try:
+            found[target].check()
+        except MissingDataError as error:
+            raise UsageError(f"--on-pass {target}: {error.found}", error.allowed, error.remedy) from error
     return found
 
 
