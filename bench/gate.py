@@ -31,8 +31,8 @@ from harness.gate.evidence import PairedUnits
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, claims_of, fitted_test, paired_test
-from harness.stats.bounded_mean import above_p_values, decisiveness
 from harness.stats.confidence_sequence import Scale, betting_limits, betting_log_capital
+from harness.stats.mean_test import above_p_values, decisiveness
 from harness.stats.non_inferiority import corrected_p_values
 from training.align.alpha import LoopGate
 

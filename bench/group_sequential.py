@@ -30,8 +30,8 @@ from harness.gate.evidence import PairedUnits
 from harness.gate.look_plan import LookPlan, nominal
 from harness.gate.policy import Policy, Rule, make_policy
 from harness.gate.testing import fitted_test, paired_test
-from harness.stats.bounded_mean import above_p_values
 from harness.stats.confidence_sequence import Scale, betting_log_capital
+from harness.stats.mean_test import above_p_values
 from training.align.alpha import LoopGate
 
 ALPHA = 0.05

@@ -16,9 +16,9 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, cluster_codes, finite_array
-from harness.stats.bounded_mean import Ends, decisiveness, mean_limits, mean_p_values
 from harness.stats.estimate import Estimate
 from harness.stats.mean import ClusterVariance, checked_level, cluster_variance
+from harness.stats.mean_test import Ends, decisiveness, mean_limits, mean_p_values
 from harness.stats.paired_binary import tango_interval, tango_z
 from harness.stats.power import PowerSpec, minimum_detectable_effect
 
@@ -157,7 +157,7 @@ def paired_difference(
     Notes
     -----
     Binary scores (0 and one other value, independent prompts): Tango's score test and the interval it inverts.
-    Otherwise :func:`harness.stats.bounded_mean.mean_p_values` on one value per cluster, and the interval it inverts;
+    Otherwise :func:`harness.stats.mean_test.mean_p_values` on one value per cluster, and the interval it inverts;
     on clusters of unequal size the value is R + G (t - R m) / n, with R the difference, t the cluster's total and m its
     size, whose mean is R and whose spread is that of a ratio of totals (Cochran 1977, Sampling Techniques, section
     6.4). The standard error is CR2's.

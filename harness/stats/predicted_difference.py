@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats
-from harness.stats.bounded_mean import Ends, mean_limits, mean_p_values
 from harness.stats.estimate import Estimate
+from harness.stats.mean_test import Ends, mean_limits, mean_p_values
 from harness.stats.prediction_powered import LabelledSample, PredictionPowered, prediction_powered_mean
 
 FEWEST_LABELS = 30
@@ -95,7 +95,7 @@ def predicted_difference(sample: PairedLabels, level: float = 0.95) -> Predicted
     -----
     A labelled prompt's part in the error is y - lambda f. These values, moved to the estimate and stretched so that
     their standard error is that of the estimate (which the unlabelled prompts have a part in), are tested by
-    `harness.stats.bounded_mean`, which corrects their skewness.
+    `harness.stats.mean_test`, which corrects their skewness.
 
     References
     ----------

@@ -31,9 +31,9 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats, finite_array
-from harness.stats.bounded_mean import Ends, decisiveness, mean_limits
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
+from harness.stats.mean_test import Ends, decisiveness, mean_limits
 from harness.stats.rate_interval import informative_degrees_of_freedom
 
 _RULE_OF_THREE = 3.0 / 1.645

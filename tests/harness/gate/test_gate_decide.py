@@ -20,7 +20,7 @@ from harness.gate.sequential import SequentialTest
 from harness.protocols import Items
 from harness.records import Score
 from harness.run.stored_run import StoredRun
-from harness.stats.bounded_mean import Ends, decisiveness, mean_p_values
+from harness.stats.mean_test import Ends, decisiveness, mean_p_values
 from harness.stats.non_inferiority import corrected_interval, corrected_p_values
 from tests.support.gate_runs import NoData, alpaca_prompt, write_head_to_head, write_run
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from harness.errors import StatisticsError
-from harness.stats import bounded_mean
-from harness.stats.bounded_mean import Ends, above_p_values, mean_limits, mean_p_values
+from harness.stats import mean_test
+from harness.stats.mean_test import Ends, above_p_values, mean_limits, mean_p_values
 from tests.paths import DATA, needs_data
 
 RNG = np.random.default_rng
@@ -40,7 +40,7 @@ def test_weights_drawn_at_random_give_the_same_chance():
     shapes = np.append(np.ones(values.size), 0.7)
     weights = rng.gamma(shapes, size=(200_000, shapes.size))
     drawn = float((weights @ terms <= 0.0).mean())
-    found = float(bounded_mean._at_most_zero(terms[None], shapes[None])[0])
+    found = float(mean_test._at_most_zero(terms[None], shapes[None])[0])
     assert found == pytest.approx(drawn, abs=4 * (drawn * (1 - drawn) / 200_000) ** 0.5 + 1e-3)
 
 
