@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,23 +52,27 @@ class KoArena:
 
     def models(self) -> list[str]:
         """Models with both verdicts and lengths."""
-        paths = self.folder.glob("data/ko-arena-hard-v0.1/model_judgment/ensemble/*.jsonl")
-        return sorted(path.stem for path in paths if path.stem in self.lengths and path.stem != self.baseline)
+        return [model for model in self.judged_models() if model in self.lengths]
 
-    def pairs(self, model: str) -> PairScores:
-        """Both games of every prompt, decisive verdicts weighing three."""
+    def judged_models(self) -> list[str]:
+        """Models with verdicts."""
+        paths = self.folder.glob("data/ko-arena-hard-v0.1/model_judgment/ensemble/*.jsonl")
+        return sorted(path.stem for path in paths if path.stem != self.baseline)
+
+    def games(self, model: str) -> Iterator[tuple[float, float, str]]:
+        """Score, weight and question of every verdict, decisive ones weighing three."""
         path = self.folder / f"data/ko-arena-hard-v0.1/model_judgment/ensemble/{model}.jsonl"
-        rows = []
         for line in path.read_text().splitlines():
             record = json.loads(line)
-            question = record["question_id"]
-            if question not in self.lengths[model]:
-                continue
             # in the first game the baseline is A, in the second the model is
             for game, model_is_a in zip(record["games"], (False, True), strict=True):
                 if game["score"] in _FIVE_WAY:
                     wins, weight = _FIVE_WAY[game["score"]]
-                    rows.append((wins if model_is_a else 1.0 - wins, weight, question))
+                    yield wins if model_is_a else 1.0 - wins, weight, record["question_id"]
+
+    def pairs(self, model: str) -> PairScores:
+        """Both games of every prompt whose answer's length is known."""
+        rows = [row for row in self.games(model) if row[2] in self.lengths[model]]
         own = [self.lengths[model][question] for *_, question in rows]
         base = [self.lengths[self.baseline][question] for *_, question in rows]
         return PairScores(
@@ -77,6 +82,26 @@ class KoArena:
             np.array(base, dtype=float),
             [row[2] for row in rows],
         )
+
+
+def single_ratings(data: Path) -> dict[str, dict[int, list[float]]]:
+    """Ratings by question of every model of every single-answer judgment file (MT-Bench), failed verdicts left out."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for path in sorted((data / "mt_bench/mt_bench/model_judgment").glob("*/gpt-4_single.jsonl")):
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["score"] != -1:
+                questions = found.setdefault(f"gpt-4, {path.parent.name}, {row['model']}", {})
+                questions.setdefault(row["question_id"], []).append(float(row["score"]))
+    folder = data / "judge_meta/kook222_mtbench/data/en/judgments"
+    for path in sorted(folder.glob("*/*/single_grade*/*.jsonl")):
+        judge, kind = path.parent.parent.name.removeprefix("judge_"), path.parent.name
+        for row in map(json.loads, path.read_text().splitlines()):
+            for turn in (1, 2):
+                score = row.get(f"score_turn{turn}")
+                if score is not None and 1.0 <= float(score) <= 10.0:
+                    questions = found.setdefault(f"{judge}, {kind}, {path.stem}", {})
+                    questions.setdefault(row["question_id"], []).append(float(score))
+    return found
 
 
 def mt_bench_gpt4(data: Path, model: str) -> dict[tuple[int, int], float]:

@@ -29,6 +29,7 @@ COMMANDS = {
     "alpaca_lc_speed": ["alpaca_lc.py", "--speed", "--gameability"],
     "arena_hard_speed": ["arena_hard.py", "--speed"],
     "paired": ["paired.py"],
+    "coverage": ["coverage.py"],
     "alpaca_lc_coverage": ["alpaca_lc.py", "--coverage"],
     "arena_hard_coverage": ["arena_hard.py", "--coverage"],
     "ppi_coverage": ["ppi_coverage.py"],

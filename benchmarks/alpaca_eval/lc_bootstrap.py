@@ -16,13 +16,13 @@ from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator, gather
 from benchmarks.alpaca_eval.logistic import Array
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec
+from harness.stats.bounded_interval import widened_by_raw
 from harness.stats.estimate import Estimate
 
 _AT_ONCE = 64
 """Resamples fitted together: enough to spread numpy's overhead, few enough to stay near the cache (13 MiB)."""
 _LOOSE = 1e-4
 """Solver tolerance of a refit; it leaves errors below 1e-6 points."""
-_FEW_PROMPTS_DECIDE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +113,19 @@ def bootstrap_length_controlled(
     """
     bootstrap = bootstrap or LengthControlBootstrap()
     draws = length_controlled_draws([data], gamed, rng, spec, bootstrap)
-    low, high = studentized_interval(draws, 0, bootstrap.level)
+    studentized = studentized_interval(draws, 0, bootstrap.level)
+    value = float(_share(draws.win_rate[0]))
+    scored = data.preference[np.isfinite(data.preference)]
+    low, high = widened_by_raw(
+        value, (studentized[0] / 100.0, studentized[1] / 100.0), scored, np.ones_like(scored), bootstrap.level
+    )
     resampled = draws.resampled[0]
     chosen = "penalty chosen anew in each" if bootstrap.reselect_C else "penalty held"
     method = f"prompt bootstrap of the whole length-controlled fit, {bootstrap.n_boot} resamples, {chosen}"
-    decisive = int(np.count_nonzero(np.abs(data.preference - np.round(np.nanmean(data.preference))) > 0.5))
-    note = ""
-    if decisive < _FEW_PROMPTS_DECIDE:
-        note = f"only {decisive} prompts go against the rest: the interval rests on them alone"
-    value, stderr = float(draws.win_rate[0]), float(resampled.std(ddof=1))
+    stderr = float(resampled.std(ddof=1))
     method += "; studentized interval"
-    return Estimate(value, stderr, low, high, bootstrap.level, method, data.n, data.n, note)
+    percent = float(draws.win_rate[0]), stderr, 100.0 * low, 100.0 * high
+    return Estimate(*percent, bootstrap.level, method, data.n, data.n)
 
 
 def compare_length_controlled(

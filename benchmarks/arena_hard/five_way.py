@@ -49,7 +49,7 @@ def win_rate(
     -------
     Estimate
         In percent. The standard error is that of a ratio of cluster totals (the limit of the prompt bootstrap); the
-        interval is a t interval on the logit scale (:func:`harness.stats.weighted_mean.weighted_mean`).
+        interval is :func:`harness.stats.bounded_interval.bounded_mean_limits`.
 
     Raises
     ------

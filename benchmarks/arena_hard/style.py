@@ -21,7 +21,7 @@ and on Markdown only shifts the models' names by one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,12 +32,15 @@ from benchmarks.arena_hard.style_features import FEATURES, StyleCounts, Version,
 from benchmarks.arena_hard.style_fit import StyleFit, StyleProblem, fit_style, prompt_influence
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import Floats
+from harness.stats.bounded_interval import widened_by_raw
 from harness.stats.estimate import Estimate
 from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
 
 Reference = Literal["equal", "mean"]
 
 _LOG_10 = math.log(10.0)
+_FEWEST_FOR_RIDGE = 50
+_RIDGE_DECIDES = f"no interval: on fewer than {_FEWEST_FOR_RIDGE} prompts the ridge decides and intervals cover 91 %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,13 @@ def style_controlled_win_rates(
         rate = float(expit(fit.strength[row] + shift))
         effect = (influence[:, row] + shift_influence) * rate * (1.0 - rate)
         part = np.zeros(int(judged.sum())) if settled else effect
-        estimates[model] = rate_interval(RateSample(rate, part, int(judged.sum())), level, method)
+        sample = RateSample(rate, part, int(judged.sum()), 1 + problem.design.shape[2])
+        found = rate_interval(sample, level, method)
+        ridge_decides = control.version == "v0.1" and int(judged.sum()) < _FEWEST_FOR_RIDGE
+        if ridge_decides:
+            estimates[model] = replace(found, ci_low=None, ci_high=None, note=_RIDGE_DECIDES)
+        else:
+            estimates[model] = _with_raw(found, table.won[row, judged], table.weight[row, judged])
     n_rows = int(np.count_nonzero(table.weight))
     coefficients = {
         name: _coefficient_estimate(float(value), column, n_rows, level)
@@ -188,6 +197,15 @@ def style_controlled_win_rates(
         )
     }
     return StyleControlled(estimates, coefficients, features.left_out)
+
+
+def _with_raw(found: Estimate, won: Floats, weight: Floats) -> Estimate:
+    """Limits no closer than the raw rate's; those of a settled model are the raw rate's already."""
+    if found.ci_low is None or found.ci_high is None or not 0.0 < found.value < 100.0:
+        return found
+    limits = found.ci_low / 100.0, found.ci_high / 100.0
+    low, high = widened_by_raw(found.value / 100.0, limits, won, weight, found.level)
+    return replace(found, ci_low=100.0 * low, ci_high=100.0 * high)
 
 
 def _features(table: VerdictTable, style: StyleCounts, control: StyleControl) -> _Features:

@@ -17,14 +17,13 @@ from scipy.special import expit
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import BootstrapSpec, Floats, cluster_codes, cluster_resamples, finite_array
+from harness.stats.bounded_interval import widened_by_raw
 from harness.stats.estimate import Estimate
 from harness.stats.mean import cluster_mean
 
 _CONVERGED = 1e-7
 """Largest Newton step, on the logit scale, of a fit that is done; the step after it would be the square of that."""
 _MOST_STEPS = 200
-_SKEWED = 0.35
-"""Skewness of the resampled intercepts above which their spread no longer makes a trustworthy interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +213,8 @@ def length_controlled_pairs(
     logit P(win) = a + b x with x the `relative_length`; verdict weights enter the likelihood as they enter the raw
     win rate, both games are kept, and the figure is 100 expit(a). Prompts are resampled and the fit repeated; the
     interval is a plus and minus t times the spread of the refits, carried over to percent, which covers better at win
-    rates near 0 and 100 than the refits' percentiles (`bench/paired.py`).
+    rates near 0 and 100 than the refits' percentiles (`bench/paired.py`), and no closer to the figure than the raw win
+    rate's limits are to it (:func:`harness.stats.bounded_interval.widened_by_raw`).
 
     Parameters
     ----------
@@ -260,13 +260,13 @@ def length_controlled_pairs(
             for counts in cluster_resamples(n_clusters, cell.size, rng, spec.n_boot)
         ]
     )
-    note = "; ".join(filter(None, [note, _skew_note(replicates[:, 0])]))
     stderr = float(replicates[:, 0].std(ddof=1)) * (n_clusters / (n_clusters - 1)) ** 0.5
     half = float(stats.t.ppf(0.5 + spec.level / 2.0, n_clusters - 1)) * stderr
-    value, low, high = (100.0 * float(expit(fit[0] + shift)) for shift in (0.0, -half, half))
+    value, *limits = (float(expit(fit[0] + shift)) for shift in (0.0, -half, half))
+    low, high = widened_by_raw(value, (limits[0], limits[1]), *_totals(codes, score, weight), spec.level)
     spread = float((100.0 * expit(replicates[:, 0])).std(ddof=1))
     method = f"logistic in tanh log length ratio, at equal length; logit t, {spec.n_boot} refits on resampled prompts"
-    estimate = Estimate(value, spread, low, high, spec.level, method, n, n_clusters, note)
+    estimate = Estimate(100.0 * value, spread, 100.0 * low, 100.0 * high, spec.level, method, n, n_clusters, note)
     return LengthControlled(
         estimate, raw, float(fit[0]), float(fit[1]), float(replicates[:, 1].std(ddof=1)), share_longer
     )
@@ -381,6 +381,12 @@ def _by_prompt_and_length(
     return cells[:, 0].astype(np.int64), cells[:, 1].astype(np.float64), trials, successes
 
 
+def _totals(codes: NDArray[np.int64], score: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Weight won and played on each prompt that has any."""
+    won, played = (np.bincount(codes, weights=column).astype(np.float64) for column in (score * weight, weight))
+    return won[played > 0.0], played[played > 0.0]
+
+
 def _without_fit(
     percent: Floats, codes: NDArray[np.int64], raw: float, share_longer: float, level: float
 ) -> LengthControlled:
@@ -394,11 +400,6 @@ def _without_fit(
     estimate = Estimate(raw, stderr, low, high, level, method, mean.n, mean.n_clusters, note)
     share = min(max(raw / 100.0, 1e-9), 1.0 - 1e-9)
     return LengthControlled(estimate, raw, float(np.log(share / (1.0 - share))), 0.0, None, share_longer)
-
-
-def _skew_note(intercepts: Floats) -> str:
-    skewed = abs(float(stats.skew(intercepts))) > _SKEWED
-    return "few wins or few losses decide; the interval may be too narrow" if skewed else ""
 
 
 def _identification_note(

@@ -21,9 +21,6 @@ from harness.stats.bootstrap import Floats
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
 
-SMALL_SAMPLE = 30
-"""Clusters below which an estimate carries a note."""
-
 _DEGENERATE = 1e-12
 """A standard error (of a rate between 0 and 1) below this is rounding, not information."""
 
@@ -41,28 +38,33 @@ class RateSample:
         `rate`. Sums to zero for an unpenalised estimate.
     n : int
         Observations the rate was computed from.
+    n_parameters : int
+        Parameters fitted to the clusters, at least 1; each takes a degree of freedom from the standard error.
     """
 
     rate: float
     influence: Floats
     n: int
+    n_parameters: int = 1
 
 
-def informative_degrees_of_freedom(influence: Floats) -> float:
+def informative_degrees_of_freedom(influence: Floats, n_parameters: int = 1) -> float:
     """Say how well a standard error computed from clusters is known.
 
     A variance estimated from G independent values of kurtosis k has relative variance (k - 1) / G; a chi-square
-    with v degrees of freedom has 2 / v. Equating them gives v = 2 G / (k - 1), at most G - 1.
+    with v degrees of freedom has 2 / v. Equating them gives v = 2 G / (k - 1), at most G - p with p parameters.
 
     Parameters
     ----------
     influence : ndarray, shape (G,)
         The clusters' influence values.
+    n_parameters : int
+        p, parameters fitted to them.
 
     Returns
     -------
     float
-        Between 2 and G - 1 (1 where G is 2).
+        Between 1 and G - p.
 
     References
     ----------
@@ -70,14 +72,15 @@ def informative_degrees_of_freedom(influence: Floats) -> float:
     is in Cramér (1946), Mathematical Methods of Statistics, 27.4.
     """
     n_clusters = influence.size
+    most = float(max(n_clusters - n_parameters, 1))
     centred = influence - influence.mean()
     second = float(np.mean(centred**2))
     if second == 0.0:
-        return float(n_clusters - 1)
+        return most
     kurtosis = float(np.mean(centred**4)) / second**2
     if kurtosis <= 1.0 + 1e-9:
-        return float(n_clusters - 1)
-    return min(2.0 * n_clusters / (kurtosis - 1.0), n_clusters - 1.0)
+        return most
+    return min(2.0 * n_clusters / (kurtosis - 1.0), most)
 
 
 def rate_interval(sample: RateSample, level: float = 0.95, method: str = "") -> Estimate:
@@ -97,7 +100,9 @@ def rate_interval(sample: RateSample, level: float = 0.95, method: str = "") -> 
     Estimate
         In percent. With every verdict equal (rate exactly 0 or 1, or no spread between clusters at 0 or 1) the interval
         is Clopper-Pearson's with the clusters as trials, and a note says so. With no spread at an inner rate there
-        is no interval, and a note says so.
+        is no interval, and a note says so. The interval's standard error has the finite-sample factor
+        G / (G - p) of a regression with p parameters (HC1; MacKinnon and White 1985, J. Econometrics 29:305-325),
+        the one reported G / (G - 1).
 
     Raises
     ------
@@ -116,21 +121,23 @@ def rate_interval(sample: RateSample, level: float = 0.95, method: str = "") -> 
     rate = min(max(rate, 0.0), 1.0)
     centred = sample.influence - sample.influence.mean()
     stderr = math.sqrt(float(centred @ centred) * n_clusters / (n_clusters - 1))
-    notes = [f"only {n_clusters} prompts: the interval is approximate"] if n_clusters < SMALL_SAMPLE else []
+    note = ""
     spread: tuple[float | None, float | None, float | None]
     if stderr > _DEGENERATE and _DEGENERATE < rate < 1.0 - _DEGENERATE:
-        low, high = _logit_limits(rate, stderr, informative_degrees_of_freedom(sample.influence), level)
+        corrected = stderr * math.sqrt((n_clusters - 1) / max(n_clusters - sample.n_parameters, 1))
+        degrees = informative_degrees_of_freedom(sample.influence, sample.n_parameters)
+        low, high = _logit_limits(rate, corrected, degrees, level)
         spread, how = (100 * stderr, 100 * low, 100 * high), "cluster-robust over prompts, t on the logit scale"
     elif rate <= _DEGENERATE or rate >= 1.0 - _DEGENERATE:
         low, high = _one_sided_limits(rate > 0.5, n_clusters, level)
         spread, how = (100 * stderr, 100 * low, 100 * high), "Clopper-Pearson with prompts as trials"
-        notes.append(f"every verdict {'won' if rate > 0.5 else 'lost'}")
+        note = f"every verdict {'won' if rate > 0.5 else 'lost'}"
     else:
         spread, how = (None, None, None), "no interval"
-        notes.append("every prompt gave the same result: no spread to make an interval from")
+        note = "every prompt gave the same result: no spread to make an interval from"
     how = f"{method}; {how}" if method else how
     error, lower, upper = spread
-    return Estimate(100 * rate, error, lower, upper, level, how, sample.n, n_clusters, "; ".join(notes))
+    return Estimate(100 * rate, error, lower, upper, level, how, sample.n, n_clusters, note)
 
 
 def _logit_limits(rate: float, stderr: float, degrees: float, level: float) -> tuple[float, float]:

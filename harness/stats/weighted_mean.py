@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,10 @@ from scipy import stats
 
 from harness.errors import StatisticsError
 from harness.stats.bootstrap import cluster_codes, finite_array
+from harness.stats.bounded_interval import bounded_mean_limits
 from harness.stats.estimate import Estimate
 from harness.stats.mean import checked_level
-from harness.stats.rate_interval import RateSample, informative_degrees_of_freedom, rate_interval
+from harness.stats.rate_interval import informative_degrees_of_freedom
 
 Floats = NDArray[np.float64]
 
@@ -47,8 +47,7 @@ def weighted_mean(
     -------
     Estimate
         In the unit of `values`. The standard error is that of a ratio of cluster totals [1]_. On a scale that ends, the
-        interval is a t interval on the logit scale (:func:`harness.stats.rate_interval.rate_interval`); otherwise
-        it is a t interval.
+        interval is :func:`harness.stats.bounded_interval.bounded_mean_limits`; otherwise it is a t interval.
 
     Raises
     ------
@@ -74,33 +73,19 @@ def weighted_mean(
     mass = weight.sum()
     mean = float(total.sum() / mass)
     influence = (total - mean * weight) / mass
-    if bounds is None:
-        return _unbounded(mean, influence, value_array.size, level, method)
-    found = rate_interval(RateSample(mean, influence, value_array.size), level, method)
-    return _rescaled(found, low, (high - low) / 100.0)
-
-
-def _rescaled(found: Estimate, low: float, factor: float) -> Estimate:
-    """Convert percent of a scale to the scale's unit."""
-    if (low, factor) == (0.0, 1.0):
-        return found
-    return replace(
-        found,
-        value=low + factor * found.value,
-        stderr=None if found.stderr is None else factor * found.stderr,
-        ci_low=None if found.ci_low is None else low + factor * found.ci_low,
-        ci_high=None if found.ci_high is None else low + factor * found.ci_high,
-    )
-
-
-def _unbounded(mean: float, influence: Floats, n: int, level: float, method: str) -> Estimate:
-    n_clusters = influence.size
     if n_clusters < 2:
         raise StatisticsError(f"{n_clusters} prompt(s)", "at least 2 prompts", "an interval needs independent prompts")
     checked_level(level)
     centred = influence - influence.mean()
-    stderr = float(np.sqrt(float(centred @ centred) * n_clusters / (n_clusters - 1)))
-    degrees = informative_degrees_of_freedom(influence)
-    half = float(stats.t.ppf(0.5 + level / 2.0, degrees)) * stderr
-    how = f"{method}; cluster-robust over prompts, t, {degrees:.1f} degrees of freedom"
-    return Estimate(mean, stderr, mean - half, mean + half, level, how, n, n_clusters)
+    stderr = (high - low) * float(np.sqrt(float(centred @ centred) * n_clusters / (n_clusters - 1)))
+    value = low + (high - low) * mean
+    if bounds is None:
+        degrees = informative_degrees_of_freedom(influence)
+        half = float(stats.t.ppf(0.5 + level / 2.0, degrees)) * stderr
+        limits = value - half, value + half
+        how = f"{method}; cluster-robust over prompts, t, {degrees:.1f} degrees of freedom"
+    else:
+        shares = bounded_mean_limits(total, weight, level)
+        limits = low + (high - low) * shares[0], low + (high - low) * shares[1]
+        how = f"{method}; mid-p Gaffke interval over prompts"
+    return Estimate(value, stderr, *limits, level, how, value_array.size, n_clusters)

@@ -206,6 +206,14 @@ class TestEdges:
         ridge = style_controlled_win_rates(wider, more, StyleControl("v0.1", LENGTH)).win_rates["hopeless"]
         assert 0 < ridge.value < 2
 
+    def test_a_ridge_fit_to_few_prompts_has_a_reason_and_no_interval(self):
+        for n_prompts, has_interval in ((49, False), (50, True)):
+            table, style = simulated(np.random.default_rng(19), n_prompts, [0.3])
+            found = style_controlled_win_rates(table, style, StyleControl("v0.1", LENGTH)).win_rates["m0"]
+            assert 0 < found.value < 100
+            assert ((found.ci_low is None) or (found.ci_high is None)) != has_interval
+            assert ("the ridge decides" in found.note) != has_interval
+
     def test_a_feature_that_never_varies_is_left_out_with_its_reason(self):
         table, style = simulated(np.random.default_rng(13), 50, [0.3])
         style.models[..., 1], style.baseline[:, 1] = 0, 0

@@ -39,12 +39,15 @@ def test_by_hand():
     assert found.stderr == pytest.approx(100 * (0.7 - 2 / 3) / 2, abs=1e-12)
 
 
-def test_one_sample_each_is_a_share_with_wilson_s_interval():
+def test_one_sample_each_is_a_share_with_a_binomial_interval():
     found = mean_pass_at_k([1] * 98 + [0] * 66, range(164), k=1)
-    wilson = stats.binomtest(98, 164).proportion_ci(0.95, method="wilson")
+    exact = stats.binomtest(98, 164).proportion_ci(0.95, method="exact")
     assert found.value == pytest.approx(59.7560975609756)
-    assert (found.ci_low, found.ci_high) == pytest.approx((100 * wilson.low, 100 * wilson.high))
-    assert "Wilson" in found.method
+    assert 100 * exact.low < found.ci_low < found.ci_high < 100 * exact.high
+    # mid-p: half of the probability of exactly 98 counts on either side
+    for limit, sign in ((found.ci_low, 1), (found.ci_high, -1)):
+        beyond = stats.binom.sf(98, 164, limit / 100) if sign == 1 else stats.binom.cdf(97, 164, limit / 100)
+        assert beyond + 0.5 * stats.binom.pmf(98, 164, limit / 100) == pytest.approx(0.025, abs=1e-8)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])

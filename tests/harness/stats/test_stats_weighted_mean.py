@@ -52,6 +52,10 @@ def test_equal_weights_agree_with_the_plain_mean():
     values = [3.0, 5.0, 4.0, 8.0, 1.0]
     found, plain = weighted_mean(values, [2.0] * 5, range(5)), cluster_mean(values, range(5))
     assert (found.value, found.stderr) == (pytest.approx(plain.value), pytest.approx(plain.stderr))
+    found = weighted_mean(values, [2.0] * 5, range(5), bounds=(1.0, 10.0))
+    plain = cluster_mean(values, range(5), bounds=(1.0, 10.0))
+    for field in ("value", "stderr", "ci_low", "ci_high"):
+        assert getattr(found, field) == pytest.approx(getattr(plain, field))
 
 
 @pytest.mark.parametrize(
