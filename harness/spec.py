@@ -344,6 +344,10 @@ class RunSpec(_Frozen):
         Answers per prompt. The first is judged; the diversity of all is measured (`harness.run.answer_diversity`).
     canaries : int
         Prompts per benchmark on which the judge is tested (`harness.run.canary_questions`); 0 for none.
+    anchors : int
+        Prompts per benchmark whose answers in `anchor_run` the judge judges again (`harness.run.anchors`); 0 for none.
+    anchor_run : str or None
+        The run directory with those answers.
     """
 
     model: ModelSpec
@@ -355,6 +359,8 @@ class RunSpec(_Frozen):
     max_unscored: float = Field(default=0.01, ge=0, le=1)
     samples: int = Field(default=1, ge=1, le=1024)
     canaries: int = Field(default=8, ge=0)
+    anchors: int = Field(default=0, ge=0)
+    anchor_run: str | None = None
 
     @field_validator("benchmarks", mode="before")
     @classmethod
@@ -390,10 +396,17 @@ class RunSpec(_Frozen):
         benchmarks = tuple(_first_for_limit(item) for item in self.benchmarks)
         return _first_for_limit(self.model_copy(update={"benchmarks": benchmarks}))
 
+    @model_validator(mode="after")
+    def _whole_anchors(self) -> Self:
+        if (self.anchors > 0) != (self.anchor_run is not None):
+            raise ValueError("anchors and anchor_run go together: a number of prompts, and the run with their answers")
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return the fields that determine what is measured; runs with equal identity are the same run."""
         fields = self.model_dump(mode="json")
-        fields.pop("canaries")  # they test the judge and enter no figure
+        for testing in ("canaries", "anchors", "anchor_run"):  # they test the judge and enter no figure
+            fields.pop(testing)
         if fields["judge"] is not None:
             for operational in _JUDGE_OPERATIONAL:
                 fields["judge"].pop(operational, None)

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare two runs; return the exit status."""
     from harness.commands.output import data_store, print_json
     from harness.run.compare import compare_runs
-    from reports.blocks import Statement
+    from reports.blocks import Note, Statement
     from reports.sections.verdict import difference_table, said_blocks
     from reports.terminal import print_blocks
 
@@ -38,5 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     runs = (comparison.first, comparison.second)
     invalid = [Statement("invalid", f"{run.model} is NOT VALID", items=run.problems) for run in runs if run.problems]
     table = difference_table(comparison, *(f"{run.model} ({run.run})" for run in runs))
-    print_blocks([*invalid, table, *said_blocks(comparison)])
+    drifts = [Note(drift.message) for drift in comparison.drifts]
+    print_blocks([*invalid, table, *said_blocks(comparison), *drifts])
     return 0

@@ -126,9 +126,11 @@ def _finish(decision: Decision, on_pass: dict[str, Promotion], *, as_json: bool)
 
 def _explained(decision: Decision, policy: Any, arguments: argparse.Namespace, selection: Selection | None) -> Decision:
     """Add what would turn each rule's decision, with --explain in words too, and what was corrected."""
+    from harness.gate.judge_drift import with_drift
     from harness.gate.tipping import explained, with_tipping
 
     decision = with_tipping(decision, policy)
+    decision = with_drift(decision, arguments.candidate, arguments.baseline)
     decision = explained(decision) if arguments.explain else decision
     return decision if selection is None else selection.applied(decision)
 

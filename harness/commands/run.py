@@ -65,6 +65,12 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="seed of every random choice (default 0)")
     add("--max-unscored", type=float, metavar="SHARE", help="largest share of unscored items in a valid run (0.01)")
     add("--canaries", type=int, metavar="N", help="prompts per benchmark on which the judge is tested (8; 0: none)")
+    add("--anchors", type=int, metavar="N", help="stored answers per benchmark that the judge judges again (0)")
+    add(
+        "--anchor-run",
+        metavar="DIR",
+        help="the run that holds them; two runs with the same anchors show the judge's drift",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a mirror of the upstream files (ASSAY_DATA)")
     add_judge_options(parser)
 
@@ -138,7 +144,7 @@ def spec_from(arguments: argparse.Namespace) -> Any:
         item |= _given(arguments, "max_tokens", "temperature")
     _put_benchmark_options(values, arguments.benchmark_option)
     _put_limit(values, _given(arguments, "limit", "first"))
-    values |= _given(arguments, "samples", "seed", "max_unscored", "canaries")
+    values |= _given(arguments, "samples", "seed", "max_unscored", "canaries", "anchors", "anchor_run")
     if "model" not in values or not values.get("benchmarks"):
         raise SpecError(
             "the model or the benchmarks are missing",

@@ -159,6 +159,8 @@ class Decision:
         Further remarks (looks at a locked test set, verdicts saved).
     selection : dict or None
         How many candidates this one was chosen from, and the level of its test (`harness.gate.selection`).
+    drift : tuple of dict
+        By benchmark, how the judge changed between the runs, if both judged anchors (`harness.run.anchors`).
     """
 
     decision: Verdict
@@ -173,6 +175,7 @@ class Decision:
     baseline: str = ""
     notes: tuple[str, ...] = ()
     selection: dict[str, Any] | None = None
+    drift: tuple[dict[str, Any], ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -194,4 +197,5 @@ class Decision:
             "left_out": list(self.left_out),
             "notes": list(self.notes),
             "selection": self.selection,
+            "drift": list(self.drift),
         }

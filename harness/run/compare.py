@@ -13,6 +13,7 @@ import numpy as np
 from harness.errors import AssayError, StatisticsError, UsageError
 from harness.protocols import Benchmark, DataSource, FittedBenchmark, Items, PanelBenchmark
 from harness.records import Score, SummaryRow
+from harness.run.anchors import JudgeDrift, judge_drifts
 from harness.run.comparability import Difference, Sides, differences, is_judged
 from harness.run.score import RunScores, stored_or_scored
 from harness.run.stored_run import StoredRun
@@ -102,6 +103,8 @@ class Comparison:
     metrics: list[ComparedMetric]
     differing: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
     """What differs between the runs, by benchmark."""
+    drifts: list[JudgeDrift] = field(default_factory=list)
+    """How the judge changed between them, by benchmark, if both judged anchors."""
 
     @property
     def said(self) -> list[str]:
@@ -123,6 +126,7 @@ class Comparison:
             ],
             "problems": [f"a: {p}" for p in self.first.problems] + [f"b: {p}" for p in self.second.problems],
             "metrics": [metric.as_json() for metric in self.metrics],
+            "drift": [drift.as_json() for drift in self.drifts],
         }
 
 
@@ -223,7 +227,8 @@ def compare_runs(first: Path, second: Path, data: DataSource, level: float = 0.9
             "runs of the same benchmark",
             "choose runs that share a benchmark",
         )
-    return Comparison(runs[0], runs[1], _adjusted(metrics), differing)
+    drifts = judge_drifts(stored[0].directory, stored[1].directory)
+    return Comparison(runs[0], runs[1], _adjusted(metrics), differing, drifts)
 
 
 def _shared_metrics(name: str, runs: tuple[RunScores, RunScores]) -> list[str]:

@@ -10,6 +10,7 @@ from harness.endpoint.ledger import Price, estimate_tokens
 from harness.messages import Message
 from harness.protocols import Judge, JudgeTask
 from harness.records import Prompt, Response
+from harness.run.anchors import anchor_questions
 from harness.run.canary_questions import canary_questions
 from harness.run.plan import Plan, PlannedBenchmark
 
@@ -221,7 +222,8 @@ def _count(plan: Plan, name: str, asker: Estimable | None, answer: Any) -> _Coun
         turns = (answer(prompt, baseline),) * len(prompt.turns)
         answers[prompt.id] = Response(prompt_id=prompt.id, benchmark=name, model="", model_id="", turns=turns)
         own += planned.benchmark.tasks(prompt, answers[prompt.id], baseline)
-    canaries = [q.task for q in canary_questions(planned, answers.get, plan.spec.canaries)]
+    questions = canary_questions(planned, answers.get, plan.spec.canaries)
+    canaries = [q.task for q in (*questions, *anchor_questions(plan.spec, planned))]
     asked = [(task, *asker.first_messages(task)) for task in (*own, *canaries)]
     sent = [(task, messages, limit, asker.n_requests(task.form)) for task, messages, limit in asked if messages]
     n_own = sum(asker.n_requests(task.form) for task, messages, _ in asked[: len(own)] if messages)

@@ -28,6 +28,7 @@ from harness.errors import AssayError, RunConflictError, UsageError
 from harness.progress import Progress, make_progress, say
 from harness.protocols import AnnotatedBenchmark, EngineBenchmark, Judge, JudgeContext, JudgeTask, MeasureContext
 from harness.records import Judgment, Prompt, Response, Unscored
+from harness.run.anchors import ANCHOR, anchor_questions, refuse_bad_anchors
 from harness.run.canary_questions import CanaryQuestion, canary_questions
 from harness.run.generate import GenerationThread, Job
 from harness.run.plan import Plan, PlannedBenchmark, limit_took_the_first, load_judge, make_plan, run_header
@@ -122,6 +123,7 @@ def run(spec: RunSpec, options: RunOptions) -> RunScores:
     settings = Settings.from_env()
     data = DataStore.of_settings(settings, options.data_dir)
     plan = make_plan(_as_begun(spec, options.out), data)
+    refuse_bad_anchors(plan)
     with RunWriter(options.out) as writer:
         _refuse_other_run(writer, plan)
         was_complete = writer.complete
@@ -310,17 +312,9 @@ class _Session:
     async def _ask_canaries(self) -> None:
         """Test the judge on questions with known answers; they are stored separately from the run's own."""
         judge = self.judge
-        if judge is None or not self.plan.spec.canaries:
+        if judge is None:
             return
-        kept = {key: _is_settled(j) for key, j in self.writer.canaries().items()}
-        waiting: list[tuple[CanaryQuestion, bool]] = []
-        for planned in self.plan.benchmarks.values():
-            for question in canary_questions(planned, self._answer_to, self.plan.spec.canaries):
-                task = question.task
-                response_ids = [response.id for response in task.responses]
-                scored = kept.get(task_key(self.judge_ids[task.form], task.prompt.id, response_ids, task.turn))
-                if not scored:
-                    waiting.append((question, scored is False))
+        waiting = self._canaries_to_ask()
         if not waiting:
             return
         self.progress.start("testing the judge", len(waiting))
@@ -334,6 +328,21 @@ class _Session:
             self.progress.advance("testing the judge")
 
         await asyncio.gather(*(ask(*item) for item in waiting))
+
+    def _canaries_to_ask(self) -> list[tuple[CanaryQuestion, bool]]:
+        """Canary questions and anchors without a verdict, and whether to ask past the cache."""
+        kept = {key: _is_settled(j) for key, j in self.writer.canaries().items()}
+        spec, waiting = self.plan.spec, []
+        for planned in self.plan.benchmarks.values():
+            questions = canary_questions(planned, self._answer_to, spec.canaries)
+            for question in (*questions, *anchor_questions(spec, planned)):
+                task = question.task
+                response_ids = [response.id for response in task.responses]
+                scored = kept.get(task_key(self.judge_ids[task.form], task.prompt.id, response_ids, task.turn))
+                if not scored:
+                    # A cached verdict on an anchor would say nothing of the judge today.
+                    waiting.append((question, scored is False or question.check == ANCHOR))
+        return waiting
 
     def _answer_to(self, prompt_id: str) -> Response | None:
         return self.responses.get((prompt_id, "candidate", 0, ""))
