@@ -37,6 +37,7 @@ COMMANDS = {
     "judging_cost": ["judging_cost.py"],
     "gate": ["gate.py"],
     "group_sequential": ["group_sequential.py"],
+    "selection": ["selection.py"],
 }
 
 

@@ -11,6 +11,7 @@ of 16 for the ranks.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from gate import POLICY, alpaca_shares, gsm8k_outcomes, rate, say, units_of
 from real_scores import DATA
-from report import write_result
+from report import RESULTS, write_result
 
 from harness.gate.policy import Rule
 from harness.gate.testing import paired_test
@@ -245,16 +246,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--trials", type=int, default=300, help="per case of an estimate; others in proportion (300)")
+    parser.add_argument("--only", choices=("gate", "effects", "ranks"), help="renew this part of the stored result")
     arguments = parser.parse_args()
-    verdicts = Verdicts(arguments.data)
-    n_trials = arguments.trials
-    rows = gate(verdicts, math.ceil(0.6 * n_trials))
-    result = {
-        "gate_by_candidates": gate_means(rows),
-        "effects": effects(verdicts, n_trials),
-        "ranks": ranks(verdicts, math.ceil(0.4 * n_trials)),
-        "gate": rows,
-    }
+    verdicts, n_trials = Verdicts(arguments.data), arguments.trials
+    path = RESULTS / "selection.json"
+    result = json.loads(path.read_text()) if arguments.only else {}
+    result.pop("made_by", None)
+    if arguments.only in (None, "gate"):
+        rows = gate(verdicts, math.ceil(0.6 * n_trials))
+        result |= {"gate_by_candidates": gate_means(rows), "gate": rows}
+    if arguments.only in (None, "effects"):
+        result["effects"] = effects(verdicts, n_trials)
+    if arguments.only in (None, "ranks"):
+        result["ranks"] = ranks(verdicts, math.ceil(0.4 * n_trials))
     write_result("selection", result)
 
 
