@@ -47,9 +47,9 @@ class RunSoFar(StoredRun):
     plan: LookPlan
 
     @cached_property
-    def look_plan(self) -> LookPlan | None:
-        """The looks at which the run is to stop."""
-        return self.plan
+    def header(self) -> dict[str, Any]:
+        """Content of run.json, with the looks at which the run is to stop."""
+        return self.directory.header() | {"early_stop": self.plan.as_json()}
 
     @property
     def stopped_seed(self) -> int | None:
