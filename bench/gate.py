@@ -26,7 +26,8 @@ from report import write_result
 from scipy import stats
 
 from benchmarks.alpaca_eval.lc_bootstrap import LengthControlBootstrap, compare_length_controlled
-from benchmarks.alpaca_eval.lc_data import LengthControlData, read_gamed
+from benchmarks.alpaca_eval.lc_data import LengthControlData, LengthControlSpec, read_gamed
+from benchmarks.alpaca_eval.lc_fit import LengthControlEstimator
 from harness.gate.evidence import PairedUnits
 from harness.gate.policy import Kind, Rule, make_policy
 from harness.gate.sequential import sequential_decide
@@ -233,6 +234,43 @@ def length_controlled(data: Path, n_trials: int) -> list[dict[str, object]]:
             hits.append(fitted_test("improve", rule, POLICY, (50.0, 50.0), difference).p_pass <= ALPHA)
         rows.append({"data": f"{first} / {second}", "rule": "improve LC by 0", "n": 805, "fixed": rate(hits)})
         say(f"length-controlled win rate, {first} / {second}: {rate(hits)}")
+    return rows
+
+
+def length_controlled_pairs(data: Path, n_trials: int) -> list[dict[str, object]]:
+    """Bias of the length-controlled rate on few prompts, and wrong passes of every pair at its own boundary.
+
+    Standard errors are the infinitesimal jackknife's, which agree with the bootstrap's and take one fit.
+    """
+    gamed, difficulty = read_gamed(next((data / "mirror").rglob("df_gamed.csv")))
+    columns = {m: lc_columns(data, m) for m in alpaca_models(data) if m != "gpt4_1106_preview"}
+    columns = {m: c for m, c in columns.items() if c.shape[1] == 805}
+
+    def fitted(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = []
+        for c in columns.values():
+            sample = LengthControlData(c[0, places], c[1, places], c[2, places], difficulty[places])
+            estimator = LengthControlEstimator(sample, gamed, LengthControlSpec())
+            observed, fits = estimator.observe()
+            found.append((100 * float(fits.win_rate[0]), 100 * estimator.influence(observed, fits)[0]))
+        return np.array([value for value, _ in found]), np.array([part for _, part in found])
+
+    truth, _ = fitted(np.arange(805))
+    rows: list[dict[str, object]] = []
+    for n in (80, 200, 400, 805):
+        rng = np.random.default_rng(n)
+        bias, hits = np.zeros(truth.size), np.zeros((truth.size, truth.size))
+        for _ in range(n_trials):
+            value, part = fitted(rng.integers(0, 805, n))
+            bias += (value - truth) / n_trials
+            difference = part[:, None] - part[None, :]
+            stderr = difference.std(axis=2, ddof=1) / math.sqrt(n) + np.eye(truth.size)
+            off = (value - truth)[:, None] - (value - truth)[None, :]
+            hits += (stats.t.sf(off / stderr, n - 1) <= ALPHA) / n_trials
+        others = ~np.eye(truth.size, dtype=bool)
+        row = {"n": n, "mean": float(hits[others].mean()), "bias": dict(zip(columns, bias.tolist(), strict=True))}
+        rows.append(row | {"n_trials": n_trials, "worst": float(hits[others].max())})
+        say(f"LC n={n}: bias {bias.min():+.1f} to {bias.max():+.1f}, wrong passes mean {row['mean']:.3f}")
     return rows
 
 
@@ -551,12 +589,16 @@ def main() -> None:
     parser.add_argument("--loop-trials", type=int, default=3000)
     parser.add_argument("--lc-trials", type=int, default=250)
     parser.add_argument("--orders", type=int, default=40)
-    parser.add_argument("--only", choices=["boundary", "few_prompts", "length_controlled", "loop", "cost", "widths"])
+    parser.add_argument(
+        "--only",
+        choices=["boundary", "few_prompts", "length_controlled", "length_controlled_pairs", "loop", "cost", "widths"],
+    )
     arguments = parser.parse_args()
     parts = {
         "boundary": lambda: boundary(arguments.data, arguments.trials),
         "few_prompts": lambda: few_prompts(arguments.data, arguments.few_trials),
         "length_controlled": lambda: length_controlled(arguments.data, arguments.lc_trials),
+        "length_controlled_pairs": lambda: length_controlled_pairs(arguments.data, arguments.lc_trials // 5),
         "loop": lambda: loop(arguments.data, arguments.loop_trials),
         "cost": lambda: cost(arguments.data, arguments.orders),
         "widths": lambda: widths(arguments.data),
