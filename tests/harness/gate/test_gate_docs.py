@@ -80,7 +80,9 @@ def test_the_workflow_gates_with_a_policy_that_loads():
     workflow, policy = (yaml.safe_load(text) for text in blocks("yaml"))
     steps = workflow["jobs"]["gate"]["steps"]
     (gate,) = [step for step in steps if step.get("id") == "gate"]
-    assert "assay gate" in gate["run"]
+    inputs = yaml.safe_load((DOCUMENT.parents[1] / "action.yml").read_text())["inputs"]
+    assert set(gate["with"]) <= set(inputs)
+    assert {name for name, field in inputs.items() if field.get("required")} <= set(gate["with"])
     assert "continue-on-error" not in gate
     assert len(list(make_policy(policy).each_rule())) == 4
 
