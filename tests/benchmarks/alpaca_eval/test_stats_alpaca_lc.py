@@ -369,7 +369,7 @@ class TestRefusals:
         with pytest.raises(StatisticsError):
             LengthControlBootstrap(**wrong)
 
-    def test_one_dissenting_prompt_still_gives_finite_limits_and_a_note(self, model, gamed):
+    def test_one_dissenting_prompt_still_gives_finite_limits(self, model, gamed):
         rng = np.random.default_rng(2)
         share = rng.uniform(0, 1e-6, model.n)
         share[[10, 11]] = 0.9
@@ -377,7 +377,7 @@ class TestRefusals:
             changed(model, preference=share), gamed, rng, bootstrap=LengthControlBootstrap(200)
         )
         assert 0 <= found.ci_low <= found.value <= found.ci_high <= 100
-        assert "only 2 prompts" in found.note
+        assert found.ci_high > found.value + 0.5, "other prompts could dissent too"
 
 
 class TestFiles:
