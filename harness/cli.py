@@ -25,6 +25,7 @@ _COMMANDS = {
     "report": "write the report, one self-contained file",
     "align": "SFT, reward model, iterative DPO with a gate between iterations; resumable",
     "export": "convert a run to Parquet, an Inspect log, lm-eval results or a model card",
+    "schema": "print the JSON Schema of a command's --json output",
     "estimate": "estimate calls, tokens and cost before a run",
     "train": "one training stage: sft, reward, preference, dpo; recipes; data",
     "demo": "run a complete alignment on a small model trained from scratch",
