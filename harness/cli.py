@@ -17,6 +17,7 @@ _COMMANDS = {
     "score": "recompute every figure from stored answers and verdicts",
     "compare": "paired differences between two runs, for every metric they share",
     "gate": "decide whether a checkpoint is promoted; exit status 0 pass, 1 fail, 3 undecided, 4 invalid",
+    "plan": "prompts, calls, money and time that a policy's decision takes",
     "comment": "a gate's decision as Markdown, or as one sticky comment on a pull request",
     "calibrate": "compare a judge with human votes: agreement, biases, confidence, price, corrected win rates",
     "judge": "try a judge form on stored answers; measure whether a judge follows a rubric",

@@ -130,7 +130,7 @@ class SequentialTest:
         self, kind: Kind, rule: Rule, policy: Policy, units: PairedUnits, group_size: int
     ) -> tuple[TestedRule, dict[str, Any]]:
         """Test a rule."""
-        why_not = _obstacle(rule, units)
+        why_not = obstacle(rule, units)
         if why_not:
             return paired_test(kind, rule, policy, units), {"looked_at": "once, on all prompts", "because": why_not}
         place = {key: index for index, key in enumerate(units.keys)}
@@ -152,7 +152,8 @@ class SequentialTest:
         return tested, looked
 
 
-def _obstacle(rule: Rule, units: PairedUnits) -> str:
+def obstacle(rule: Rule, units: PairedUnits) -> str:
+    """Return why a rule cannot be tested after every prompt; "" if it can."""
     if units.reach is None:
         return "the metric's scale is unbounded, which the sequential test does not allow"
     if not units.sequential:
