@@ -131,18 +131,22 @@ class Designs:
         normal = distance.mean / distance.sd
         if n is None or n > MOST_SIMULATED:
             return normal
-        wanted = self._z(power)
-        n = max(n, 2)
+        return self._fitted_slope(max(n, 2), power) or normal
+
+    def _fitted_slope(self, n: int, power: float) -> float | None:
+        """Fit the slope by simulation, from a first guess of n; None if it is not positive."""
+        slope = 0.0
         for _ in range(_STEPS):
             rows = self._rows(n)
             passed = float(np.mean(self.rule.passing(rows) <= self.rule.levels[0]))
             edge = 0.5 / len(rows)
             slope = self._z(min(max(passed, edge), 1.0 - edge)) / math.sqrt(n)
-            following = min(max(2, math.ceil((wanted / slope) ** 2 if slope > 0.0 else 2 * n), n // 3), 3 * n)
+            guess = math.ceil((self._z(power) / slope) ** 2) if slope > 0.0 else 2 * n
+            following = min(max(2, guess, n // 3), 3 * n)
             if following > MOST_SIMULATED or abs(following - n) <= max(1.0, _CLOSE * n):
-                return slope if slope > 0.0 else normal
+                break
             n = following
-        return slope
+        return slope if slope > 0.0 else None
 
     def _z(self, power: float) -> float:
         return float(stats.norm.isf(self.rule.levels[0]) + stats.norm.ppf(power))

@@ -26,6 +26,7 @@ from harness.stats.mean_test import decisiveness
 _SEED = 20240917
 _COPIES = 20
 _QUANTILES = 2000
+_FITTED = "the metric is fitted to all prompts"
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,12 @@ def spread_of_runs(kind: Kind, rule: AnyRule, runs: RunsToPlanFrom) -> Spread:
     StatisticsError
         There is no spread to plan from.
     """
-    name = runs.name(rule.benchmark)
-    present = [run for run in (runs.candidate, runs.baseline) if run is not None and run.entry(name) is not None]
-    if not present or runs.whole.entry(name) is None:
-        held = sorted({str(e["name"]) for e in runs.whole.header.get("benchmarks", ())})
-        raise UsageError(f"the runs do not hold {rule.benchmark}", f"a benchmark they hold: {', '.join(held)}")
+    name, present = runs.name(rule.benchmark), _holding(rule, runs)
     benchmark = present[0].benchmark(name)
     scores = [run.scores_of(name) for run in present]
+    if not isinstance(rule, Limit):
+        _check_judges(name, benchmark, present)
     items = [benchmark.items(rule.metric, side) for side in scores]
-    if len(present) == 2 and not isinstance(rule, Limit) and deciding(benchmark, scores[0]):
-        problem = judge_problem(name, *present)
-        if problem:
-            raise UsageError(f"{name}: {problem}")
     known = [found for found in items if found is not None and found.scores]
     spread = _of_means(kind, rule, known, runs) if known else _of_fit(rule, benchmark, scores, runs)
     if spread.differences.size < 2 or not spread.differences.std():
@@ -102,6 +97,24 @@ def spread_of_runs(kind: Kind, rule: AnyRule, runs: RunsToPlanFrom) -> Spread:
             "differences that vary", "plan from other runs, or give --sd",
         )  # fmt: skip
     return spread
+
+
+def _holding(rule: AnyRule, runs: RunsToPlanFrom) -> list[StoredRun]:
+    """Return the runs that hold the rule's benchmark, the candidate's first."""
+    name = runs.name(rule.benchmark)
+    if runs.whole.entry(name) is None:
+        held = sorted({str(e["name"]) for e in runs.whole.header.get("benchmarks", ())})
+        raise UsageError(f"the runs do not hold {rule.benchmark}", f"a benchmark they hold: {', '.join(held)}")
+    return [run for run in (runs.candidate, runs.baseline) if run is not None and run.entry(name) is not None]
+
+
+def _check_judges(name: str, benchmark: Benchmark, present: Sequence[StoredRun]) -> None:
+    """Refuse two runs of a judged benchmark that were judged differently."""
+    if len(present) < 2 or not deciding(benchmark, present[0].scores_of(name)):
+        return
+    problem = judge_problem(name, present[0], present[1])
+    if problem:
+        raise UsageError(f"{name}: {problem}")
 
 
 def _of_means(kind: Kind, rule: AnyRule, known: Sequence[Items], runs: RunsToPlanFrom) -> Spread:
@@ -158,26 +171,36 @@ def _binary_unit(units: PairedUnits) -> float | None:
 
 def _of_fit(rule: AnyRule, benchmark: Benchmark, scores: Sequence[Sequence[Score]], runs: RunsToPlanFrom) -> Spread:
     """Take the spread of a fit from its standard error: that of the paired refits, or the one a run stored."""
-    why_not = "the metric is fitted to all prompts"
-    if len(scores) == 2 and not isinstance(rule, Limit) and isinstance(benchmark, FittedBenchmark):
-        shared = {s.prompt_id for s in scores[0]} & {s.prompt_id for s in scores[1]}
-        sides = [[s for s in side if s.prompt_id in shared] for side in scores]
-        rng = np.random.default_rng(_SEED)
-        found = benchmark.compare_fitted(rule.metric, (sides[0], sides[1]), runs.data, rng, 0.9)
-        if found is not None and found.difference.stderr:
-            n = found.difference.n_clusters
-            return _normal(found.difference.stderr * math.sqrt(n), found.difference.value, found.second,
-                           why_not, f"the standard error of both fits on {n} prompts")  # fmt: skip
+    paired = None if isinstance(rule, Limit) else _of_both_fits(rule, benchmark, scores, runs)
+    if paired is not None:
+        return paired
     row = _stored_row(benchmark.name, rule.metric, runs.whole)
     sd = float(row.stderr or 0.0) * math.sqrt(row.n_clusters)
     if isinstance(rule, Limit):
         words = f"the standard error on {row.n_clusters} prompts"
-        return _normal(sd, float(row.value or 0.0) - rule.number, rule.number, why_not, words)
+        return _normal(sd, float(row.value or 0.0) - rule.number, rule.number, _FITTED, words)
     words = (
         f"the standard error of one run on {row.n_clusters} prompts; a second run is supposed to have the same one, "
         f"with a correlation of {runs.correlation:g}"
     )
-    return _normal(sd * math.sqrt(2.0 * (1.0 - runs.correlation)), 0.0, float(row.value or 0.0), why_not, words)
+    return _normal(sd * math.sqrt(2.0 * (1.0 - runs.correlation)), 0.0, float(row.value or 0.0), _FITTED, words)
+
+
+def _of_both_fits(
+    rule: AnyRule, benchmark: Benchmark, scores: Sequence[Sequence[Score]], runs: RunsToPlanFrom
+) -> Spread | None:
+    """Refit both runs on the prompts they share; None with one run, or without a standard error."""
+    if len(scores) < 2 or not isinstance(benchmark, FittedBenchmark):
+        return None
+    shared = {s.prompt_id for s in scores[0]} & {s.prompt_id for s in scores[1]}
+    sides = [[s for s in side if s.prompt_id in shared] for side in scores]
+    rng = np.random.default_rng(_SEED)
+    found = benchmark.compare_fitted(rule.metric, (sides[0], sides[1]), runs.data, rng, 0.9)
+    if found is None or not found.difference.stderr:
+        return None
+    n = found.difference.n_clusters
+    words = f"the standard error of both fits on {n} prompts"
+    return _normal(found.difference.stderr * math.sqrt(n), found.difference.value, found.second, _FITTED, words)
 
 
 def _normal(sd: float, mean: float, baseline: float, why_not: str, words: str) -> Spread:

@@ -229,16 +229,22 @@ def _check(request: PlanRequest) -> None:
         raise UsageError(f"a width of {request.width:g}", "a positive number in the metric's unit")
     if not 0.0 <= request.correlation < 1.0:
         raise UsageError(f"a correlation of {request.correlation:g}", "from 0 to below 1")
-    for what, values in (("effect", request.effects), ("standard deviation", request.sds)):
-        for value in values.values():
-            if not math.isfinite(value) or (what != "effect" and value <= 0.0):
-                raise UsageError(f"a {what} of {value:g}", "a finite number" + (" above 0" if what != "effect" else ""))
+    _check_numbers(request)
+    if not request.has_runs and not request.sds:
+        raise UsageError("there is no run to plan from", "--baseline DIR, --candidate DIR, or --sd S")
+
+
+def _check_numbers(request: PlanRequest) -> None:
+    for value in request.effects.values():
+        if not math.isfinite(value):
+            raise UsageError(f"an effect of {value:g}", "a finite number")
+    for value in request.sds.values():
+        if not (math.isfinite(value) and value > 0.0):
+            raise UsageError(f"a standard deviation of {value:g}", "a finite number above 0")
     known = {f"{rule.benchmark}:{rule.metric}" for _, rule in request.policy.each_rule()} | {EVERY}
     unknown = [key for key in (*request.effects, *request.sds) if key not in known]
     if unknown:
         raise UsageError(f"no rule of the policy is about {unknown[0]}", ", ".join(sorted(known - {EVERY})))
-    if not request.has_runs and not request.sds:
-        raise UsageError("there is no run to plan from", "--baseline DIR, --candidate DIR, or --sd S")
 
 
 def _is_there(rule: AnyRule, request: PlanRequest) -> bool:
@@ -400,18 +406,14 @@ class _RuleToPlan:
         return designs.for_power(self.request.power, self.n_runs)
 
     def _cost(self) -> PromptCost:
-        request, cost = self.request, None
-        name = self.rule.benchmark
+        request, name = self.request, self.rule.benchmark
         if self.rule.metric == HEAD_TO_HEAD and request.direct is not None:
-            return stored_cost(
-                request.direct, str((request.direct.entry(name) or {"name": name})["name"]), request.seconds
-            )
-        if request.estimate is not None:
-            cost = estimated_cost(request.estimate, name, request.seconds)
-        if cost is None and request.has_runs:
-            run = request.candidate if request.candidate is not None and request.candidate.entry(name) else None
-            cost = stored_cost(run or request.runs.whole, request.runs.name(name), request.seconds)
-        return cost or PromptCost(seconds=request.seconds)
+            return stored_cost(request.direct, _name_in(request.direct, name), request.seconds)
+        found = None if request.estimate is None else estimated_cost(request.estimate, name, request.seconds)
+        if found is not None or not request.has_runs:
+            return found or PromptCost(seconds=request.seconds)
+        holders = [run for run in (request.candidate, request.baseline) if run is not None and run.entry(name)]
+        return stored_cost(holders[0], request.runs.name(name), request.seconds)
 
     # ---- head to head
 
@@ -425,28 +427,32 @@ class _RuleToPlan:
         return self._designs(supposed), cost, [f"head to head: {shift:+.1f} points from one half supposed; {words}"]
 
     def _direct_rule(self, effect: float) -> tuple[SupposedRule, float, str] | None:
-        rule = self.rule
-        if not isinstance(rule, Rule) or rule.metric == HEAD_TO_HEAD or rule.better != "higher" or rule.margin.relative:
-            return None
         value = self._baseline_rate()
-        if value is None or not 0.0 < value < 100.0:
+        if value is None or not isinstance(self.rule, Rule):
             return None
-        threshold = _against_each_other(value, rule.margin.value if self.kind == "improve" else -rule.margin.value)
+        margin = self.rule.margin.value
+        threshold = _against_each_other(value, margin if self.kind == "improve" else -margin)
         shift = _against_each_other(value, effect)
         if threshold is None or shift is None:
             return None
-        if self.request.direct is not None and self.request.direct.entry(rule.benchmark) is not None:
-            spread = _direct_spread(self.request.direct, rule.benchmark)
-        else:
-            words = "strengths supposed to add up as in Bradley and Terry's model, all verdicts decisive"
-            both = np.array([-_HALF, _HALF])
-            spread = Spread(both, np.full(2, _HALF), (-_HALF, _HALF), words=words)
+        direct = self._direct_run()
+        spread = _decisive_spread() if direct is None else _direct_spread(direct, self.rule.benchmark)
         return self._supposed(spread, shift, (Claim(1.0, threshold),)), shift, spread.words
+
+    def _direct_run(self) -> StoredRun | None:
+        """Return the head-to-head run if it holds the benchmark."""
+        direct = self.request.direct
+        return None if direct is None or direct.entry(self.rule.benchmark) is None else direct
+
+    def _goes_up(self) -> bool:
+        """Whether the rule asks for a higher figure than the baseline's, by a margin in the metric's unit."""
+        rule = self.rule
+        return isinstance(rule, Rule) and rule.better == "higher" and not rule.margin.relative
 
     def _baseline_rate(self) -> float | None:
         """Return the win rate of the baseline in percent; None if the rule is not about a judge's preferences."""
         run = self.request.baseline
-        if run is None or run.entry(self.rule.benchmark) is None:
+        if run is None or run.entry(self.rule.benchmark) is None or not self._goes_up():
             return None
         name = self.request.runs.name(self.rule.benchmark)
         benchmark = run.benchmark(name)
@@ -460,9 +466,9 @@ class _RuleToPlan:
 
     def _direct_cost(self) -> PromptCost:
         request = self.request
-        if request.direct is not None and request.direct.entry(self.rule.benchmark) is not None:
-            name = str((request.direct.entry(self.rule.benchmark) or {})["name"])
-            return stored_cost(request.direct, name, request.seconds)
+        direct = self._direct_run()
+        if direct is not None:
+            return stored_cost(direct, _name_in(direct, self.rule.benchmark), request.seconds)
         own, turns = self._cost(), self._turns()
         money = None if own.money is None or not own.calls else own.money / own.calls * 2.0 * turns
         return replace(own, calls=2.0 * turns, money=money, words="two verdicts a turn, one in each order")
@@ -476,8 +482,17 @@ def _n_of(request: PlanRequest, rule: AnyRule) -> int | None:
     return request.runs.n_prompts(rule.benchmark) or None if request.has_runs else None
 
 
+def _name_in(run: StoredRun, benchmark: str) -> str:
+    return str((run.entry(benchmark) or {"name": benchmark})["name"])
+
+
+def _decisive_spread() -> Spread:
+    words = "strengths supposed to add up as in Bradley and Terry's model, all verdicts decisive"
+    return Spread(np.array([-_HALF, _HALF]), np.full(2, _HALF), (-_HALF, _HALF), words=words)
+
+
 def _direct_spread(direct: StoredRun, benchmark: str) -> Spread:
-    name = str((direct.entry(benchmark) or {"name": benchmark})["name"])
+    name = _name_in(direct, benchmark)
     prompts = direct.prompts_of(name)
     verdicts = (j for j in direct.directory.slim_judgments() if j.prompt_id in prompts)
     units = head_to_head_units(verdicts, prompts)
@@ -492,7 +507,7 @@ def _against_each_other(rate: float, difference: float) -> float | None:
     If both rates follow Bradley and Terry's model, the direct odds are the quotient of the two odds.
     """
     higher = rate + difference
-    if not 0.0 < higher < 100.0:
+    if not (0.0 < rate < 100.0 and 0.0 < higher < 100.0):
         return None
     odds = higher / (100.0 - higher) * (100.0 - rate) / rate
     return 100.0 * odds / (1.0 + odds) - _HALF
