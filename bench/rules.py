@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from harness.stats.bounded_mean import Ends, decisiveness, mean_p_values
 from judging_cost import grades, people_and_gpt4
 from real_scores import DATA, alpaca_models, alpaca_pairs
 from report import write_result
@@ -30,6 +29,7 @@ from harness.gate.sequential import sequential_decide
 from harness.gate.testing import Claim, paired_test
 from harness.protocols import Items
 from harness.records import Score
+from harness.stats.mean_test import Ends, decisiveness, mean_p_values
 from harness.stats.predicted_difference import PairedLabels, predicted_difference
 from harness.stats.worst_group import GroupSpec, worst_group, worst_group_difference
 
