@@ -64,7 +64,7 @@ def assay(site, tmp_path):
 @pytest.fixture
 def two_runs(assay, tmp_path):
     """The benchmark, the engine and the judge together: a parrot of few words and one of many."""
-    for words in (5, 50):
+    for words in (2, 50):
         model = ("--model", f"parrot-{words}", "--engine", "parrot", "--engine-option", f"words={words}")
         assay("run", *model, "--benchmark", "support", "--judge", "on_topic:4", "--out", f"runs/{words}")
     return tmp_path / "runs"
@@ -89,11 +89,11 @@ def test_a_benchmark_an_engine_and_a_judge(assay, two_runs, tmp_path):
     assert scores["valid"]
     assert [(row["metric"], row["n"]) for row in scores["rows"]] == [("helpfulness", 8)]
     (tmp_path / "policy.yaml").write_text(POLICY)
-    sides = ("--candidate", "runs/50", "--baseline", "runs/5", "--policy", "policy.yaml")
+    sides = ("--candidate", "runs/50", "--baseline", "runs/2", "--policy", "policy.yaml")
     assert json.loads(assay("gate", *sides, "--json"))["decision"] == "pass"
-    board = json.loads(assay("leaderboard", "runs/50", "runs/5", "--format", "json"))
+    board = json.loads(assay("leaderboard", "runs/50", "runs/2", "--format", "json"))
     assert "helpfulness" in json.dumps(board)
-    assay("report", "runs/50", "runs/5", "--policy", "policy.yaml", "--out", "report.html")
+    assay("report", "runs/50", "runs/2", "--policy", "policy.yaml", "--out", "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "helpfulness" in page
     assert re.search(r"\bpass\b", page, re.IGNORECASE)
@@ -103,7 +103,7 @@ def test_runs_of_different_judges_are_not_compared(assay, two_runs, tmp_path):
     (tmp_path / "policy.yaml").write_text(POLICY)
     model = ("--model", "parrot", "--engine", "parrot", "--engine-option", "words=50")
     assay("run", *model, "--benchmark", "support", "--judge", "on_topic:6", "--out", "runs/other")
-    sides = ("--candidate", "runs/other", "--baseline", "runs/5", "--policy", "policy.yaml")
+    sides = ("--candidate", "runs/other", "--baseline", "runs/2", "--policy", "policy.yaml")
     assert "judged by different judges" in assay("gate", *sides, status=4)
 
 
@@ -114,7 +114,7 @@ def test_a_changed_prompt_is_refused_by_name(assay, two_runs, site, tmp_path):
     (changed / "assay_support.py").write_text(source.replace("a wrong size", "a wrong colour"))
     path = os.pathsep.join(map(str, (changed, ROOT, site)))
     done = subprocess.run(
-        [sys.executable, "-m", "assay", "resume", "runs/5"],
+        [sys.executable, "-m", "assay", "resume", "runs/2"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path, "ASSAY_CACHE": str(tmp_path / "cache")},
         capture_output=True,
@@ -127,11 +127,11 @@ def test_a_changed_prompt_is_refused_by_name(assay, two_runs, site, tmp_path):
 
 
 def test_an_exporter(assay, two_runs, tmp_path):
-    assay("export", "runs/50", "runs/5", "--format", "figures_csv", "--out", "figures.csv")
+    assay("export", "runs/50", "runs/2", "--format", "figures_csv", "--out", "figures.csv")
     rows = list(csv.DictReader((tmp_path / "figures.csv").open()))
     assert [(row["model"], row["metric"]) for row in rows] == [
         ("parrot-50", "helpfulness"),
-        ("parrot-5", "helpfulness"),
+        ("parrot-2", "helpfulness"),
     ]
 
 
@@ -178,7 +178,7 @@ def test_a_judge_form_with_a_benchmark_of_its_own(assay, site, tmp_path, monkeyp
 
 
 def test_a_report_section(assay, two_runs, tmp_path):
-    assay("report", "runs/5", "--out", "report.html")
+    assay("report", "runs/2", "--out", "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Answers cut" in page
     assert page.index("Answers cut") < page.index("Provenance")
